@@ -1,0 +1,326 @@
+"""Read WARC files without ever stopping at a damaged one.
+
+The gzip members are framed here, one by one, because a fast iterator over the whole stream either stops at the
+first corrupt member or hands over a truncated record as if it were whole. fastwarc then parses each record and
+decodes its HTTP payload. What cannot be read becomes a `BadRecord` with its file, offset and reason, and reading
+goes on at the next member that starts with a WARC record.
+
+Specification: ISO 28500:2017 (WARC/1.1), of which Annex A recommends one gzip member (RFC 1952) a record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import re
+import zlib
+from collections.abc import Callable, Collection, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from headwater.core.errors import DataError
+
+PAYLOAD_TYPES = frozenset({"response", "resource", "conversion"})
+MAX_RECORD_BYTES = 256 * 1024 * 1024
+"""The most bytes that one record, or one decoded payload, may take: a decompression bomb is set aside, not inflated."""
+
+_GZIP_MAGIC = b"\x1f\x8b\x08"
+_CHUNK_BYTES = 64 * 1024
+_CONTENT_LENGTH = re.compile(rb"^content-length:[ \t]*(\d+)[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
+_RECORD_START = re.compile(rb"(?<=\n)WARC/\d\.\d\r?\n")
+_HEADER_END = re.compile(rb"\r?\n\r?\n")
+_MAX_HEADER_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One document-bearing WARC record.
+
+    Attributes:
+        url: WARC-Target-URI.
+        warc_type: "response", "resource" or "conversion".
+        content_type: media type of the payload in lower case, without parameters; "" when the record names none.
+        payload: the body, after transfer and content decoding.
+        warc_file: posix path of the file, relative to the `root` given to the reader (its name without one).
+        offset: byte offset of the record's gzip member in that file (of the record itself in a plain file).
+        payload_sha256: hex digest of `payload`.
+        http_status: status of an HTTP response; None for other records.
+        charset: the charset parameter of the Content-Type, lower case, as declared (it may be a lie).
+        date: WARC-Date as written.
+        truncated: WARC-Truncated (e.g. "length") when the collector cut the payload, else None.
+    """
+
+    url: str
+    warc_type: str
+    content_type: str
+    payload: bytes
+    warc_file: str
+    offset: int
+    payload_sha256: str
+    http_status: int | None
+    charset: str | None
+    date: str
+    truncated: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class BadRecord:
+    """A place in a WARC file that could not be read. `offset` is in bytes from the start of `file`."""
+
+    file: str
+    offset: int
+    reason: str
+
+
+def read_records(
+    path: Path | str, *, root: Path | str | None = None, types: Collection[str] = PAYLOAD_TYPES
+) -> Iterator[Record | BadRecord]:
+    """Yield every record of a WARC file (plain or gzip) in file order.
+
+    Args:
+        path: the WARC file.
+        root: folder to which `Record.warc_file` is made relative.
+        types: WARC-Type values to yield; the others are passed over.
+
+    Raises:
+        DataError: the file cannot be opened. Damage inside it is never raised: it is yielded as `BadRecord`.
+    """
+    path = Path(path)
+    name = path.relative_to(root).as_posix() if root is not None else path.name
+    with closing(_open(path)) as buffer:
+        yield from _read(buffer, name, types)
+
+
+def read_record_at(path: Path | str, offset: int, *, payload_sha256: str | None = None) -> Record:
+    """Read the one record that starts at `offset` without reading what precedes it.
+
+    Args:
+        path: the WARC file.
+        offset: as in `Record.offset`.
+        payload_sha256: picks the record when one gzip member holds several.
+
+    Raises:
+        DataError: the file cannot be opened, or no readable record (of that digest) starts there.
+    """
+    path = Path(path)
+    with closing(_open(path)) as buffer:
+        if not 0 <= offset < len(buffer):
+            raise DataError(
+                f"no WARC record at offset {offset:,} of {path}", found=f"a file of {len(buffer):,} bytes"
+            )
+        for record in _read(buffer, path.name, PAYLOAD_TYPES, start=offset):
+            if record.offset != offset:
+                break
+            if isinstance(record, BadRecord):
+                raise DataError(f"no readable WARC record at offset {offset:,} of {path}", found=record.reason)
+            if payload_sha256 is None or record.payload_sha256 == payload_sha256:
+                return record
+    raise DataError(
+        f"no WARC record at offset {offset:,} of {path}",
+        expected=f"a record whose payload has sha256 {payload_sha256}" if payload_sha256 else None,
+        hint="the file was changed after the documents were made: collect again, then run the later stages",
+    )
+
+
+class _Empty(bytes):
+    """An empty file, which cannot be mapped."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def _open(path: Path) -> mmap.mmap | _Empty:
+    try:
+        with path.open("rb") as file:
+            if path.stat().st_size == 0:
+                return _Empty()
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        raise DataError(f"cannot read the WARC file {path}", found=error.strerror) from error
+
+
+def _read(
+    buffer: mmap.mmap | _Empty, name: str, types: Collection[str], start: int = 0
+) -> Iterator[Record | BadRecord]:
+    size = len(buffer)
+    if size == 0:
+        yield BadRecord(name, 0, "empty file")
+        return
+    if buffer[:2] != _GZIP_MAGIC[:2] and buffer[:5] == b"WARC/":
+        for offset, block in _frames(buffer, start):
+            item = block if isinstance(block, str) else _parse(block, name, offset, types)
+            if item is not None:
+                yield BadRecord(name, offset, item) if isinstance(item, str) else item
+        return
+    position = start
+    while position < size:
+        data, end = _inflate(buffer, position)
+        if isinstance(data, str):
+            yield BadRecord(name, position, data)
+            position = _next_member(buffer, max(position + 1, end))
+            continue
+        for _, block in _frames(data, 0):
+            item = block if isinstance(block, str) else _parse(block, name, position, types)
+            if item is not None:
+                yield BadRecord(name, position, item) if isinstance(item, str) else item
+        position = end
+
+
+def _inflate(buffer: mmap.mmap | _Empty, start: int) -> tuple[bytes | str, int]:
+    """Inflate the gzip member at `start`: (its bytes, the offset after it), or (the reason, where to look on)."""
+    if buffer[start : start + 3] != _GZIP_MAGIC:
+        return "bytes that are no gzip member", start
+    inflater = zlib.decompressobj(wbits=31)
+    pieces: list[bytes] = []
+    total, position = 0, start
+    try:
+        while not inflater.eof:
+            chunk = buffer[position : position + _CHUNK_BYTES]
+            if not chunk:
+                return "truncated gzip member: the file ends inside it", start
+            position += len(chunk)
+            while chunk:
+                piece = inflater.decompress(chunk, MAX_RECORD_BYTES + 1 - total)
+                pieces.append(piece)
+                total += len(piece)
+                if total > MAX_RECORD_BYTES:
+                    reason = f"gzip member of more than {MAX_RECORD_BYTES:,} bytes"
+                    return f"{reason} (`warcio recompress` writes one member a record)", start
+                chunk = inflater.unconsumed_tail
+    except zlib.error as error:
+        return f"corrupt gzip member: {error}", start
+    return b"".join(pieces), position - len(inflater.unused_data)
+
+
+def _next_member(buffer: mmap.mmap | _Empty, start: int) -> int:
+    """Offset of the next gzip member that holds a WARC record, or the size of the file."""
+    position = buffer.find(_GZIP_MAGIC, start)
+    while position >= 0:
+        try:
+            if zlib.decompressobj(wbits=31).decompress(buffer[position : position + 4096], 5) == b"WARC/":
+                return position
+        except zlib.error:
+            pass
+        position = buffer.find(_GZIP_MAGIC, position + 1)
+    return len(buffer)
+
+
+def _frames(buffer: mmap.mmap | bytes, start: int) -> Iterator[tuple[int, bytes | str]]:
+    """Cut a plain buffer into records: (offset, the record's bytes, or the reason why it is not one).
+
+    A record is trusted only when its Content-Length leads to the end of the buffer or to the next record: a length
+    that lies would otherwise swallow the records after it.
+    """
+    position = start
+    size = len(buffer)
+    while position < size:
+        reason, end = _frame(buffer, position)
+        if reason is None:
+            yield position, buffer[position:end]
+        else:
+            yield position, reason
+            following = _RECORD_START.search(buffer, min(position + 6, size))
+            end = following.start() if following else size
+        position = end
+        while buffer[position : position + 1] in (b"\r", b"\n"):
+            position += 1
+
+
+def _frame(buffer: mmap.mmap | bytes, position: int) -> tuple[str | None, int]:
+    if buffer[position : position + 5] != b"WARC/":
+        return "bytes that are no WARC record", position
+    header_end = _HEADER_END.search(buffer, position, position + _MAX_HEADER_BYTES)
+    if header_end is None:
+        return "truncated WARC header", position
+    length = _CONTENT_LENGTH.search(buffer, position, header_end.end())
+    if length is None:
+        return "WARC record without Content-Length", position
+    end = header_end.end() + int(length[1])
+    if end > len(buffer):
+        held = len(buffer) - header_end.end()
+        return f"truncated record, or a wrong Content-Length: it says {int(length[1]):,} bytes, {held:,} are here", end
+    tail = bytes(buffer[end : end + 9])
+    if tail.strip(b"\r\n") and tail[:9].lstrip(b"\r\n")[:5] != b"WARC/":
+        return f"wrong Content-Length: no record ends after its {int(length[1]):,} bytes", end
+    return None, end
+
+
+def _parse(block: bytes, name: str, offset: int, types: Collection[str]) -> Record | str | None:
+    """Parse one whole record: the Record, the reason why it is bad, or None when its type is not wanted."""
+    from fastwarc import WarcRecord
+
+    try:
+        record = WarcRecord.from_bytes(block)
+    except OSError as error:
+        return f"not a WARC record: {error}"
+    headers = record.headers
+    warc_type = (headers.get("WARC-Type") or "").lower()
+    if warc_type not in types:
+        return None
+    url = (headers.get("WARC-Target-URI") or "").strip("<>")
+    if not url:
+        return f"{warc_type} record without WARC-Target-URI"
+    content_type = headers.get("Content-Type") or ""
+    status: int | None = None
+    if content_type.lower().startswith("application/http"):
+        http = _http_payload(lambda: WarcRecord.from_bytes(block))
+        if isinstance(http, str):
+            return http
+        content_type, status, payload = http
+    else:
+        payload = record.reader.read()
+    media_type, charset = _media_type(content_type)
+    return Record(
+        url=url,
+        warc_type=warc_type,
+        content_type=media_type,
+        payload=payload,
+        warc_file=name,
+        offset=offset,
+        payload_sha256=hashlib.sha256(payload).hexdigest(),
+        http_status=status,
+        charset=charset,
+        date=headers.get("WARC-Date") or "",
+        truncated=headers.get("WARC-Truncated"),
+    )
+
+
+def _http_payload(parse: Callable) -> tuple[str, int | None, bytes] | str:
+    """Decode the HTTP message of a record: (Content-Type, status, body), or the reason why it cannot be."""
+    record = parse()
+    try:
+        record.parse_http(auto_decode="all", strict_mode=False)
+        payload = record.reader.read(MAX_RECORD_BYTES + 1)
+    except OSError as error:
+        # Many archives (Common Crawl among them) store the decoded body under the original headers, and some
+        # servers lie about the encoding: the body is then taken as it is, unless it plainly is compressed.
+        record = parse()
+        record.parse_http(auto_decode="none", strict_mode=False)
+        raw = record.reader.read(MAX_RECORD_BYTES + 1)
+        decoded = _raw_deflate(record.http_headers.get("Content-Encoding"), raw)
+        if decoded is None and (b"\0" in raw[:1024] or raw[:2] == _GZIP_MAGIC[:2]):
+            return f"HTTP body cannot be decoded: {str(error)[:120]}"
+        payload = raw if decoded is None else decoded
+    if len(payload) > MAX_RECORD_BYTES:
+        return f"HTTP body of more than {MAX_RECORD_BYTES:,} bytes after decoding"
+    status = record.http_headers.status_code
+    if status is None:
+        return "application/http record without an HTTP status line"
+    return record.http_headers.get("Content-Type") or "", status, payload
+
+
+def _raw_deflate(encoding: str | None, raw: bytes) -> bytes | None:
+    """Inflate a "deflate" body without the zlib wrapper of RFC 9110 §8.4.1.2, as some servers send it."""
+    if (encoding or "").strip().lower() != "deflate":
+        return None
+    try:
+        return zlib.decompressobj(wbits=-15).decompress(raw, MAX_RECORD_BYTES + 1)
+    except zlib.error:
+        return None
+
+
+def _media_type(content_type: str) -> tuple[str, str | None]:
+    media_type, _, parameters = content_type.partition(";")
+    charset = re.search(r"""charset\s*=\s*["']?([^\s"';,]+)""", parameters, re.IGNORECASE)
+    return media_type.strip().lower(), charset[1].lower() if charset else None
