@@ -1,0 +1,90 @@
+"""The `headwater` command. Each installed package adds its commands by the entry point group `headwater.cli`.
+
+Only click and the standard library are imported before a command runs, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from importlib.metadata import EntryPoint, entry_points
+
+import click
+
+COMMANDS_GROUP = "headwater.cli"
+ORDER = ("line", "data", "train", "eval", "report", "trace", "verify", "monitor")
+
+
+class Commands(click.Group):
+    """A group whose commands are the installed entry points, in the order of the line."""
+
+    def _points(self) -> dict[str, EntryPoint]:
+        found = {point.name: point for point in entry_points(group=COMMANDS_GROUP)}
+        rank = {name: position for position, name in enumerate(ORDER)}
+        return dict(sorted(found.items(), key=lambda item: (rank.get(item[0], len(rank)), item[0])))
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of the installed commands."""
+        return list(self._points())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, imported now."""
+        point = self._points().get(cmd_name)
+        return point.load() if point else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, and suggests the nearest name for one that does not exist."""
+        import difflib
+
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1) if args else []
+            if near:
+                error.message += f" Did you mean {near[0]!r}?"
+            raise
+
+
+EPILOG = """\b
+The whole line, on a laptop:
+  headwater line run demo --run demo       crawl → documents → tokens → checkpoint → evaluation → report
+  headwater trace item TASK 0 --run demo   the training documents behind an evaluation item
+  headwater verify demo                    hash and derive everything again
+Every command has --help. DESIGN: one recipe (YAML), dotted overrides: train.steps=200
+"""
+
+
+@click.command(cls=Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="headwater-core", prog_name="headwater")
+def headwater() -> None:
+    """From a raw web crawl to a measured language model, on one line that can be walked back."""
+
+
+def main() -> None:
+    """Entry point: runs a command and turns Headwater's errors into messages and exit codes."""
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `headwater trace … | head` ends quietly
+    try:
+        headwater.main(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.exceptions.Abort:
+        print("interrupted; run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        from headwater.core.errors import HeadwaterError
+
+        if not isinstance(error, HeadwaterError) or os.environ.get("HEADWATER_DEBUG"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,241 @@
+"""Recipes: one YAML file, then dotted overrides, validated before anything starts.
+
+A recipe is a mapping of sections. `name` and `seed` are its base; every other top-level key is a section that an
+installed package registers under the entry point group `headwater.sections`. A command validates the sections it
+reads; a misspelt section or key is refused with the nearest valid name.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
+
+from headwater.core.errors import ConfigError
+
+SECTIONS_GROUP = "headwater.sections"
+
+
+class Section(BaseModel):
+    """Base of every configuration model: unknown keys are refused, values cannot be changed later."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Base(Section):
+    """The keys of a recipe that belong to no stage.
+
+    Attributes:
+        name: Name of the run, for people.
+        seed: Seed of everything random: sample order, initial weights, dropout.
+    """
+
+    name: str = Field(min_length=1)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+def read_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Reads a recipe and applies overrides, without validating the sections' content.
+
+    Args:
+        recipe: Path of a YAML file, or the bare name of one in `./recipes`.
+        overrides: `dotted.path=value`, the value parsed as YAML.
+
+    Raises:
+        ConfigError: No such recipe, not YAML, an unknown section, or a malformed override.
+    """
+    path = find_recipe(recipe)
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"recipe {path} is not valid YAML: {error}") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"recipe {path} is not a mapping of sections", found=type(value).__name__)
+    for override in overrides:
+        _apply(value, override)
+    allowed = {*Base.model_fields, *(point.name for point in entry_points(group=SECTIONS_GROUP))}
+    for key in value:
+        if key not in allowed:
+            raise _unknown_key(str(key), str(key), allowed, where=f"recipe {path}")
+    return value
+
+
+def find_recipe(recipe: str | Path) -> Path:
+    """Path of a recipe given by path or by bare name (`demo` → `recipes/demo.yaml`).
+
+    Raises:
+        ConfigError: There is no such file.
+    """
+    path = Path(recipe)
+    if path.is_file():
+        return path
+    folder = Path("recipes")
+    named = folder / f"{recipe}.yaml"
+    if named.is_file():
+        return named
+    known = sorted(file.stem for file in folder.glob("*.yaml"))
+    near = _nearest(str(recipe), known)
+    raise ConfigError(f"there is no recipe {recipe}", expected=f"a YAML file, or one of: {', '.join(known) or 'none here'}",
+                      hint=f"did you mean {near}?" if near else None)  # fmt: skip
+
+
+def load_section(section: str, model: type[ModelT], recipe: str | Path, overrides: Sequence[str] = ()) -> ModelT:
+    """One section of a recipe, validated.
+
+    Args:
+        section: The section's name.
+        model: Its pydantic model.
+        recipe: As `read_recipe`.
+        overrides: As `read_recipe`.
+
+    Raises:
+        ConfigError: An unknown key, a wrong type or a value out of range; it names the dotted path, what was
+            given, what is allowed, and the nearest valid key.
+    """
+    return validate(model, read_recipe(recipe, overrides).get(section, {}), section)
+
+
+def load_base(recipe: str | Path, overrides: Sequence[str] = ()) -> Base:
+    """The recipe's `name` and `seed`.
+
+    Raises:
+        ConfigError: As `load_section`.
+    """
+    value = read_recipe(recipe, overrides)
+    return validate(Base, {key: value[key] for key in Base.model_fields if key in value}, "")
+
+
+def resolve_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The whole recipe with every section validated and every default filled in; itself a valid recipe.
+
+    Raises:
+        ConfigError: As `load_section`, for any section.
+    """
+    value = read_recipe(recipe, overrides)
+    base = validate(Base, {key: value[key] for key in Base.model_fields if key in value}, "")
+    resolved: dict[str, Any] = base.model_dump(mode="json")
+    for point in sorted(entry_points(group=SECTIONS_GROUP), key=lambda point: point.name):
+        if point.name in value:
+            resolved[point.name] = validate(point.load(), value[point.name], point.name).model_dump(mode="json")
+    return resolved
+
+
+def validate(model: type[ModelT], value: Any, where: str) -> ModelT:
+    """Validates a value against a model.
+
+    Args:
+        model: A pydantic model.
+        value: What was given.
+        where: Dotted path of the value, for messages.
+
+    Raises:
+        ConfigError: As `load_section`.
+    """
+    if value is None:
+        value = {}
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise _explain(error, model, where) from error
+
+
+def _explain(error: ValidationError, model: type[BaseModel], where: str) -> ConfigError:
+    problems = error.errors()
+    first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
+    path = ".".join([where, *(str(part) for part in first["loc"])]).strip(".")
+    if first["type"] == "extra_forbidden":
+        return _unknown_key(path, str(first["loc"][-1]), _fields_at(model, first["loc"][:-1]))
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    if first["type"] == "missing":
+        return ConfigError(f"{path} is missing{more}", hint="add it to the recipe, or give it on the command line")
+    return ConfigError(f"{path} is not valid{more}", found=repr(first["input"]), expected=first["msg"])
+
+
+def _unknown_key(path: str, key: str, allowed: Iterable[str], where: str | None = None) -> ConfigError:
+    names = sorted(allowed)
+    near = _nearest(key, names)
+    return ConfigError(f"unknown key {path}" + (f" in {where}" if where else ""), expected=f"one of: {', '.join(names)}",
+                       hint=f"did you mean {near}?" if near else None)  # fmt: skip
+
+
+def _nearest(name: str, names: Sequence[str]) -> str | None:
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return close[0] if close else None
+
+
+def _fields_at(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
+    """Field names of the model that `location` leads to, through nested models, lists, mappings and unions."""
+    candidates: list[type[BaseModel]] = [model]
+    for part in location:
+        following: list[type[BaseModel]] = []
+        for candidate in candidates:
+            field = candidate.model_fields.get(str(part))
+            if field is not None:
+                following += _models_in(field.annotation)
+            elif issubclass(candidate, RootModel):
+                following += _models_in(candidate.model_fields["root"].annotation)
+        # A location also holds dictionary keys, list indices and union tags, which lead to no new model.
+        candidates = following or _tagged(candidates, str(part))
+    return sorted({name for candidate in candidates for name in candidate.model_fields})
+
+
+def _tagged(candidates: list[type[BaseModel]], tag: str) -> list[type[BaseModel]]:
+    chosen = [c for c in candidates if any(tag in get_args(f.annotation) for f in c.model_fields.values())]
+    return chosen or candidates
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        if issubclass(annotation, RootModel):
+            return _models_in(annotation.model_fields["root"].annotation)
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
+
+
+def _apply(value: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise ConfigError(f"cannot read the override {override!r}", expected="dotted.path=value, for example train.steps=200")
+    try:
+        parsed = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"the value of override {path} is not valid YAML", found=text) from error
+    *parents, last = path.split(".")
+    here: Any = value
+    for depth, part in enumerate(parents):
+        here = _descend(here, part, ".".join(parents[: depth + 1]))
+    if isinstance(here, list):
+        here[_list_index(here, last, path)] = parsed
+    elif isinstance(here, dict):
+        here[last] = parsed
+    else:
+        raise ConfigError(f"the override {path} goes into a value that has no keys", found=repr(here))
+
+
+def _descend(here: Any, part: str, path: str) -> Any:
+    if isinstance(here, list):
+        return here[_list_index(here, part, path)]
+    if isinstance(here, dict):
+        if here.get(part) is None:
+            here[part] = {}
+        return here[part]
+    raise ConfigError(f"the override {path} goes into a value that has no keys", found=repr(here))
+
+
+def _list_index(here: list[Any], part: str, path: str) -> int:
+    if not part.isdigit() or int(part) >= len(here):
+        raise ConfigError(f"the override {path} names no item of a list", found=part, expected=f"0 to {len(here) - 1}")
+    return int(part)
+
+
+def dump_yaml(value: Mapping[str, Any]) -> str:
+    """A recipe as YAML text, in the order given."""
+    return yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True, width=120)

@@ -1,0 +1,141 @@
+"""The terminal: progress bars and tables on stderr and stdout, plain when nobody is watching.
+
+Results go to stdout; progress goes to stderr. With `--json` stdout holds one JSON document and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+PLAIN_INTERVAL_SECONDS = 10.0
+
+
+class Progress(Protocol):
+    """A running progress display."""
+
+    def advance(self, amount: float = 1, note: str | None = None) -> None:
+        """Adds `amount` to what is done; `note` is a short text shown beside the bar."""
+        ...
+
+
+@contextmanager
+def progress(total: float | None, label: str, *, done: float = 0, unit: str = "") -> Iterator[Progress]:
+    """Shows progress on stderr: a bar on a terminal, a line every ten seconds elsewhere.
+
+    Args:
+        total: How much there is to do; none when it is not known.
+        label: What is being done.
+        done: How much was done by an earlier run of the same command.
+        unit: "bytes" prints sizes; anything else is printed as it is.
+    """
+    if sys.stderr.isatty():
+        with _bar(total, label, done, unit) as shown:
+            yield shown
+    else:
+        yield _Plain(total, label, done)
+
+
+@contextmanager
+def _bar(total: float | None, label: str, done: float, unit: str) -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import Progress as RichProgress
+
+    amount = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), amount, TimeElapsedColumn(), TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )  # fmt: skip
+    with RichProgress(*columns, console=Console(stderr=True), transient=True) as rich_progress:
+        task = rich_progress.add_task(label, total=total, completed=int(done), note="")
+
+        class Bar:
+            def advance(self, amount: float = 1, note: str | None = None) -> None:
+                if note is None:
+                    rich_progress.update(task, advance=amount)
+                else:
+                    rich_progress.update(task, advance=amount, note=note)
+
+        yield Bar()
+
+
+class _Plain:
+    def __init__(self, total: float | None, label: str, done: float) -> None:
+        self._total, self._label, self._done = total, label, done
+        self._next = time.monotonic() + PLAIN_INTERVAL_SECONDS
+
+    def advance(self, amount: float = 1, note: str | None = None) -> None:
+        self._done += amount
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + PLAIN_INTERVAL_SECONDS
+            share = f" of {self._total:,.0f} ({self._done / self._total:.0%})" if self._total else ""
+            print(f"{self._label}: {self._done:,.0f}{share} {note or ''}".rstrip(), file=sys.stderr, flush=True)
+
+
+def done(stage: str, message: str) -> None:
+    """The one line that a stage ends with."""
+    print(f"{stage}: {message}", flush=True)
+
+
+def warn(message: str) -> None:
+    """A warning, on stderr."""
+    print(f"warning: {message}", file=sys.stderr, flush=True)
+
+
+def print_json(value: Any) -> None:
+    """The machine-readable result, on stdout."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False), flush=True)
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
+    """A table on stdout; columns that hold only numbers are set to the right.
+
+    Args:
+        headers: Column names.
+        rows: Cells; integers get thousands separators, floats four significant digits, text stays as it is.
+        title: A line above it.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, title_style="bold")
+    for column, header in enumerate(headers):
+        numeric = bool(rows) and all(isinstance(row[column], int | float) for row in rows if row[column] is not None)
+        shown.add_column(header, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*(escape(_cell(value)) for value in row))
+    width = None if sys.stdout.isatty() else 160
+    Console(width=width, highlight=False).print(shown)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def size(count: float) -> str:
+    """A number of bytes for people: `12.3 MB` (powers of 1000)."""
+    for unit in ("bytes", "kB", "MB", "GB", "TB"):
+        if abs(count) < 1000 or unit == "TB":
+            return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:,.1f} {unit}"
+        count /= 1000
+    raise AssertionError("unreachable")

@@ -1,0 +1,73 @@
+"""Where everything lies in a run folder. The one place that knows these names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class RunLayout:
+    """The folders of one run of the line.
+
+    Args:
+        root: The run folder. It need not exist yet.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+
+    @property
+    def recipe(self) -> Path:
+        """The resolved recipe that the line was run with."""
+        return self.root / "recipe.yaml"
+
+    def raw(self, source: str) -> Path:
+        """WARC files of one source."""
+        return self.root / "raw" / source
+
+    @property
+    def items(self) -> Path:
+        """Evaluation items, for decontamination and for `headwater trace item`."""
+        return self.root / "items"
+
+    @property
+    def documents(self) -> Path:
+        """Kept and rejected documents of every source."""
+        return self.root / "documents"
+
+    @property
+    def tokenizer(self) -> Path:
+        """The trained tokenizer."""
+        return self.root / "tokenizer"
+
+    @property
+    def tokens_root(self) -> Path:
+        """The folder that holds one token data set a source."""
+        return self.root / "tokens"
+
+    def tokens(self, source: str) -> Path:
+        """Megatron token files of one source."""
+        return self.tokens_root / source
+
+    @property
+    def train(self) -> Path:
+        """Training: configuration, losses, events, checkpoints."""
+        return self.root / "train"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder that holds the checkpoints."""
+        return self.train / "checkpoints"
+
+    def checkpoint(self, step: int) -> Path:
+        """The checkpoint written after `step` steps."""
+        return self.checkpoints / f"step-{step:08d}"
+
+    @property
+    def eval(self) -> Path:
+        """Evaluation results and samples."""
+        return self.root / "eval"
+
+    @property
+    def report(self) -> Path:
+        """The report page."""
+        return self.root / "report"

@@ -1,0 +1,114 @@
+"""`run.json`: what a checkpoint says about the run that wrote it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from headwater.core.errors import ManifestError
+
+SCHEMA_VERSION = 1
+RUN_FILE = "run.json"
+
+
+class ModelShape(BaseModel):
+    """The shape of a decoder in the Llama 3 family (Dubey et al., 2024, arXiv:2407.21783).
+
+    Attributes:
+        dim: Width of the residual stream.
+        ffn_dim: Width of the SwiGLU hidden layer.
+        rope_theta: Base of the rotary position embedding.
+        max_seq_len: Longest context that the model was made for, in tokens.
+        tied: Whether the output head shares the embedding's weights.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    family: Literal["llama3"] = "llama3"
+    dim: int = Field(gt=0)
+    n_layers: int = Field(gt=0)
+    n_heads: int = Field(gt=0)
+    n_kv_heads: int = Field(gt=0)
+    ffn_dim: int = Field(gt=0)
+    vocab_size: int = Field(gt=0)
+    rope_theta: float = Field(gt=0)
+    norm_eps: float = Field(gt=0)
+    max_seq_len: int = Field(gt=0)
+    tied: bool = False
+
+
+class RunInfo(BaseModel):
+    """State and origin of a checkpoint.
+
+    Attributes:
+        step: Optimizer steps done.
+        samples: Samples consumed; the one integer that resumes the order.
+        seq_len: Tokens in a sample.
+        global_batch: Samples in a step.
+        seed: The run's seed.
+        steps_planned: Steps that the run is to do in all.
+        model: The model's shape.
+        tokenizer_digest: Manifest digest of the tokenizer that made the tokens.
+        tokens: Source → manifest digest of its tokens.
+        weights: Source → normalised mixture weight.
+        block: Samples in a block of the order.
+        order_digest: `Order.digest(samples)`.
+        weights_digest: SHA-256 over the model's tensors: name, dtype, shape, bytes, in order of name.
+        validation_loss: Latest validation loss in nats a token; none if it was never measured.
+        validation_bits_per_byte: The same in bits a UTF-8 byte of text.
+        config: The resolved `train` section.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: int = SCHEMA_VERSION
+    step: int = Field(ge=0)
+    samples: int = Field(ge=0)
+    seq_len: int = Field(gt=0)
+    global_batch: int = Field(gt=0)
+    seed: int
+    steps_planned: int = Field(gt=0)
+    model: ModelShape
+    tokenizer_digest: str
+    tokens: dict[str, str]
+    weights: dict[str, float]
+    block: int
+    order_digest: str
+    weights_digest: str
+    validation_loss: float | None = None
+    validation_bits_per_byte: float | None = None
+    config: dict[str, Any]
+
+    def dump(self) -> str:
+        """The content of `run.json`."""
+        return json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def read_run(checkpoint: str | Path) -> RunInfo:
+    """Reads a checkpoint's `run.json`.
+
+    Raises:
+        ManifestError: It is missing, damaged, or of another schema version.
+    """
+    path = Path(checkpoint) / RUN_FILE
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise ManifestError(f"{checkpoint} is not a Headwater checkpoint: it has no {RUN_FILE}") from error
+    except ValueError as error:
+        raise ManifestError(f"{path} is damaged: {error}", hint="use another checkpoint of the run") from error
+    version = value.get("schema_version") if isinstance(value, dict) else None
+    if version != SCHEMA_VERSION:
+        raise ManifestError(
+            f"checkpoint {checkpoint} has another schema version", found=version, expected=SCHEMA_VERSION,
+            hint="use the Headwater version that wrote it, or train again with this one",
+        )  # fmt: skip
+    try:
+        return RunInfo.model_validate(value)
+    except ValidationError as error:
+        detail = error.errors()[0]
+        where = ".".join(str(part) for part in detail["loc"])
+        raise ManifestError(f"{path} is not valid: {where}: {detail['msg']}", hint="use another checkpoint") from error

@@ -1,0 +1,87 @@
+"""Where metrics go. A sink is found by name under the entry point group `headwater.sinks`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Protocol
+
+from headwater.core.errors import ConfigError
+from headwater.core.metrics import TABLE
+from headwater.core.storage import storage_errors
+
+SINKS_GROUP = "headwater.sinks"
+
+
+class MetricSink(Protocol):
+    """Takes metrics of `core.metrics`: gauges by value, counters by running total, histograms by observation."""
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Takes the values (metric name → value) of one step."""
+        ...
+
+    def close(self) -> None:
+        """Writes what is buffered and frees ports and files."""
+        ...
+
+
+class JsonlSink:
+    """Appends one JSON object a step to a file: `step`, `time_seconds` (Unix), and the metrics.
+
+    Args:
+        path: The file; it is created.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        with storage_errors("open", path):
+            self._stream = open(path, "a", encoding="utf-8")
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Appends one line. Non-finite values are written as strings, since JSON has none."""
+        import time
+
+        check_names(values)
+        row = {name: value if abs(value) < float("inf") else str(value) for name, value in values.items()}
+        with storage_errors("write", self._stream.name):
+            self._stream.write(json.dumps({"step": step, "time_seconds": time.time(), **row}) + "\n")
+            self._stream.flush()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._stream.close()
+
+
+def check_names(values: Mapping[str, float]) -> None:
+    """Refuses metrics that are not in the table.
+
+    Raises:
+        KeyError: A name is not in `core.metrics.TABLE`; that is a defect of the caller.
+    """
+    unknown = [name for name in values if name not in TABLE]
+    if unknown:
+        raise KeyError(f"metrics that are not in core.metrics.TABLE: {', '.join(unknown)}")
+
+
+def open_sinks(options: Mapping[str, Mapping[str, Any]]) -> list[MetricSink]:
+    """Opens sinks by name.
+
+    Args:
+        options: Sink name → keyword arguments of its constructor, for example `{"prometheus": {"port": 9464}}`.
+
+    Raises:
+        ConfigError: A sink is not installed.
+    """
+    installed = {point.name: point for point in entry_points(group=SINKS_GROUP)}
+    for name in options:
+        if name not in installed:
+            hint = "install headwater-monitor" if name == "prometheus" else None
+            raise ConfigError(f"there is no metric sink {name}", expected=f"one of: {', '.join(sorted(installed))}", hint=hint)
+    return [installed[name].load()(**arguments) for name, arguments in options.items()]
+
+
+def close_sinks(sinks: Sequence[MetricSink]) -> None:
+    """Closes every sink."""
+    for sink in sinks:
+        sink.close()

@@ -1,0 +1,131 @@
+"""Megatron-LM indexed token files: `.bin` holds the tokens, `.idx` where each sequence starts.
+
+Layout of `.idx` (Megatron-LM, `megatron/core/datasets/indexed_dataset.py`), little-endian: magic `MMIDIDX\\0\\0`,
+version u64 = 1, dtype code u8, number of sequences u64, number of document boundaries u64, sequence lengths i32,
+byte offsets i64, document boundaries i64. Here one sequence is one document.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headwater.core.errors import DataError
+from headwater.core.storage import atomic_write, storage_errors
+
+END_OF_TEXT = "<|endoftext|>"
+
+_MAGIC = b"MMIDIDX\x00\x00"
+_HEADER = struct.Struct("<QBQQ")
+_DTYPES: dict[int, type[np.number[Any]]] = {1: np.uint8, 2: np.int8, 3: np.int16, 4: np.int32, 5: np.int64, 8: np.uint16}
+
+
+def token_dtype(vocab_size: int) -> type[np.uint16] | type[np.int32]:
+    """The narrowest type that Megatron uses for a vocabulary of this size."""
+    return np.uint16 if vocab_size <= 65535 else np.int32
+
+
+class MegatronWriter:
+    """Writes `<prefix>.bin` and `<prefix>.idx`.
+
+    Args:
+        prefix: Path without ending.
+        vocab_size: Decides the token type.
+    """
+
+    def __init__(self, prefix: str | Path, vocab_size: int) -> None:
+        self.prefix = Path(prefix)
+        self.dtype = token_dtype(vocab_size)
+        self._lengths: list[int] = []
+        with storage_errors("write", self.prefix.with_suffix(".bin")):
+            self._stream = open(self.prefix.with_suffix(".bin"), "wb")
+
+    def add(self, tokens: Sequence[int] | npt.NDArray[Any]) -> None:
+        """Appends one document's tokens."""
+        array = np.asarray(tokens, dtype=self.dtype)
+        with storage_errors("write", self.prefix.with_suffix(".bin")):
+            self._stream.write(array.tobytes())
+        self._lengths.append(len(array))
+
+    def close(self) -> None:
+        """Finishes both files."""
+        with storage_errors("write", self.prefix.with_suffix(".bin")):
+            self._stream.close()
+        lengths = np.array(self._lengths, dtype="<i4")
+        size = np.dtype(self.dtype).itemsize
+        ends = np.cumsum(lengths.astype("<i8") * size)
+        pointers = np.concatenate([np.zeros(1, dtype="<i8"), ends])[: len(lengths)].astype("<i8")
+        code = next(code for code, dtype in _DTYPES.items() if dtype is self.dtype)
+        head = _MAGIC + _HEADER.pack(1, code, len(lengths), len(lengths) + 1)
+        documents = np.arange(len(lengths) + 1, dtype="<i8")
+        body = head + lengths.tobytes() + pointers.tobytes() + documents.tobytes()
+        atomic_write(self.prefix.with_suffix(".idx"), body)
+
+    def __enter__(self) -> MegatronWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._stream.close()
+
+
+class MegatronReader:
+    """Reads `<prefix>.bin` and `<prefix>.idx` by memory map; opening costs nothing per token.
+
+    Attributes:
+        lengths: Tokens in each sequence, shape [sequences].
+        starts: Where each sequence starts, in tokens, shape [sequences].
+        tokens: All tokens, shape [tokens], memory-mapped.
+
+    Raises:
+        DataError: A file is missing or does not hold what its header says.
+    """
+
+    def __init__(self, prefix: str | Path) -> None:
+        self.prefix = Path(prefix)
+        index, data = self.prefix.with_suffix(".idx"), self.prefix.with_suffix(".bin")
+        for path in (index, data):
+            if not path.is_file():
+                raise DataError(f"token file {path} is missing", hint="run: headwater data tokenize")
+        size = index.stat().st_size
+        with open(index, "rb") as stream:
+            head = stream.read(len(_MAGIC) + _HEADER.size)
+        if head[: len(_MAGIC)] != _MAGIC or len(head) < len(_MAGIC) + _HEADER.size:
+            raise DataError(f"{index} is not a Megatron index", found=head[:9], expected=_MAGIC)
+        version, code, sequences, boundaries = _HEADER.unpack(head[len(_MAGIC) :])
+        if version != 1 or code not in _DTYPES or size != len(head) + 12 * sequences + 8 * boundaries:
+            raise DataError(f"{index} is damaged", found=f"version {version}, dtype {code}, {size} bytes",
+                            expected=f"version 1, {len(head) + 12 * sequences + 8 * boundaries} bytes")  # fmt: skip
+        self.dtype = _DTYPES[code]
+        item = np.dtype(self.dtype).itemsize
+        self.lengths: npt.NDArray[np.int32] = _map(index, "<i4", len(head), sequences)
+        self.starts: npt.NDArray[np.int64] = _map(index, "<i8", len(head) + 4 * sequences, sequences) // item
+        count = data.stat().st_size // item
+        if sequences and int(self.starts[-1]) + int(self.lengths[-1]) != count:
+            raise DataError(f"{data} does not match its index", found=f"{count} tokens",
+                            expected=f"{int(self.starts[-1]) + int(self.lengths[-1])} tokens")  # fmt: skip
+        self.tokens: npt.NDArray[Any] = _map(data, np.dtype(self.dtype).newbyteorder("<"), 0, count)
+
+    def __len__(self) -> int:
+        """Number of sequences."""
+        return len(self.lengths)
+
+    def get(self, offset: int, count: int) -> npt.NDArray[np.int64]:
+        """`count` tokens from `offset` on, across sequence boundaries, shape [count]."""
+        return np.asarray(self.tokens[offset : offset + count]).astype(np.int64)
+
+
+def _map(path: Path, dtype: Any, offset: int, count: int) -> npt.NDArray[Any]:
+    if count == 0:
+        return np.empty(0, dtype=dtype)
+    return np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=(count,))
