@@ -53,7 +53,7 @@ The whole line, on a laptop:
   headwater line run demo --run demo       crawl → documents → tokens → checkpoint → evaluation → report
   headwater trace item TASK 0 --run demo   the training documents behind an evaluation item
   headwater verify demo                    hash and derive everything again
-Every command has --help. DESIGN: one recipe (YAML), dotted overrides: train.steps=200
+Every command has --help. A run is one recipe (YAML); KEY=VALUE arguments override it: train.steps=200
 """
 
 

@@ -203,7 +203,9 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 def _apply(value: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals or not path:
-        raise ConfigError(f"cannot read the override {override!r}", expected="dotted.path=value, for example train.steps=200")
+        raise ConfigError(
+            f"cannot read the override {override!r}", expected="dotted.path=value, for example train.steps=200"
+        )
     try:
         parsed = yaml.safe_load(text)
     except yaml.YAMLError as error:

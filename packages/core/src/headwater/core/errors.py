@@ -26,9 +26,7 @@ class HeadwaterError(Exception):
 
     exit_code = 1
 
-    def __init__(
-        self, message: str, *, found: object = None, expected: object = None, hint: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, found: object = None, expected: object = None, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.found = found

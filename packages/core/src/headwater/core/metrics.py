@@ -36,9 +36,7 @@ STEP_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0
 
 TRAIN_STEP = Metric("headwater_train_step", "gauge", "1", "Optimizer steps done.", "train")
 TRAIN_LOSS = Metric("headwater_train_loss", "gauge", "nats/token", "Mean loss of the global batch.", "train")
-TRAIN_GRAD_NORM = Metric(
-    "headwater_train_grad_norm", "gauge", "1", "L2 norm of the gradient before clipping.", "train"
-)
+TRAIN_GRAD_NORM = Metric("headwater_train_grad_norm", "gauge", "1", "L2 norm of the gradient before clipping.", "train")
 TRAIN_LEARNING_RATE = Metric("headwater_train_learning_rate", "gauge", "1", "Learning rate of the step.", "train")
 TRAIN_TOKENS = Metric("headwater_train_tokens_total", "counter", "tokens", "Tokens trained on.", "train")
 TRAIN_SAMPLES = Metric("headwater_train_samples_total", "counter", "samples", "Samples trained on.", "train")

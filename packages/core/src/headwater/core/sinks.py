@@ -77,7 +77,9 @@ def open_sinks(options: Mapping[str, Mapping[str, Any]]) -> list[MetricSink]:
     for name in options:
         if name not in installed:
             hint = "install headwater-monitor" if name == "prometheus" else None
-            raise ConfigError(f"there is no metric sink {name}", expected=f"one of: {', '.join(sorted(installed))}", hint=hint)
+            raise ConfigError(
+                f"there is no metric sink {name}", expected=f"one of: {', '.join(sorted(installed))}", hint=hint
+            )
     return [installed[name].load()(**arguments) for name, arguments in options.items()]
 
 

@@ -23,7 +23,14 @@ END_OF_TEXT = "<|endoftext|>"
 
 _MAGIC = b"MMIDIDX\x00\x00"
 _HEADER = struct.Struct("<QBQQ")
-_DTYPES: dict[int, type[np.number[Any]]] = {1: np.uint8, 2: np.int8, 3: np.int16, 4: np.int32, 5: np.int64, 8: np.uint16}
+_DTYPES: dict[int, type[np.number[Any]]] = {
+    1: np.uint8,
+    2: np.int8,
+    3: np.int16,
+    4: np.int32,
+    5: np.int64,
+    8: np.uint16,
+}
 
 
 def token_dtype(vocab_size: int) -> type[np.uint16] | type[np.int32]:
