@@ -4,9 +4,10 @@ import re
 
 import numpy as np
 import pytest
-from headwater.core.ngrams import ngram_hashes, split_words, word_spans, words
 from hypothesis import given
 from hypothesis import strategies as st
+
+from headwater.core.ngrams import ngram_hashes, split_words, word_spans, words
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, cast, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
@@ -54,11 +54,12 @@ def read_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> dict[str, 
     """
     path = find_recipe(recipe)
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loaded: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"recipe {path} is not valid YAML: {error}") from error
-    if not isinstance(value, dict):
-        raise ConfigError(f"recipe {path} is not a mapping of sections", found=type(value).__name__)
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"recipe {path} is not a mapping of sections", found=type(loaded).__name__)
+    value = cast("dict[str, Any]", loaded)
     for override in overrides:
         _apply(value, override)
     allowed = {*Base.model_fields, *(point.name for point in entry_points(group=SECTIONS_GROUP))}
@@ -83,8 +84,11 @@ def find_recipe(recipe: str | Path) -> Path:
         return named
     known = sorted(file.stem for file in folder.glob("*.yaml"))
     near = _nearest(str(recipe), known)
-    raise ConfigError(f"there is no recipe {recipe}", expected=f"a YAML file, or one of: {', '.join(known) or 'none here'}",
-                      hint=f"did you mean {near}?" if near else None)  # fmt: skip
+    raise ConfigError(
+        f"there is no recipe {recipe}",
+        expected=f"a YAML file, or one of: {', '.join(known) or 'none here'}",
+        hint=f"did you mean {near}?" if near else None,
+    )
 
 
 def load_section(section: str, model: type[ModelT], recipe: str | Path, overrides: Sequence[str] = ()) -> ModelT:
@@ -162,8 +166,11 @@ def _explain(error: ValidationError, model: type[BaseModel], where: str) -> Conf
 def _unknown_key(path: str, key: str, allowed: Iterable[str], where: str | None = None) -> ConfigError:
     names = sorted(allowed)
     near = _nearest(key, names)
-    return ConfigError(f"unknown key {path}" + (f" in {where}" if where else ""), expected=f"one of: {', '.join(names)}",
-                       hint=f"did you mean {near}?" if near else None)  # fmt: skip
+    return ConfigError(
+        f"unknown key {path}" + (f" in {where}" if where else ""),
+        expected=f"one of: {', '.join(names)}",
+        hint=f"did you mean {near}?" if near else None,
+    )
 
 
 def _nearest(name: str, names: Sequence[str]) -> str | None:
@@ -207,34 +214,28 @@ def _apply(value: dict[str, Any], override: str) -> None:
             f"cannot read the override {override!r}", expected="dotted.path=value, for example train.steps=200"
         )
     try:
-        parsed = yaml.safe_load(text)
+        parsed: Any = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"the value of override {path} is not valid YAML", found=text) from error
     *parents, last = path.split(".")
     here: Any = value
-    for depth, part in enumerate(parents):
-        here = _descend(here, part, ".".join(parents[: depth + 1]))
-    if isinstance(here, list):
-        here[_list_index(here, last, path)] = parsed
-    elif isinstance(here, dict):
-        here[last] = parsed
-    else:
-        raise ConfigError(f"the override {path} goes into a value that has no keys", found=repr(here))
+    for part in parents:
+        key = _key(here, part, path)
+        if isinstance(here, dict) and cast("dict[str, Any]", here).get(part) is None:
+            here[key] = {}
+        here = cast("dict[str | int, Any]", here)[key]
+    here[_key(here, last, path)] = parsed
 
 
-def _descend(here: Any, part: str, path: str) -> Any:
-    if isinstance(here, list):
-        return here[_list_index(here, part, path)]
+def _key(here: Any, part: str, path: str) -> str | int:
+    """The key under which `part` of the dotted `path` is found in `here`: a mapping's key or a list's index."""
     if isinstance(here, dict):
-        if here.get(part) is None:
-            here[part] = {}
-        return here[part]
-    raise ConfigError(f"the override {path} goes into a value that has no keys", found=repr(here))
-
-
-def _list_index(here: list[Any], part: str, path: str) -> int:
-    if not part.isdigit() or int(part) >= len(here):
-        raise ConfigError(f"the override {path} names no item of a list", found=part, expected=f"0 to {len(here) - 1}")
+        return part
+    if not isinstance(here, list):
+        raise ConfigError(f"the override {path} goes into a value that has no keys", found=repr(here))
+    count = len(cast("list[Any]", here))
+    if not part.isdigit() or int(part) >= count:
+        raise ConfigError(f"the override {path} names no item of a list", found=part, expected=f"0 to {count - 1}")
     return int(part)
 
 

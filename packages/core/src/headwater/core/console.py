@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -24,7 +24,7 @@ class Progress(Protocol):
 
 
 @contextmanager
-def progress(total: float | None, label: str, *, done: float = 0, unit: str = "") -> Iterator[Progress]:
+def progress(total: float | None, label: str, *, done: float = 0, unit: str = "") -> Generator[Progress]:
     """Shows progress on stderr: a bar on a terminal, a line every ten seconds elsewhere.
 
     Args:
@@ -41,7 +41,7 @@ def progress(total: float | None, label: str, *, done: float = 0, unit: str = ""
 
 
 @contextmanager
-def _bar(total: float | None, label: str, done: float, unit: str) -> Iterator[Progress]:
+def _bar(total: float | None, label: str, done: float, unit: str) -> Generator[Progress]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,

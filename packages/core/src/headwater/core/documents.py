@@ -35,13 +35,10 @@ DOCUMENTS = pa.schema(
 )
 """Rows of `documents/part-*.parquet`."""
 
-REJECTED = pa.schema(
-    [
-        *DOCUMENTS,
-        pa.field("operator", pa.string(), nullable=False),
-        pa.field("reason", pa.string(), nullable=False),
-        pa.field("detail", pa.string(), nullable=False),
-    ]
+REJECTED = (
+    DOCUMENTS.append(pa.field("operator", pa.string(), nullable=False))
+    .append(pa.field("reason", pa.string(), nullable=False))
+    .append(pa.field("detail", pa.string(), nullable=False))
 )
 """Rows of `documents/rejected/part-*.parquet`: the document as it was when it was rejected, and why."""
 

@@ -16,7 +16,7 @@ import os
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -204,7 +204,7 @@ class ArtifactWriter:
         self.key = artifact_key(kind, name, producer, config, self.parents)
 
     def up_to_date(self) -> Manifest | None:
-        """The finished artifact's manifest if it was made from exactly this, and all its files are there at their size."""
+        """The finished artifact's manifest, if it was made from exactly this and its files are there at their size."""
         if not is_artifact(self.folder):
             return None
         try:
@@ -304,7 +304,7 @@ _REMAKE = "run the stage that makes it again, or restore it from a copy"
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_bytes())
+        value: Any = json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise ManifestError(
             f"{path.parent} is not a finished artifact: it has no {path.name}",
@@ -314,7 +314,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise ManifestError(f"{path} is damaged: {error}", expected="JSON", hint=_REMAKE) from error
     if not isinstance(value, dict):
         raise ManifestError(f"{path} is damaged", found=type(value).__name__, expected="a JSON object", hint=_REMAKE)
-    return value
+    return cast("dict[str, Any]", value)
 
 
 def _check_version(path: Path, value: dict[str, Any]) -> None:

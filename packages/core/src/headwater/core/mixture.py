@@ -53,8 +53,11 @@ def resolve_order(run: RunLayout, mixture: Mixture, seq_len: int, seed: int) -> 
         folder = run.tokens(name)
         if not folder.is_dir():
             known = sorted(path.name for path in run.tokens_root.glob("*") if path.is_dir())
-            raise ConfigError(f"mixture.weights names the source {name}, which has no tokens in {run.tokens_root}",
-                              expected=f"one of: {', '.join(known) or 'none yet'}", hint="run: headwater data tokenize")  # fmt: skip
+            raise ConfigError(
+                f"mixture.weights names the source {name}, which has no tokens in {run.tokens_root}",
+                expected=f"one of: {', '.join(known) or 'none yet'}",
+                hint="run: headwater data tokenize",
+            )
         counters = read_manifest(folder).counters
         specs.append(SourceSpec(name, int(counters["train_tokens"]), weight))
     return Order(specs, seq_len, seed, mixture.block)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -95,12 +95,12 @@ def read_run(checkpoint: str | Path) -> RunInfo:
     """
     path = Path(checkpoint) / RUN_FILE
     try:
-        value = json.loads(path.read_bytes())
+        value: Any = json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise ManifestError(f"{checkpoint} is not a Headwater checkpoint: it has no {RUN_FILE}") from error
     except ValueError as error:
         raise ManifestError(f"{path} is damaged: {error}", hint="use another checkpoint of the run") from error
-    version = value.get("schema_version") if isinstance(value, dict) else None
+    version = cast("dict[str, Any]", value).get("schema_version") if isinstance(value, dict) else None
     if version != SCHEMA_VERSION:
         raise ManifestError(
             f"checkpoint {checkpoint} has another schema version", found=version, expected=SCHEMA_VERSION,

@@ -36,7 +36,7 @@ class JsonlSink:
 
     def __init__(self, path: str | Path) -> None:
         with storage_errors("open", path):
-            self._stream = open(path, "a", encoding="utf-8")
+            self._stream = open(path, "a", encoding="utf-8")  # noqa: SIM115 (closed by close())
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Appends one line. Non-finite values are written as strings, since JSON has none."""

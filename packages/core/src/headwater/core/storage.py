@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ def json_digest(value: Any) -> str:
 
 
 @contextmanager
-def storage_errors(action: str, path: str | Path) -> Iterator[None]:
+def storage_errors(action: str, path: str | Path) -> Generator[None]:
     """Turns an `OSError` (full disk, no permission, …) into a `StorageError` that says what was being done.
 
     Args:
@@ -65,7 +65,7 @@ def atomic_write(path: str | Path, content: bytes | str) -> None:
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
-            os.replace(temporary, path)
+            temporary.replace(path)
             _fsync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""Megatron-LM indexed token files: `.bin` holds the tokens, `.idx` where each sequence starts.
+r"""Megatron-LM indexed token files: `.bin` holds the tokens, `.idx` where each sequence starts.
 
-Layout of `.idx` (Megatron-LM, `megatron/core/datasets/indexed_dataset.py`), little-endian: magic `MMIDIDX\\0\\0`,
+Layout of `.idx` (Megatron-LM, `megatron/core/datasets/indexed_dataset.py`), little-endian: magic `MMIDIDX\0\0`,
 version u64 = 1, dtype code u8, number of sequences u64, number of document boundaries u64, sequence lengths i32,
 byte offsets i64, document boundaries i64. Here one sequence is one document.
 """
@@ -51,7 +51,7 @@ class MegatronWriter:
         self.dtype = token_dtype(vocab_size)
         self._lengths: list[int] = []
         with storage_errors("write", self.prefix.with_suffix(".bin")):
-            self._stream = open(self.prefix.with_suffix(".bin"), "wb")
+            self._stream = open(self.prefix.with_suffix(".bin"), "wb")  # noqa: SIM115 (closed by close())
 
     def add(self, tokens: Sequence[int] | npt.NDArray[Any]) -> None:
         """Appends one document's tokens."""

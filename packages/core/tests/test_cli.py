@@ -1,0 +1,46 @@
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from headwater.core import cli
+
+HEAVY = (
+    "torch",
+    "transformers",
+    "lm_eval",
+    "torchtitan",
+    "datatrove",
+    "pyarrow",
+    "numpy",
+    "pydantic",
+    "rich",
+    "jinja2",
+)
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "headwater.core.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_help_imports_nothing_heavy():
+    program = "import sys\nfrom headwater.core import cli\nsys.argv = ['headwater', '--help']\ntry:\n    cli.main()\n"
+    program += f"finally:\n    print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert result.stderr.strip() == "[]"
+    assert "line" in result.stdout and "verify" in result.stdout
+
+
+def test_unknown_command_suggests_the_nearest():
+    result = CliRunner().invoke(cli.headwater, ["verfy"])
+    assert result.exit_code == 2
+    assert "Did you mean 'verify'" in result.output
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(("line", "run", "nothere", "--run", "x"), 2), (("line", "run"), 2)])
+def test_errors_are_messages_not_tracebacks(arguments, code):
+    result = run(*arguments)
+    assert result.returncode == code
+    assert "Traceback" not in result.stderr and "rror" in result.stderr

@@ -1,0 +1,102 @@
+from pathlib import Path
+
+import pytest
+from pydantic import Field
+
+from headwater.core.config import Section, load_base, read_recipe, resolve_recipe, validate
+from headwater.core.errors import ConfigError
+from headwater.core.mixture import Mixture
+
+
+class Inner(Section):
+    learning_rate: float = Field(default=1e-3, gt=0)
+    steps: int = 10
+
+
+class Outer(Section):
+    optimizer: Inner = Inner()
+    stages: dict[str, Inner] = {}
+    steps: list[Inner] = []
+
+
+def recipe(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_overrides_reach_mappings_and_lists(tmp_path):
+    path = recipe(tmp_path, "name: a\nmixture:\n  weights: {web: 1}\n")
+    value = read_recipe(path, ["mixture.weights.code=2.5", "seed=7", "mixture.block=64"])
+    assert value == {"name": "a", "seed": 7, "mixture": {"weights": {"web": 1, "code": 2.5}, "block": 64}}
+    path = recipe(tmp_path, "name: a\nmixture: {weights: [{a: 1}]}\n")
+    assert read_recipe(path, ["mixture.weights.0.a=3"])["mixture"] == {"weights": [{"a": 3}]}
+
+
+def test_a_resolved_recipe_is_a_valid_recipe_with_the_same_meaning(tmp_path):
+    import yaml
+
+    path = recipe(tmp_path, "name: a\nmixture:\n  weights: {web: 1}\n")
+    resolved = resolve_recipe(path, ["seed=3"])
+    again = recipe(tmp_path, yaml.safe_dump(resolved))
+    assert resolve_recipe(again) == resolved
+    assert resolved["mixture"]["block"] == 1000
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"optimiser": {}}, r"(?s)unknown key train\.optimiser.*one of: optimizer, stages, steps.*mean optimizer"),
+        ({"optimizer": {"learning_rat": 1}}, r"(?s)unknown key train\.optimizer\.learning_rat.*mean learning_rate"),
+        ({"stages": {"a": {"step": 1}}}, r"(?s)unknown key train\.stages\.a\.step.*mean steps"),
+        ({"steps": [{"stepz": 1}]}, r"(?s)unknown key train\.steps\.0\.stepz.*mean steps"),
+        (
+            {"optimizer": {"learning_rate": -1}},
+            r"(?s)train\.optimizer\.learning_rate is not valid.*found:\s+-1.*greater",
+        ),
+        ({"optimizer": {"steps": "many"}}, r"(?s)train\.optimizer\.steps is not valid.*'many'.*integer"),
+    ],
+)
+def test_refusals_name_path_found_allowed_and_nearest(value, message):
+    with pytest.raises(ConfigError, match=message):
+        validate(Outer, value, "train")
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "message"),
+    [
+        ("name: a\nmixtur: {}\n", [], r"(?s)unknown key mixtur.*did you mean mixture"),
+        ("- a\n", [], "not a mapping"),
+        ("a: [\n", [], "not valid YAML"),
+        ("name: a\n", ["seed"], r"dotted\.path=value"),
+        ("name: a\n", ["name.first=b"], "has no keys"),
+        ("name: a\nmixture: {weights: [1]}\n", ["mixture.weights.4=1"], r"(?s)no item of a list.*0 to 0"),
+    ],
+)
+def test_malformed_recipes_and_overrides(tmp_path, text, overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        read_recipe(recipe(tmp_path, text), overrides)
+
+
+def test_base_is_checked(tmp_path):
+    assert load_base(recipe(tmp_path, "name: a\nseed: 4\n")).seed == 4
+    with pytest.raises(ConfigError, match="name is missing"):
+        load_base(recipe(tmp_path, "seed: 4\n"))
+    with pytest.raises(ConfigError, match="seed is not valid"):
+        load_base(recipe(tmp_path, "name: a\nseed: -4\n"))
+
+
+def test_unknown_recipe_suggests_a_near_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "demo.yaml").write_text("name: demo\n")
+    assert read_recipe("demo") == {"name": "demo"}
+    with pytest.raises(ConfigError, match="did you mean demo"):
+        read_recipe("demmo")
+
+
+def test_weights_must_be_positive():
+    for weight in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(ConfigError, match=r"mixture.*is not valid"):
+            validate(Mixture, {"weights": {"web": weight}}, "mixture")
+    assert Mixture(weights={"b": 3, "a": 1}).normalised() == {"a": 0.25, "b": 0.75}

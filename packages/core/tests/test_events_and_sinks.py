@@ -1,0 +1,43 @@
+import json
+
+import pytest
+
+from headwater.core.errors import ConfigError, ManifestError
+from headwater.core.events import EventLog, read_events
+from headwater.core.metrics import TABLE
+from headwater.core.sinks import close_sinks, open_sinks
+
+
+def test_events_are_read_back_and_a_cut_last_line_is_left_out(tmp_path):
+    log = EventLog(tmp_path / "events.jsonl")
+    log.emit("start", 0, world_size=1)
+    log.emit("checkpoint", 10, path="step-00000010")
+    with open(log.path, "a") as stream:
+        stream.write('{"time": "20')
+    assert [(event["kind"], event["step"]) for event in read_events(log.path)] == [("start", 0), ("checkpoint", 10)]
+    with open(log.path, "a") as stream:
+        stream.write("\n{}\n")
+    with pytest.raises(ManifestError, match="line 3"):
+        read_events(log.path)
+    with pytest.raises(ValueError, match="unknown event kind"):
+        log.emit("strat", 0)  # type: ignore[arg-type]
+
+
+def test_jsonl_sink_writes_rows_and_refuses_unknown_names(tmp_path):
+    sinks = open_sinks({"jsonl": {"path": tmp_path / "m.jsonl"}})
+    sinks[0].log(3, {"headwater_train_loss": 1.5, "headwater_train_grad_norm": float("nan")})
+    with pytest.raises(KeyError, match="headwater_train_los\\b"):
+        sinks[0].log(4, {"headwater_train_los": 1.5})
+    close_sinks(sinks)
+    row = json.loads((tmp_path / "m.jsonl").read_text())
+    assert row["step"] == 3 and row["headwater_train_loss"] == 1.5 and row["headwater_train_grad_norm"] == "nan"
+    with pytest.raises(ConfigError, match="no metric sink promtheus"):
+        open_sinks({"promtheus": {}})
+
+
+def test_metric_names_follow_the_rules():
+    for name, metric in TABLE.items():
+        assert name.startswith("headwater_")
+        assert (metric.kind == "counter") == name.endswith("_total")
+        assert (metric.kind == "histogram") == bool(metric.buckets)
+        assert metric.help.endswith(".")
