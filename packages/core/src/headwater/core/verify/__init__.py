@@ -1,0 +1,1 @@
+"""`headwater verify`: hashes every file of a run again and derives its counts and its order again."""
