@@ -26,7 +26,7 @@ def test_events_are_read_back_and_a_cut_last_line_is_left_out(tmp_path):
 def test_jsonl_sink_writes_rows_and_refuses_unknown_names(tmp_path):
     sinks = open_sinks({"jsonl": {"path": tmp_path / "m.jsonl"}})
     sinks[0].log(3, {"headwater_train_loss": 1.5, "headwater_train_grad_norm": float("nan")})
-    with pytest.raises(KeyError, match="headwater_train_los\\b"):
+    with pytest.raises(KeyError, match=r"headwater_train_los\b"):
         sinks[0].log(4, {"headwater_train_los": 1.5})
     close_sinks(sinks)
     row = json.loads((tmp_path / "m.jsonl").read_text())

@@ -35,11 +35,14 @@ DOCUMENTS = pa.schema(
 )
 """Rows of `documents/part-*.parquet`."""
 
-REJECTED = (
-    DOCUMENTS.append(pa.field("operator", pa.string(), nullable=False))
-    .append(pa.field("reason", pa.string(), nullable=False))
-    .append(pa.field("detail", pa.string(), nullable=False))
+_REJECTION = pa.schema(
+    [
+        pa.field("operator", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("detail", pa.string(), nullable=False),
+    ]
 )
+REJECTED = pa.unify_schemas([DOCUMENTS, _REJECTION])
 """Rows of `documents/rejected/part-*.parquet`: the document as it was when it was rejected, and why."""
 
 ITEMS = pa.schema(
