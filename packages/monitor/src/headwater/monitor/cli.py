@@ -1,0 +1,76 @@
+"""``headwater report`` and ``headwater monitor``. Only click and the standard library are imported before a command runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from headwater.core.cli_options import recipe_options, run_option
+
+
+@click.command()
+@recipe_options
+def report(recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...]) -> None:
+    """Draw the run as one self-contained page: RUN/report/report.html.
+
+    Works on a run in any state: a stage that has not run is shown with the command that runs it.
+    """
+    from headwater.core import console
+    from headwater.core.layout import RunLayout
+
+    from .report.build import build_report
+
+    built = build_report(recipe, RunLayout(run), overrides)
+    view = built.view
+    present = [command.stage for command in view.commands if command.present]
+    if as_json:
+        result = {
+            "path": str(built.path), "fresh": built.fresh, "bytes": built.path.stat().st_size, "stages": present,
+            "artifacts": len(view.lineage), "problems": list(view.problems),
+        }  # fmt: skip
+        console.print_json(result)
+        return
+    for problem in view.problems:
+        console.warn(problem)
+    state = "written" if built.fresh else "up to date"
+    stages = f"{len(present)} of {len(view.commands)} stages, {len(view.lineage)} artifacts"
+    console.done("report", f"{state}: {built.path} · {stages} · open it with: headwater monitor open --run {run}")
+
+
+@click.group()
+def monitor() -> None:
+    """Watch runs: the report page and the table of metrics."""
+
+
+@monitor.command("open")
+@run_option
+@click.option("--print", "only_print", is_flag=True, help="Print the address; do not start a browser.")
+def open_page(run: Path, only_print: bool) -> None:
+    """Open the run's report page in a browser and print its path."""
+    import webbrowser
+
+    from headwater.core.errors import ManifestError
+    from headwater.core.layout import RunLayout
+
+    page = (RunLayout(run).report / "report.html").resolve()
+    if not page.is_file():
+        raise ManifestError(
+            f"{run} has no report page", expected=str(page), hint=f"run: headwater report --recipe RECIPE --run {run}"
+        )
+    click.echo(str(page))
+    if not only_print and not webbrowser.open(page.as_uri()):
+        click.echo("no browser could be started here; open the path above in yours", err=True)
+
+
+@monitor.command("metrics")
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print docs/metrics.md.")
+def metrics(as_markdown: bool) -> None:
+    """Print the table of metrics."""
+    from headwater.core import console
+
+    from . import table
+
+    if as_markdown:
+        click.echo(table.markdown(), nl=False)
+    else:
+        console.table(table.COLUMNS, table.rows())

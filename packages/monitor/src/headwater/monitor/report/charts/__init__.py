@@ -1,0 +1,1 @@
+"""Inline SVG charts, one module per kind. Each returns markup and draws with CSS variables, never fixed colours."""

@@ -1,0 +1,114 @@
+"""A run folder as a ``RunView``: whatever is there is read, whatever is not is shown as not run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import yaml
+from headwater.core.config import load_base, load_section, resolve_recipe
+from headwater.core.errors import HeadwaterError
+from headwater.core.layout import RunLayout
+from headwater.core.mixture import Mixture, resolve_order
+
+from .commands import stage_commands
+from .files import Row, RunFiles, whole
+from .read_evaluation import read_evaluation
+from .read_lineage import read_lineage
+from .read_training import latest_run, read_training
+from .view import Funnel, FunnelRow, MixtureRow, RunView
+
+
+def read_run_view(run: RunLayout, recipe: str, overrides: Sequence[str] = ()) -> RunView:
+    """Reads everything the page shows.
+
+    Raises:
+        ConfigError: The recipe is not valid.
+    """
+    files = RunFiles(run.root)
+    base = load_base(recipe, overrides)
+    mixture = load_section("mixture", Mixture, recipe, overrides)
+    text = files.text(run.recipe)
+    if text is None:
+        text = yaml.safe_dump(resolve_recipe(recipe, overrides), sort_keys=False, allow_unicode=True)
+    training = read_training(files, run)
+    tokens = read_tokens(files, run)
+    return RunView(
+        name=base.name,
+        seed=base.seed,
+        run=str(run.root),
+        recipe_text=text,
+        funnel=read_funnel(files, run),
+        mixture=read_mixture(files, run, mixture, base.seed, tokens["train"]),
+        tokens=tokens["train"],
+        tokens_validation=tokens["validation"],
+        training=training,
+        evaluation=read_evaluation(files, run),
+        lineage=read_lineage(files, run),
+        commands=stage_commands(run, recipe),
+        problems=tuple(files.problems),
+    )
+
+
+def read_funnel(files: RunFiles, run: RunLayout) -> Funnel | None:
+    """The operators of ``documents/funnel.json``, or ``None``."""
+    path = run.documents / "funnel.json"
+    value = files.json(path)
+    if value is None:
+        return None
+    rows: list[FunnelRow] = []
+    for row in value.get("operators") or []:
+        if not isinstance(row, dict):
+            files.note(path, "an operator is not an object")
+            continue
+        reasons: Row = row.get("reasons") or {}
+        rows.append(
+            FunnelRow(
+                str(row.get("operator", "?")), str(row.get("source", "all")),
+                whole(row, "documents_in") or 0, whole(row, "documents_out") or 0,
+                whole(row, "bytes_in") or 0, whole(row, "bytes_out") or 0,
+                {str(reason): int(count) for reason, count in reasons.items() if isinstance(count, int)},
+            )
+        )  # fmt: skip
+    return Funnel(rows) if rows else None
+
+
+def read_tokens(files: RunFiles, run: RunLayout) -> dict[str, dict[str, int]]:
+    """Tokens of each source by split, from the manifests."""
+    found: dict[str, dict[str, int]] = {"train": {}, "validation": {}}
+    for folder in sorted(run.tokens_root.glob("*")):
+        manifest = files.json(folder / "manifest.json")
+        if manifest is None:
+            continue
+        counters: Row = manifest.get("counters") or {}
+        for split, counts in found.items():
+            counts[folder.name] = whole(counters, f"{split}_tokens") or 0
+    return found
+
+
+def read_mixture(
+    files: RunFiles, run: RunLayout, mixture: Mixture, seed: int, tokens: Mapping[str, int]
+) -> list[MixtureRow] | None:
+    """Configured weights beside what the sample order really drew up to the newest checkpoint.
+
+    Nothing logs samples: the order is a pure function of mixture, seed and sample number, so it is counted again.
+    """
+    if not tokens:
+        return None
+    weights = mixture.normalised()
+    info = latest_run(run)
+    order = None
+    if info is not None and info.samples > 0:
+        try:
+            order = resolve_order(run, mixture, info.seq_len, seed)
+        except (HeadwaterError, KeyError) as error:
+            files.problems.append(f"the sample order could not be derived: {error}")
+    rows: list[MixtureRow] = []
+    for source, weight in weights.items():
+        if order is None or info is None:
+            rows.append(MixtureRow(source, weight, None, None, None, tokens.get(source, 0), None))
+            continue
+        drawn = order.drawn(source, info.samples)
+        epochs = drawn / order.samples_per_epoch(source)
+        seen = drawn * info.seq_len
+        rows.append(MixtureRow(source, weight, drawn / info.samples, drawn, seen, tokens.get(source, 0), epochs))
+    return rows

@@ -1,0 +1,111 @@
+"""The page: the template filled with a run, its charts, and the figures of its headline."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib.resources import files
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from . import format as fmt
+from .charts.funnel import funnel_chart
+from .charts.line import QUIET, key_glyph, line_chart
+from .charts.lineage import lineage_chart
+from .charts.mixture import mixture_chart
+from .charts.whisker import whisker_chart
+from .theme import variables
+from .view import Curve, RunView
+
+_TEMPLATES = files(__package__) / "templates"
+#: Rows of a table that stands for a curve.
+_TABLE_ROWS = 24
+
+
+def render(view: RunView, *, title: str, theme: str, again: list[str]) -> str:
+    """The whole page as one string that needs no other file.
+
+    Text that comes from crawled pages (URLs, reasons, names) is escaped by the template engine and by ``charts.svg``;
+    a content security policy that admits only this page's own script, by hash, stands behind that.
+
+    Args:
+        view: The run.
+        title: Heading; the recipe's name when empty.
+        theme: ``auto``, ``light`` or ``dark``.
+        again: Commands that reproduce the run.
+    """
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(
+        count=fmt.count, short=fmt.short, bytes=fmt.bytes_, percent=fmt.percent, fixed=fmt.fixed, general=fmt.general
+    )
+    script = Markup(_asset("report.js"))  # noqa: S704  our own file, not input
+    style = Markup(variables() + _asset("report.css"))  # noqa: S704
+    checksum = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    template = environment.from_string(_asset("report.html.j2"))
+    return template.render(
+        view=view, title=title or view.name, theme=theme, script=script, style=style,
+        script_hash=checksum, again=again, charts=_charts(view), samples=samples, missing=_missing(view),
+        plural=fmt.plural, key_glyph=key_glyph, event_kinds=_event_kinds(view), share=_share,
+    )  # fmt: skip
+
+
+def samples(*curves: Curve) -> list[list[float | None]]:
+    """At most a few dozen rows (step, then each curve's value) that stand for curves in a table."""
+    steps = sorted({x for curve in curves for x in curve.x})
+    stride = max(1, -(-len(steps) // _TABLE_ROWS))
+    chosen = sorted({*steps[::stride], *steps[-1:], *(x for curve in curves[1:] for x in curve.x[-_TABLE_ROWS:])})
+    tables = [dict(zip(curve.x, curve.y, strict=True)) for curve in curves]
+    return [[step, *(table.get(step) for table in tables)] for step in chosen]
+
+
+def _charts(view: RunView) -> dict[str, Markup]:
+    charts: dict[str, Markup] = {}
+    if view.funnel:
+        charts["funnel"] = funnel_chart(view.funnel, key="funnel")
+    if view.mixture:
+        charts["mixture"] = mixture_chart(view.mixture, key="mixture")
+    if view.lineage:
+        charts["lineage"] = lineage_chart(view.lineage, key="lineage")
+    if view.evaluation and view.evaluation.scores:
+        charts["scores"] = whisker_chart(view.evaluation.scores, key="scores")
+    run = view.training
+    if run:
+        charts["loss"] = line_chart(
+            [run.loss, run.validation], key="loss", title="Training and validation loss over steps",
+            label="loss, nats a token", events=run.events,
+        )  # fmt: skip
+        small: dict[str, tuple[Curve, str, bool]] = {
+            "grad_norm": (run.grad_norm, "gradient norm before clipping", True),
+            "learning_rate": (run.learning_rate, "learning rate", True),
+            "throughput": (run.throughput, "tokens a second", True),
+            "step_seconds": (run.step_seconds, "seconds a step", True),
+        }
+        for key, (curve, label, zero) in small.items():
+            if curve:
+                show = fmt.short if key == "throughput" else fmt.general
+                charts[key] = line_chart(
+                    [curve], key=key, title=f"{curve.name.capitalize()} over steps", label=label, zero=zero,
+                    height=230, wide=510, show=show,
+                )  # fmt: skip
+    return charts
+
+
+def _missing(view: RunView) -> dict[str, str]:
+    """Stage → the command that runs it."""
+    return {command.stage: command.text for command in view.commands}
+
+
+def _event_kinds(view: RunView) -> list[str]:
+    events = view.training.events if view.training else ()
+    return [kind for kind in dict.fromkeys(event.kind for event in events) if kind not in QUIET]
+
+
+def _share(part: float | None, whole: float | None) -> float | None:
+    return None if part is None or not whole else part / whole
+
+
+def _asset(name: str) -> str:
+    return (_TEMPLATES / name).read_text(encoding="utf-8")
+
+

@@ -1,0 +1,107 @@
+"""Headless Chromium for tests, through chromedriver and selenium; nothing is downloaded."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
+)  # fmt: skip
+
+
+def unavailable() -> str | None:
+    """Why there is no browser to test with, or ``None`` when there is one."""
+    try:
+        import selenium  # noqa: F401
+    except ImportError:
+        return "selenium is not installed (pip install 'headwater-monitor[test]')"
+    if not _chromium():
+        return "no Chromium on this machine (apt install chromium)"
+    if not shutil.which("chromedriver"):
+        return "no chromedriver on this machine (apt install chromium-driver)"
+    return None
+
+
+def _chromium() -> str | None:
+    return os.environ.get("HEADWATER_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+
+
+class Page:
+    """A browser with one page."""
+
+    def __init__(self, driver: Any) -> None:
+        self.driver = driver
+
+    def open(self, path: Path, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
+        """Loads a local file at a window size and with the system set to light or dark."""
+        self.resize(width, height)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+        self.driver.get(path.resolve().as_uri())
+
+    def resize(self, width: int, height: int = 900) -> None:
+        """Sets the size of the viewport in CSS pixels; below 500 a real window cannot go, so it is emulated."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+    def run(self, script: str, *arguments: object) -> Any:
+        """Runs JavaScript in the page and returns its value."""
+        return self.driver.execute_script(script, *arguments)
+
+    def console(self) -> list[str]:
+        """Errors and warnings that the console got since the last call."""
+        return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] != "INFO"]
+
+    def requests(self) -> list[str]:
+        """Addresses requested since the last call."""
+        found: list[str] = []
+        for entry in self.driver.get_log("performance"):
+            message = json.loads(entry["message"])["message"]
+            if message["method"] == "Network.requestWillBeSent":
+                found.append(message["params"]["request"]["url"])
+        return found
+
+    def screenshot(self, path: Path) -> None:
+        """The whole page as PNG."""
+        size = self.driver.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
+        options = {"format": "png", "captureBeyondViewport": True, "clip": clip}
+        path.write_bytes(base64.b64decode(self.driver.execute_cdp_cmd("Page.captureScreenshot", options)["data"]))
+
+
+@contextmanager
+def chromium(profile: Path) -> Iterator[Page]:
+    """Starts Chromium with an empty profile and ends it."""
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(_chromium())
+    for flag in (*FLAGS, f"--user-data-dir={profile}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(str(shutil.which("chromedriver"))))
+    try:
+        yield Page(driver)
+    finally:
+        driver.quit()
+
+
+if __name__ == "__main__":
+    import sys
+    import tempfile
+
+    page_path, target = Path(sys.argv[1]), Path(sys.argv[2])
+    with tempfile.TemporaryDirectory() as folder, chromium(Path(folder)) as page:
+        for width in (1280, 390):
+            for dark in (False, True):
+                page.open(page_path, width=width, dark=dark)
+                page.screenshot(target / f"report-{width}-{'dark' if dark else 'light'}.png")
