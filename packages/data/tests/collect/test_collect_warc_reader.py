@@ -9,11 +9,12 @@ from pathlib import Path
 
 import brotli
 import pytest
+from warcio.statusandheaders import StatusAndHeaders
+from warcio.warcwriter import WARCWriter
+
 from headwater.core.errors import DataError
 from headwater.data.collect import warc_reader
 from headwater.data.collect.warc_reader import BadRecord, Record, read_record_at, read_records
-from warcio.statusandheaders import StatusAndHeaders
-from warcio.warcwriter import WARCWriter
 
 
 def http_record(number: int, body: bytes, headers: tuple[tuple[str, str], ...] = ()) -> bytes:

@@ -1,0 +1,103 @@
+"""Python's own documentation server, as a program: the `pydoc` server of the standard library on loopback.
+
+Run by path with `python -s -P`, it needs nothing but the standard library. It serves the pages of `pydoc` with
+these changes, all of them so that two crawls of one environment give the same bytes:
+
+- only the standard library and site-packages are shown, not what the environment adds to the path;
+- their locations on this machine are written as /python/lib and /python/site-packages, and the addresses of
+  objects as 0x0;
+- modules are imported once, not again for every page (extension modules cannot be imported twice).
+
+Importing a module runs its code. An audit hook refuses what documentation does not need: connections, new
+processes, browsers, and writing outside the temporary working folder.
+
+Usage: pydoc_serve.py LIFELINE_FD — prints the port, then serves until the other end of the pipe is closed.
+"""
+
+import os
+import pydoc
+import re
+import sys
+import sysconfig
+import tempfile
+import threading
+
+_ADDRESS = re.compile(r"\b0x[0-9a-f]{6,16}\b")
+_REFUSED = frozenset(
+    {"socket.connect", "socket.sendto", "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork",
+     "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.truncate", "webbrowser.open"}
+)  # fmt: skip
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+
+def contain(workdir: str) -> None:
+    """Refuse, from here on, what importing a module should not do. Audit hooks cannot be removed."""
+
+    def allowed(path: object) -> bool:
+        return isinstance(path, str) and (os.path.abspath(path).startswith(workdir) or path == os.devnull)
+
+    def hook(event: str, arguments: tuple) -> None:
+        if event == "open":
+            path, _, flags = arguments
+            if flags & _WRITING and not allowed(path):
+                raise PermissionError(f"not while serving documentation: writing {path}")
+        elif event in _REFUSED and not (arguments and allowed(arguments[0])):
+            raise PermissionError(f"not while serving documentation: {event}")
+
+    sys.addaudithook(hook)
+
+
+def places() -> list[tuple[str, str]]:
+    """(folder of this machine, its stable name), the longest first."""
+    paths = sysconfig.get_paths()
+    named = {
+        paths["purelib"]: "/python/site-packages",
+        paths["platlib"]: "/python/site-packages",
+        paths["stdlib"]: "/python/lib",
+        paths["platstdlib"]: "/python/lib",
+        os.path.dirname(os.__file__): "/python/lib",
+        sys.prefix: "/python",
+        sys.base_prefix: "/python",
+        tempfile.gettempdir(): "/python/tmp",
+    }
+    return sorted(named.items(), key=lambda item: -len(item[0]))
+
+
+def main() -> None:
+    """Serve until the parent is gone."""
+    lifeline = int(sys.argv[1])
+    sys.argv = ["pydoc"]
+    known = places()
+    library = [path for path in sys.path if any(path == place or path.startswith(place + os.sep) for place, _ in known)]
+    sys.path[:] = [path for path in library if not path.endswith(".zip")]
+    locate = pydoc.locate
+
+    def locate_once(path: str, forceload: object = 0) -> object:
+        return locate(path, 0)
+
+    pydoc.locate = locate_once
+    handler = pydoc._url_handler
+
+    def stable(url: str, content_type: str = "text/html") -> str:
+        page = handler(url, content_type)
+        for place, name in known:
+            page = page.replace(place, name)
+        return _ADDRESS.sub("0x0", page)
+
+    server = pydoc._start_server(stable, "127.0.0.1", 0)
+    os.write(1, f"{server.port}\n".encode())
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+
+    def wait_for_the_end() -> None:
+        os.read(lifeline, 1)
+        os._exit(0)
+
+    threading.Thread(target=wait_for_the_end, daemon=True).start()
+    contain(os.getcwd())
+    server.join()
+
+
+if __name__ == "__main__":
+    main()

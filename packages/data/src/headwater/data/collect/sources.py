@@ -1,0 +1,160 @@
+"""The `sources` section of a recipe: what is collected, by name.
+
+sources:
+  web:       {kind: crawl, seeds: [https://docs.example.org/], max_pages: 5000}
+  code:      {kind: tree, paths: {"https://git.example.org/me/project/": ../project}, include: ["*.py"]}
+  reference: {kind: pydoc-topics}
+  archive:   {kind: warc, files: ["crawl/*.warc.gz"]}
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field, RootModel, model_validator
+
+from headwater.core.config import Section
+from headwater.data.collect.warc_writer import DEFAULT_MAX_BYTES
+
+PYDOC_URL = "http://pydoc.localhost/"
+"""The stable address of Python's own documentation server, whatever port it has."""
+
+USER_AGENT = "headwater-crawler/0.1 (+https://pypi.org/project/headwater-data/)"
+SOURCE_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+
+
+def _pattern(value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from error
+    return value
+
+
+def _connect_to(value: str) -> str:
+    if not re.fullmatch(r"[^:\s]+:\d+:(\[[0-9a-fA-F:]+\]|[^:\s]+):\d+", value):
+        raise ValueError("expected HOST:PORT:ADDRESS:PORT")
+    return value
+
+
+Pattern = Annotated[str, AfterValidator(_pattern)]
+ConnectToRule = Annotated[str, AfterValidator(_connect_to)]
+
+
+class _Written(Section):
+    """What every source has.
+
+    Attributes:
+        date: stamps every record (WARC-Date, and the HTTP Date header), which makes collecting reproducible: equal
+            input gives equal bytes. Without it, the clock is used.
+        max_file_bytes: a WARC file that has reached this size is closed and the next one begun.
+    """
+
+    date: datetime | None = None
+    max_file_bytes: int = Field(default=DEFAULT_MAX_BYTES, ge=1024)
+
+
+class CrawlSource(_Written):
+    """Pages fetched over HTTP, breadth first, politely.
+
+    Attributes:
+        seeds: where to start.
+        serve: "pydoc" starts Python's own documentation server on loopback and crawls that; `seeds` then default
+            to its index.
+        hosts: hosts (with port, when not the default one) that may be visited; default: those of the seeds.
+        include: regular expressions; when given, one must be found in a URL for it to be visited.
+        exclude: regular expressions, none of which may be found in a URL.
+        max_pages: pages to save, at most.
+        max_depth: links to follow from a seed, at most.
+        rate: requests a second to one host, at most; 0 means no limit (for your own machine only). A longer
+            Crawl-delay in robots.txt is honoured.
+        retries: how often a request that failed in a passing way is repeated.
+        backoff_seconds: wait before the first repeat; doubled for each one after it.
+        timeout_seconds: limit for connecting and for each read.
+        max_page_bytes: a larger page is given up.
+        content_types: media types that are saved.
+        user_agent: sent with each request; its first word is what robots.txt is asked for.
+        robots: honour robots.txt and nofollow. Switch it off only for a site of your own.
+        connect_to: HOST:PORT:ADDRESS:PORT rules, as `curl --connect-to`; not part of what the pages are known by.
+    """
+
+    kind: Literal["crawl"] = "crawl"
+    seeds: tuple[str, ...] = ()
+    serve: Literal["pydoc"] | None = None
+    hosts: tuple[str, ...] = ()
+    include: tuple[Pattern, ...] = ()
+    exclude: tuple[Pattern, ...] = ()
+    max_pages: int = Field(default=1000, ge=1)
+    max_depth: int = Field(default=10, ge=0)
+    rate: float = Field(default=1.0, ge=0)
+    retries: int = Field(default=3, ge=0)
+    backoff_seconds: float = Field(default=1.0, ge=0)
+    timeout_seconds: float = Field(default=30.0, gt=0)
+    max_page_bytes: int = Field(default=5 * 1024 * 1024, ge=1)
+    content_types: tuple[str, ...] = ("text/html", "application/xhtml+xml", "text/plain")
+    user_agent: str = Field(default=USER_AGENT, min_length=1)
+    robots: bool = True
+    connect_to: tuple[ConnectToRule, ...] = ()
+
+    @model_validator(mode="after")
+    def _has_a_start(self) -> CrawlSource:
+        if not self.seeds and self.serve is None:
+            raise ValueError("a crawl needs `seeds` (or `serve: pydoc`)")
+        return self
+
+
+class TreeSource(_Written):
+    """Files of folders, each as a `resource` record.
+
+    Attributes:
+        paths: URI under which a folder's files are known → the folder. "{stdlib}" and "{site-packages}" stand for
+            the running Python's. Only the URI is written, so that the archive does not depend on where the folder is.
+        include: glob patterns on the path below the folder ("*" also matches "/"); a file must match one.
+        exclude: glob patterns, none of which a file may match.
+        max_files: files to take, at most: the first in the order of a hash of their URI, which is a fair sample.
+        max_bytes: bytes to take, at most, in that same order.
+        max_file_size: larger files are passed over, in bytes.
+    """
+
+    kind: Literal["tree"] = "tree"
+    paths: dict[str, str] = Field(min_length=1)
+    include: tuple[str, ...] = ("*",)
+    exclude: tuple[str, ...] = ()
+    max_files: int | None = Field(default=None, ge=1)
+    max_bytes: int | None = Field(default=None, ge=1)
+    max_file_size: int = Field(default=1024 * 1024, ge=1)
+
+
+class TopicsSource(_Written):
+    """The language reference that ships inside Python (`pydoc_data.topics`), one record a topic."""
+
+    kind: Literal["pydoc-topics"] = "pydoc-topics"
+
+
+class WarcSource(Section):
+    """Existing WARC files, copied in unchanged.
+
+    Attributes:
+        files: paths or glob patterns, relative to the folder the command runs in.
+    """
+
+    kind: Literal["warc"] = "warc"
+    files: tuple[str, ...] = Field(min_length=1)
+
+
+Source = Annotated[CrawlSource | TreeSource | TopicsSource | WarcSource, Field(discriminator="kind")]
+
+
+class SourcesConfig(RootModel[dict[str, Source]]):
+    """Source name → how it is collected. The names are those of `mixture.weights` and of the folders under raw/."""
+
+    model_config = ConfigDict(frozen=True)
+
+    @model_validator(mode="after")
+    def _names(self) -> SourcesConfig:
+        for name in self.root:
+            if not SOURCE_NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is no source name: lower-case letters, digits, '_', '.', '-'")
+        return self
