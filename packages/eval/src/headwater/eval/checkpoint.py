@@ -1,0 +1,197 @@
+"""Loads a training checkpoint (DCP) or a Hugging Face folder into transformers' Llama, ready to score.
+
+A Headwater checkpoint is read as it lies on disk, whatever layout wrote it: no conversion, no process group and no
+training framework. Every file is checked against the checkpoint's manifest before any of it is unpickled.
+"""
+
+import hashlib
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+
+from headwater.core.errors import EvalError, ManifestError
+from headwater.core.manifest import Manifest, read_manifest
+from headwater.core.run import ModelShape, RunInfo, read_run
+from headwater.core.storage import file_sha256
+from headwater.eval.weight_names import expected_names, interleaved_to_halves, model_prefix, transformers_name
+
+
+@dataclass(frozen=True)
+class LoadedCheckpoint:
+    """A model ready to score, and what is known of where it came from.
+
+    Attributes:
+        path: The folder it was read from.
+        model: The model, in evaluation mode, float32.
+        weights_digest: Identity of the weights (for a Headwater checkpoint the one in its run.json).
+        run: The checkpoint's run.json; None for a Hugging Face folder.
+        manifest: The checkpoint's manifest; None for a Hugging Face folder.
+    """
+
+    path: Path
+    model: PreTrainedModel
+    weights_digest: str
+    run: RunInfo | None
+    manifest: Manifest | None
+
+
+def load(path: Path, device: str = "cpu") -> LoadedCheckpoint:
+    """Loads whichever kind of checkpoint lies in `path`.
+
+    Args:
+        path: A Headwater checkpoint (`…/checkpoints/step-…`) or a Hugging Face folder (with `config.json`).
+        device: Where the weights go, `cpu` or `cuda`.
+
+    Raises:
+        EvalError: The folder is neither, or its weights do not fit its description.
+        ManifestError: A Headwater checkpoint that is unfinished, damaged or of another schema version.
+    """
+    if (path / "run.json").is_file() or (path / ".metadata").is_file():
+        return load_checkpoint(path, device)
+    if (path / "config.json").is_file():
+        return load_huggingface(path, device)
+    raise EvalError(
+        f"{path} holds no model",
+        found="neither run.json (a Headwater checkpoint) nor config.json (a Hugging Face folder)",
+        hint="give the folder of one checkpoint, for example RUN/train/checkpoints/step-00000100",
+    )
+
+
+def load_checkpoint(path: Path, device: str = "cpu") -> LoadedCheckpoint:
+    """Loads a Headwater checkpoint. See `load`."""
+    manifest = verify_files(path)
+    run = read_run(path)
+    weights = read_weights(path, run.model)
+    model = build_model(run.model)
+    missing, unexpected = model.load_state_dict(to_transformers(weights, run.model), strict=False)
+    missing = [name for name in missing if not (run.model.tied and name == "lm_head.weight")]
+    if missing or unexpected:
+        raise EvalError(f"the weights in {path} do not fill the model", found=unexpected, expected=missing)
+    if run.model.tied:
+        model.tie_weights()
+    return LoadedCheckpoint(path, model.to(torch.device(device)).eval(), run.weights_digest, run, manifest)
+
+
+def load_huggingface(path: Path, device: str = "cpu") -> LoadedCheckpoint:
+    """Loads a causal language model from a Hugging Face folder, without the network. See `load`."""
+    try:
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise EvalError(f"{path} cannot be loaded as a Hugging Face model: {error}") from error
+    digest = _state_digest(model.state_dict())
+    return LoadedCheckpoint(path, model.to(torch.device(device)).eval(), digest, None, None)
+
+
+def verify_files(path: Path) -> Manifest:
+    """Checks a checkpoint's files against its manifest: kind, presence, size and SHA-256.
+
+    Raises:
+        ManifestError: Naming the first file that is missing, changed or not listed.
+    """
+    manifest = read_manifest(path)
+    if manifest.kind != "checkpoint":
+        raise ManifestError(f"{path} is not a checkpoint", found=f"an artifact of kind {manifest.kind}")
+    for entry in manifest.files:
+        file = path / entry.path
+        if not file.is_file():
+            raise ManifestError(f"{file} is missing", hint="use another checkpoint, or train again from an earlier one")
+        found = file_sha256(file)
+        if found != entry.sha256:
+            raise ManifestError(
+                f"{file} was changed after it was written",
+                found=f"sha256 {found}",
+                expected=f"sha256 {entry.sha256}",
+                hint="use another checkpoint, or restore this one from a copy",
+            )
+    # The metadata and the tensors are pickles: one that the manifest does not vouch for must not be opened.
+    listed = {entry.path for entry in manifest.files}
+    extra = sorted(p.name for p in path.iterdir() if p.name == ".metadata" or p.suffix == ".distcp")
+    if unlisted := [name for name in extra if name not in listed]:
+        raise ManifestError(f"{path} holds files that its manifest does not list", found=", ".join(unlisted))
+    return manifest
+
+
+def read_weights(path: Path, shape: ModelShape) -> dict[str, torch.Tensor]:
+    """Reads the model's tensors, and nothing else, out of a DCP folder of any layout.
+
+    Returns:
+        Training weight name → tensor, on the CPU, in the dtype they were saved in.
+
+    Raises:
+        EvalError: A weight of the described shape is absent, or the folder is no DCP checkpoint.
+    """
+    reader = dcp.FileSystemReader(str(path))
+    try:
+        metadata: Metadata = reader.read_metadata()
+    except Exception as error:  # noqa: BLE001 - unpickling damaged bytes can raise anything
+        raise EvalError(f"{path} has no readable DCP metadata: {error}", expected="a torch DCP checkpoint") from error
+    stored = metadata.state_dict_metadata
+    prefix = model_prefix(stored)
+    wanted = expected_names(shape.n_layers, shape.tied)
+    missing = sorted(wanted) if prefix is None else sorted(n for n in wanted if prefix + n not in stored)
+    if prefix is None or missing:
+        raise EvalError(
+            f"{path} lacks weights of the model that its run.json describes",
+            found=f"{len(stored)} entries, for example {', '.join(sorted(stored)[:3])}",
+            expected=f"{', '.join(missing[:5])}{' …' if len(missing) > 5 else ''}",
+        )
+    state: dict[str, Any] = {}
+    for name in sorted(wanted):
+        entry = stored[prefix + name]
+        if not isinstance(entry, TensorStorageMetadata):
+            raise EvalError(f"{name} in {path} is not a tensor", found=type(entry).__name__)
+        state[prefix + name] = torch.empty(entry.size, dtype=entry.properties.dtype)
+    with warnings.catch_warnings():
+        # torch warns that it assumes a single process: that is what is meant.
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        dcp.load(state, storage_reader=reader, no_dist=True)
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+
+
+def build_model(shape: ModelShape) -> LlamaForCausalLM:
+    """An uninitialised float32 Llama of the given shape."""
+    config = LlamaConfig(
+        hidden_size=shape.dim,
+        num_hidden_layers=shape.n_layers,
+        num_attention_heads=shape.n_heads,
+        num_key_value_heads=shape.n_kv_heads,
+        intermediate_size=shape.ffn_dim,
+        vocab_size=shape.vocab_size,
+        rope_theta=shape.rope_theta,
+        rms_norm_eps=shape.norm_eps,
+        max_position_embeddings=shape.max_seq_len,
+        tie_word_embeddings=shape.tied,
+        attention_bias=False,
+        mlp_bias=False,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    return LlamaForCausalLM(config).float()
+
+
+def to_transformers(weights: dict[str, torch.Tensor], shape: ModelShape) -> dict[str, torch.Tensor]:
+    """Renames training weights and reorders the rotary dimensions (see `headwater.eval.weight_names`)."""
+    state: dict[str, torch.Tensor] = {}
+    for name, weight in weights.items():
+        new_name = transformers_name(name)
+        assert new_name is not None, name
+        if name.endswith("wq.weight"):
+            weight = interleaved_to_halves(weight, shape.n_heads)
+        elif name.endswith("wk.weight"):
+            weight = interleaved_to_halves(weight, shape.n_kv_heads)
+        state[new_name] = weight.float()
+    return state
+
+
+def _state_digest(state: dict[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

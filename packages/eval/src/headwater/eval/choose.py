@@ -1,0 +1,45 @@
+"""Which checkpoint of a run to evaluate."""
+
+from pathlib import Path
+
+from headwater.core.errors import EvalError, ManifestError
+from headwater.core.layout import RunLayout
+from headwater.core.manifest import is_artifact
+from headwater.core.run import read_run
+
+
+def choose_checkpoint(run: RunLayout, wanted: str) -> Path:
+    """The folder of the wanted checkpoint.
+
+    Args:
+        run: The run folder.
+        wanted: `best` (lowest validation loss; the latest one when none was measured), `last`, a step, or a path.
+
+    Raises:
+        EvalError: There is no such checkpoint.
+        ManifestError: A finished checkpoint of another schema version is in the way of `best`.
+    """
+    if wanted not in ("best", "last") and not wanted.isdigit():
+        path = Path(wanted)
+        if not path.is_dir():
+            raise EvalError(f"there is no checkpoint {wanted}", expected="best, last, a step, or the path of a folder")
+        return path
+    # A folder without a manifest is a checkpoint whose writing was interrupted: not one to evaluate.
+    finished = sorted(path for path in run.checkpoints.glob("step-*") if is_artifact(path))
+    if not finished:
+        raise EvalError(f"{run.checkpoints} holds no finished checkpoint", hint="run: headwater train run")
+    if wanted.isdigit():
+        path = run.checkpoint(int(wanted))
+        if path not in finished:
+            names = ", ".join(str(int(p.name.removeprefix("step-"))) for p in finished)
+            raise EvalError(f"there is no finished checkpoint of step {wanted}", expected=f"one of the steps {names}")
+        return path
+    if wanted == "last":
+        return finished[-1]
+    try:
+        losses = [(read_run(path).validation_loss, path) for path in finished]
+    except ManifestError as error:
+        error.hint = f"{error.hint or ''}; or name a checkpoint with --checkpoint".lstrip("; ")
+        raise
+    measured = [(loss, path) for loss, path in losses if loss is not None]
+    return min(measured)[1] if measured else finished[-1]

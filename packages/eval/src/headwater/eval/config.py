@@ -1,0 +1,43 @@
+"""The `eval` section of a recipe."""
+
+from pydantic import Field, field_validator
+
+from headwater.core.config import Section
+
+MINI_TASKS = ("headwater_mini_mmlu", "headwater_mini_gsm8k", "headwater_mini_humaneval")
+
+
+class EvalConfig(Section):
+    """What `headwater eval run` measures, and how.
+
+    There is no switch that runs generated code without a sandbox: a code task runs inside it or is refused.
+    """
+
+    tasks: tuple[str, ...] = Field(
+        default=MINI_TASKS, description="lm-eval task or group names; Headwater's own and lm-eval's built-in ones."
+    )
+    checkpoint: str = Field(
+        default="best",
+        description="`best` (lowest validation loss), `last`, a step number, or the path of a checkpoint.",
+    )
+    limit: int | None = Field(default=None, ge=1, description="Only the first so many items of every task.")
+    few_shot: int | None = Field(
+        default=None, ge=0, description="Examples before each question; by default what the task itself says."
+    )
+    max_gen_tokens: int = Field(default=256, ge=1, description="Most tokens generated for one item.")
+    batch_tokens: int = Field(default=16384, ge=1, description="Most tokens, padding included, in one forward pass.")
+    bits_per_byte: bool = Field(default=True, description="Measure bits per byte on the held-out documents.")
+    held_out_tokens: int = Field(
+        default=65536, ge=1, description="Most held-out tokens per source that bits per byte reads."
+    )
+    hub: bool = Field(default=False, description="Allow data sets to come from the Hugging Face hub (needs a network).")
+
+    @field_validator("tasks")
+    @classmethod
+    def _no_repeats(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
+        repeated = sorted({name for name in tasks if tasks.count(name) > 1})
+        if repeated:
+            raise ValueError(f"named more than once: {', '.join(repeated)}")
+        if any(not name.strip() for name in tasks):
+            raise ValueError("a task name is empty")
+        return tasks

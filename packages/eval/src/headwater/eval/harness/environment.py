@@ -1,0 +1,24 @@
+"""Settings that Hugging Face libraries read once, at import; so they are set before lm_eval is imported."""
+
+import logging
+import os
+
+
+def prepare(hub: bool) -> None:
+    """Keeps data sets offline unless the hub is allowed, and the libraries quiet.
+
+    Args:
+        hub: Whether data sets may be fetched from the Hugging Face hub.
+    """
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        if hub:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = "1"
+    # lm-eval's own switch for running generated code in this process: never.
+    os.environ.pop("HF_ALLOW_CODE_EVAL", None)
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # What lm-eval warns of (truncated prompts, few-shot settings) is counted in the results instead.
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    logging.getLogger("datasets").setLevel(logging.ERROR)

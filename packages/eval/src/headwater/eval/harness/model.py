@@ -1,0 +1,187 @@
+"""`HeadwaterLM`: lm-eval's model interface over Headwater's scorer and generator."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import lru_cache
+from typing import Any
+
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import TemplateLM
+from lm_eval.api.registry import register_model
+from lm_eval.models.utils import normalize_gen_kwargs
+from transformers import PreTrainedModel
+
+from headwater.core.console import Progress
+from headwater.core.errors import EvalError
+from headwater.eval.generation import Generated, Prompt, generate
+from headwater.eval.scoring import Request, Scored, score, windows
+from headwater.eval.tokenizer import EvalTokenizer
+
+Bars = Callable[[int, str], AbstractContextManager[Progress]]
+
+
+class _Silent:
+    def advance(self, amount: float = 1, note: str | None = None) -> None:
+        """Shows nothing."""
+
+
+@contextmanager
+def _no_bar(total: int, label: str) -> Iterator[Progress]:
+    yield _Silent()
+
+
+@register_model("headwater")
+class HeadwaterLM(TemplateLM):
+    """A causal language model for lm-eval that gives the log-probabilities of lm-eval's own `hf` model.
+
+    What lm-eval only logs is kept here: which items had their prompt truncated, and which generations ran into the
+    length limit.
+
+    Args:
+        model: A causal language model in evaluation mode.
+        tokenizer: Its tokenizer.
+        max_length: Longest sequence of the model, in tokens.
+        batch_tokens: Most tokens in a forward pass, padding included.
+        max_gen_tokens: Most tokens generated for one item; a task may ask for fewer.
+        bars: Opens a progress display for so many requests under a label.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: EvalTokenizer,
+        *,
+        max_length: int,
+        batch_tokens: int = 16384,
+        max_gen_tokens: int = 256,
+        bars: Bars = _no_bar,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.text = tokenizer
+        self.max_length = max_length
+        self.batch_tokens = batch_tokens
+        self.max_gen_tokens = max_gen_tokens
+        self.bars = bars
+        self.truncated: defaultdict[str, set[int]] = defaultdict(set)
+        """Task → items of which at least one prompt was cut."""
+        self.cut_short: defaultdict[str, set[int]] = defaultdict(set)
+        """Task → items whose generation ended at the length limit, not by itself."""
+        # The choices of a question share their context, one after the other: it is encoded once.
+        self._encode_context: Callable[[str], tuple[int, ...]] = lru_cache(maxsize=64)(
+            lambda text: tuple(tokenizer.encode(text))
+        )
+
+    @property
+    def eot_token_id(self) -> int:
+        """The id of the token that ends a document."""
+        return self.text.eot_id
+
+    @property
+    def device(self) -> Any:
+        """Where the model lies."""
+        return self.model.device
+
+    @property
+    def tokenizer_name(self) -> str:
+        """A name for lm-eval's request cache, which Headwater does not use."""
+        return "headwater"
+
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs: Any) -> list[int]:
+        """Token ids of `string`; no special tokens are added, as in training."""
+        return self.text.encode(string)
+
+    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        stripped = context.rstrip()
+        continuation = context[len(stripped) :] + continuation
+        head = list(self._encode_context(stripped))
+        return head, self.text.encode(stripped + continuation)[len(head) :]
+
+    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
+        """For each `(context, continuation)`: the log-probability, and whether greedy decoding gives it."""
+        scored = self._score([self._request(*instance.args) for instance in requests], _label(requests))
+        for instance, answer in zip(requests, scored, strict=True):
+            self._note(self.truncated, instance, answer.truncated)
+        return [(answer.logprob, answer.greedy) for answer in scored]
+
+    def _request(self, context: str, continuation: str) -> Request:
+        head, tail = self._encode_pair(context, continuation) if context else ([], self.text.encode(continuation))
+        if not head:
+            head, tail = ([self.eot_token_id], tail) if tail[:1] != [self.eot_token_id] else (tail[:1], tail[1:])
+        if not tail:
+            raise EvalError(
+                "a task asks for the log-probability of an empty continuation",
+                found=f"context {context[-60:]!r}, continuation {continuation!r}",
+            )
+        return Request(head, tail)
+
+    def _loglikelihood_tokens(
+        self, requests: list[tuple[tuple[str, str], list[int], list[int]]], **kwargs: Any
+    ) -> list[tuple[float, bool]]:
+        scored = self._score([Request(context, continuation) for _, context, continuation in requests], "scoring")
+        return [(answer.logprob, answer.greedy) for answer in scored]
+
+    def _score(self, requests: list[Request], label: str) -> list[Scored]:
+        with self.bars(len(requests), label) as bar:
+            return score(
+                self.model,
+                requests,
+                max_length=self.max_length,
+                batch_tokens=self.batch_tokens,
+                advance=bar.advance,
+            )
+
+    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = True) -> list[float]:
+        """The log-probability of each whole text, in consecutive windows of the model's length."""
+        pieces: list[Request] = []
+        owners: list[int] = []
+        for index, instance in enumerate(requests):
+            cut = windows(self.text.encode(instance.args[0]), self.eot_token_id, self.max_length)
+            pieces.extend(cut)
+            owners.extend([index] * len(cut))
+        totals = [0.0] * len(requests)
+        for index, answer in zip(owners, self._score(pieces, _label(requests)), strict=True):
+            totals[index] += answer.logprob
+        return totals
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = True) -> list[str]:
+        """Continues each context greedily until a stop string, the end of the document or the limit."""
+        prompts = [self._prompt(*instance.args) for instance in requests]
+        with self.bars(len(prompts), _label(requests)) as bar:
+            answers: list[Generated] = generate(
+                self.model,
+                self.text,
+                prompts,
+                max_length=self.max_length,
+                batch_tokens=self.batch_tokens,
+                advance=bar.advance,
+            )
+        for instance, answer in zip(requests, answers, strict=True):
+            self._note(self.truncated, instance, answer.truncated)
+            self._note(self.cut_short, instance, not answer.finished)
+        return [answer.text for answer in answers]
+
+    def _prompt(self, context: str, settings: dict[str, Any]) -> Prompt:
+        kwargs = dict(normalize_gen_kwargs(settings, self.max_gen_tokens))
+        if kwargs.get("do_sample") and float(kwargs.get("temperature") or 0.0) > 0:
+            raise EvalError(
+                "a task asks for sampled generation, which HeadwaterLM does not do",
+                found=f"generation_kwargs {settings}",
+                expected="do_sample: false (greedy)",
+                hint="copy the task's YAML and set do_sample: false, under another name",
+            )
+        stops: Any = kwargs.get("until") or []
+        stops = [stops] if isinstance(stops, str) else list(stops)
+        limit = min(int(kwargs["max_gen_toks"]), self.max_gen_tokens)
+        tokens = self.text.encode(context) or [self.eot_token_id]
+        return Prompt(tokens, limit, tuple(stop for stop in stops if stop))
+
+    @staticmethod
+    def _note(where: defaultdict[str, set[int]], instance: Instance, applies: bool) -> None:
+        if applies and instance.task_name is not None and instance.doc_id is not None:
+            where[instance.task_name].add(instance.doc_id)
+
+
+def _label(requests: list[Instance]) -> str:
+    return (requests[0].task_name or "scoring") if requests else "scoring"

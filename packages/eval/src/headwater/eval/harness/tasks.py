@@ -1,0 +1,118 @@
+"""Finds lm-eval tasks by name, fast when they are ours, and says which may not run."""
+
+import difflib
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lm_eval.api.group import Group
+from lm_eval.api.task import Task
+from lm_eval.tasks import TaskManager
+
+import headwater.eval as package
+from headwater.core.errors import ConfigError, EvalError
+from headwater.eval.results import Refused
+
+OWN_TASKS = Path(package.__file__).parent / "tasks"
+
+
+@dataclass
+class LoadedTasks:
+    """Tasks and groups ready to run.
+
+    Attributes:
+        names: What was asked for, in order.
+        tasks: Leaf task name → task.
+        groups: Group name → group.
+        refused: Leaf tasks that must not run, with the reason.
+    """
+
+    names: list[str]
+    tasks: dict[str, Task]
+    groups: dict[str, Group] = field(default_factory=dict[str, Group])
+    refused: list[Refused] = field(default_factory=list[Refused])
+
+
+def load_tasks(names: Sequence[str], include: Sequence[Path], *, hub: bool, sandbox_problem: str | None) -> LoadedTasks:
+    """Builds the named tasks and groups, with their data.
+
+    Args:
+        names: Task, group or tag names.
+        include: Folders of task files that come before lm-eval's own.
+        hub: Whether data may come from the hub (only used in messages here).
+        sandbox_problem: Why generated code cannot run here, or None when it can.
+
+    Raises:
+        ConfigError: A name that is no task.
+        EvalError: A task's data or definition cannot be loaded.
+    """
+    manager = _manager(names, [OWN_TASKS, *include])
+    tasks: dict[str, Task] = {}
+    groups: dict[str, Group] = {}
+    for name in names:
+        try:
+            loaded = manager.load([name])
+        except Exception as error:  # noqa: BLE001 - a task file may run any code and read any data set
+            raise EvalError(
+                f"the task {name} cannot be loaded: {type(error).__name__}: {_one_line(error)}",
+                hint=None
+                if hub
+                else "give its data with --data-dir DIR (mmlu, gsm8k, humaneval), or allow the hub with --hub",
+            ) from error
+        tasks |= loaded["tasks"]
+        groups |= loaded.get("groups", {})
+    found = LoadedTasks(list(names), tasks, groups)
+    for name, task in list(tasks.items()):
+        if (reason := _refusal(task, sandbox_problem)) is not None:
+            found.refused.append(Refused(task=name, reason=reason))
+            del tasks[name]
+    return found
+
+
+def _manager(names: Sequence[str], include: Sequence[Path]) -> TaskManager:
+    paths: list[str | Path] = list(include)
+    manager = TaskManager(include_defaults=False, include_path=paths)
+    if all(name in manager.task_index for name in names):
+        return manager
+    # Indexing lm-eval's 14,000 task files takes seconds: only when one of them is asked for.
+    manager = TaskManager(include_defaults=True, include_path=paths)
+    for name in names:
+        if name not in manager.task_index:
+            near = difflib.get_close_matches(name, manager.all_tasks, n=3, cutoff=0.5)
+            raise ConfigError(
+                f"there is no task {name}",
+                found=name,
+                expected=f"an lm-eval task or group, for example {', '.join(near) or 'headwater_mini_mmlu'}",
+                hint=f"did you mean {near[0]}?" if near else None,
+            )
+    return manager
+
+
+def _refusal(task: Task, sandbox_problem: str | None) -> str | None:
+    """Why a task must not run here, or None when it may."""
+    if not getattr(task, "UNSAFE_CODE", False):
+        return None
+    functions: dict[str, Any] = getattr(task, "_metric_fn_list", {})
+    outside = sorted(name for name, function in functions.items() if not _is_own(function))
+    if outside or not functions:
+        return (
+            f"it runs generated code with a metric that does not use the sandbox ({', '.join(outside) or 'none named'})"
+        )
+    return None if sandbox_problem is None else f"generated code cannot run in a sandbox here: {sandbox_problem}"
+
+
+def _is_own(function: Any) -> bool:
+    """Whether a metric is defined in this package, whose code metrics all use the sandbox."""
+    function = getattr(function, "__self__", function)
+    try:
+        file = inspect.getsourcefile(function)
+    except TypeError:
+        return False
+    return file is not None and Path(file).resolve().is_relative_to(OWN_TASKS.parent.resolve())
+
+
+def _one_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:300] if lines else "no message"

@@ -1,0 +1,163 @@
+"""What an evaluation found: the schema of `results.json` and of `samples/<task>.jsonl`.
+
+Everything here is a function of the checkpoint, the tasks and the settings; timings live in `timing.json`.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+SCHEMA_VERSION = 1
+LEVEL = 0.95
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ConfidenceInterval(_Record):
+    """Ends of the interval, its level, and the method: `wilson` for proportions, else `normal`."""
+
+    low: float
+    high: float
+    level: float = LEVEL
+    method: str
+
+
+class Score(_Record):
+    """One metric of one task or group.
+
+    Attributes:
+        task: lm-eval's name of the task or group.
+        group: Whether it is a group, whose value is aggregated over its tasks.
+        metric: lm-eval's name of the metric.
+        filter: lm-eval's name of the answer filter, `none` when the task has none.
+        value: The score.
+        stderr: Standard error of the mean over items; none for a single item or an aggregate that has none.
+        items: Number of items scored.
+        interval: 95% confidence interval.
+        chance: The score that guessing gives, where that is known.
+        indistinguishable_from_chance: Whether the interval includes chance; none where chance is not known.
+        higher_is_better: Direction of the metric.
+        few_shot: Solved examples before each question.
+        version: The task's version.
+        truncated: Items of which a prompt was cut to fit the model.
+        cut_short: Generated answers that ended at the length limit.
+    """
+
+    task: str
+    group: bool = False
+    metric: str
+    filter: str
+    value: float
+    stderr: float | None
+    items: int
+    interval: ConfidenceInterval | None
+    chance: float | None
+    indistinguishable_from_chance: bool | None
+    higher_is_better: bool | None
+    few_shot: int
+    version: str
+    truncated: int
+    cut_short: int = 0
+
+
+class Refused(_Record):
+    """A task that was asked for and not run, and why."""
+
+    task: str
+    reason: str
+
+
+class SourceBits(_Record):
+    """Bits per UTF-8 byte on held-out documents of one source, or of all (`total`).
+
+    Attributes:
+        source: The source's name, or `total`.
+        model: Of the checkpoint.
+        unigram: Of a unigram model of the source's training tokens, add-one smoothed.
+        documents: Held-out documents read.
+        tokens: Their tokens, without end-of-text.
+        bytes: Their UTF-8 bytes.
+    """
+
+    source: str
+    model: float
+    unigram: float
+    documents: int
+    tokens: int
+    bytes: int
+
+
+class EvaluatedModel(_Record):
+    """Which weights were measured."""
+
+    weights_digest: str
+    tokenizer_digest: str | None = None
+    manifest_digest: str | None = None
+    step: int | None = None
+    samples: int | None = None
+    validation_loss: float | None = None
+    validation_bits_per_byte: float | None = None
+    parameters: int
+    max_length: int
+
+
+class Results(_Record):
+    """`results.json`."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    model: EvaluatedModel
+    scores: list[Score]
+    refused: list[Refused]
+    bits_per_byte: list[SourceBits]
+    settings: dict[str, Any]
+    software: dict[str, str]
+
+
+class Sample(_Record):
+    """One line of `samples/<task>.jsonl`: an item, what was answered and whether it was right.
+
+    Attributes:
+        index: The item's index in the task.
+        target: The right answer: a choice's index, or text.
+        prediction: The answer taken from the model: a choice's index, or text, after the first filter.
+        correct: The first metric's value for this item.
+        logprobs: Per choice, its log-probability; none for generated answers.
+        greedy: Per choice, whether greedy decoding gives it.
+        response: The text generated, before filters; none for multiple choice.
+        filters: Filter → prediction and metrics.
+        truncated: Whether the prompt was cut to fit the model.
+        cut_short: Whether the answer ended at the length limit.
+        prompt_sha256: Of the first prompt, as the model saw it before any cut.
+        document_sha256: Of the item itself.
+    """
+
+    index: int
+    target: Any
+    prediction: Any
+    correct: float | None
+    logprobs: list[float] | None
+    greedy: list[bool] | None
+    response: str | None
+    filters: dict[str, dict[str, Any]]
+    truncated: bool
+    cut_short: bool
+    prompt_sha256: str
+    document_sha256: str
+
+
+class TaskOutcome(_Record):
+    """A finished task, as it is kept while the other tasks still run.
+
+    Attributes:
+        task: lm-eval's name.
+        scores: Its metrics.
+        values: `metric,filter` → the items' values, for groups.
+        raw: lm-eval's own row of results, for groups.
+    """
+
+    task: str
+    scores: list[Score]
+    values: dict[str, list[float]]
+    raw: dict[str, Any]

@@ -1,0 +1,179 @@
+"""One evaluation from start to end, with the model in memory only while something is left to measure."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from headwater.core.console import progress
+from headwater.core.errors import EvalError
+from headwater.core.layout import RunLayout
+from headwater.core.manifest import is_artifact
+from headwater.core.storage import atomic_write
+from headwater.eval import checkpoint as checkpoints
+from headwater.eval.config import EvalConfig
+from headwater.eval.harness.environment import prepare
+from headwater.eval.held_out import HeldOut, bits_per_byte, read_held_out
+from headwater.eval.results import EvaluatedModel, Refused, Results, Score, SourceBits
+from headwater.eval.scoring import Request, Scored, score
+from headwater.eval.tokenizer import EvalTokenizer, load_tokenizer
+
+
+class Session:
+    """Measures one checkpoint. Everything finished is kept under `work` and found again after a kill.
+
+    Args:
+        run: The run folder.
+        config: The `eval` section.
+        checkpoint: Folder of the checkpoint or Hugging Face model.
+        work: Folder that survives a kill.
+        data_dir: Folder with the data of real benchmarks, or None.
+        sandbox_problem: Why generated code cannot run here, or None when it can.
+    """
+
+    def __init__(
+        self,
+        run: RunLayout,
+        config: EvalConfig,
+        checkpoint: Path,
+        work: Path,
+        data_dir: Path | None,
+        sandbox_problem: str | None,
+    ) -> None:
+        self.run = run
+        self.config = config
+        self.checkpoint = checkpoint
+        self.work = work
+        self.data_dir = data_dir
+        self.sandbox_problem = sandbox_problem
+        self.seconds: dict[str, float] = {}
+
+    def results(self, settings: dict[str, Any]) -> Results:
+        """Measures what is missing and gathers all of it."""
+        prepare(self.config.hub)
+        scores, refused = self._tasks() if self.config.tasks else ([], [])
+        bits = self._bits_per_byte() if self.config.bits_per_byte else []
+        names = ("lm-eval", "torch", "transformers", "tokenizers", "datasets")
+        return Results(
+            model=self._identity(),
+            scores=scores,
+            refused=refused,
+            bits_per_byte=bits,
+            settings=settings,
+            software={name: version(name) for name in names},
+        )
+
+    @cached_property
+    def _loaded(self) -> checkpoints.LoadedCheckpoint:
+        with self._timed("load checkpoint"):
+            return checkpoints.load(self.checkpoint, "cuda" if torch.cuda.is_available() else "cpu")
+
+    @cached_property
+    def _tokenizer(self) -> EvalTokenizer:
+        loaded = self._loaded
+        own = loaded.run is not None or not (self.checkpoint / "tokenizer.json").is_file()
+        tokenizer = load_tokenizer(self.run.tokenizer if own else self.checkpoint, loaded.run)
+        rows = int(loaded.model.get_input_embeddings().weight.shape[0])  # pyright: ignore[reportArgumentType]
+        if tokenizer.vocab_size > rows:
+            raise EvalError(
+                "the tokenizer has more tokens than the model",
+                found=f"{tokenizer.vocab_size:,} tokens",
+                expected=f"at most {rows:,}",
+                hint="evaluate with the tokenizer that the model was trained with",
+            )
+        return tokenizer
+
+    @property
+    def _max_length(self) -> int:
+        return int(self._loaded.model.config.max_position_embeddings)
+
+    def _tasks(self) -> tuple[list[Score], list[Refused]]:
+        tokenizer, model = self._tokenizer, self._loaded.model
+        with self._timed("load tasks"):
+            # Imported here: lm-eval takes seconds, and a wrong checkpoint or tokenizer should be told at once.
+            from headwater.eval.harness.model import HeadwaterLM
+            from headwater.eval.harness.run import group_scores, run_task
+            from headwater.eval.harness.tasks import load_tasks
+
+            loaded = load_tasks(
+                self.config.tasks, self._include(), hub=self.config.hub, sandbox_problem=self.sandbox_problem
+            )
+        lm = HeadwaterLM(
+            model,
+            tokenizer,
+            max_length=self._max_length,
+            batch_tokens=self.config.batch_tokens,
+            max_gen_tokens=self.config.max_gen_tokens,
+            bars=progress,
+        )
+        outcomes = []
+        for name, task in loaded.tasks.items():
+            with self._timed(name):
+                outcomes.append(
+                    run_task(lm, name, task, self.work, limit=self.config.limit, few_shot=self.config.few_shot)
+                )
+        scores = [*group_scores(loaded, outcomes), *(score for outcome in outcomes for score in outcome.scores)]
+        return scores, loaded.refused
+
+    def _include(self) -> list[Path]:
+        """Task files that read from the data folder, made for this evaluation."""
+        if self.data_dir is None:
+            return []
+        from headwater.eval.data_dir import prepare_data_dir
+
+        return [prepare_data_dir(self.data_dir, self.work, list(self.config.tasks))]
+
+    def _bits_per_byte(self) -> list[SourceBits]:
+        kept = self.work / "bits_per_byte.json"
+        if kept.is_file():
+            return [SourceBits.model_validate(row) for row in json.loads(kept.read_bytes())]
+        folders = sorted(path for path in self.run.tokens_root.glob("*") if is_artifact(path))
+        if not folders:
+            return []
+        tokenizer, loaded = self._tokenizer, self._loaded
+        with self._timed("bits per byte"):
+            found = [
+                read_held_out(folder, tokenizer.vocab_size, tokenizer.eot_id, self.config.held_out_tokens)
+                for folder in folders
+            ]
+            window = min(loaded.run.seq_len, self._max_length) if loaded.run else self._max_length
+            rows = bits_per_byte([h for h in found if h], tokenizer.eot_id, window, self._score_held_out)
+        atomic_write(kept, json.dumps([row.model_dump() for row in rows]))
+        return rows
+
+    def _score_held_out(self, held_out: HeldOut, requests: list[Request]) -> list[Scored]:
+        with progress(len(requests), f"held-out {held_out.source}") as bar:
+            return score(
+                self._loaded.model,
+                requests,
+                max_length=self._max_length,
+                batch_tokens=self.config.batch_tokens,
+                advance=bar.advance,
+            )
+
+    def _identity(self) -> EvaluatedModel:
+        loaded = self._loaded
+        run = loaded.run
+        return EvaluatedModel(
+            weights_digest=loaded.weights_digest,
+            tokenizer_digest=run.tokenizer_digest if run else None,
+            manifest_digest=loaded.manifest.digest if loaded.manifest else None,
+            step=run.step if run else None,
+            samples=run.samples if run else None,
+            validation_loss=run.validation_loss if run else None,
+            validation_bits_per_byte=run.validation_bits_per_byte if run else None,
+            parameters=sum(p.numel() for p in loaded.model.parameters()),
+            max_length=self._max_length,
+        )
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - started, 3)

@@ -1,0 +1,151 @@
+"""The evaluation stage: chooses the checkpoint, runs what is missing, writes the `eval` artifact."""
+
+import json
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headwater.core.errors import EvalError
+from headwater.core.layout import RunLayout
+from headwater.core.manifest import ArtifactWriter, Manifest, Parent, is_artifact, parent_of
+from headwater.core.storage import atomic_write, file_sha256, json_digest
+from headwater.eval import PRODUCER
+from headwater.eval.choose import choose_checkpoint
+from headwater.eval.config import EvalConfig
+from headwater.eval.results import Results
+
+if TYPE_CHECKING:
+    from headwater.eval.session import Session
+
+_OWN_TASKS = Path(__file__).parent / "tasks"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the stage made or found.
+
+    Attributes:
+        folder: The artifact's folder.
+        manifest: Its manifest.
+        results: The content of its `results.json`.
+        fresh: False when it was up to date already.
+    """
+
+    folder: Path
+    manifest: Manifest
+    results: Results
+    fresh: bool
+
+
+def run_eval(
+    run: RunLayout, config: EvalConfig, *, data_dir: Path | None = None, output: Path | None = None
+) -> Evaluation:
+    """Evaluates one checkpoint of a run.
+
+    Finished tasks are kept when the stage is killed; the same call then goes on with the others.
+
+    Args:
+        run: The run folder.
+        config: The `eval` section.
+        data_dir: Folder with the data of real benchmarks (see `headwater.eval.data_dir`).
+        output: The artifact's folder; by default `RUN/eval`.
+
+    Raises:
+        EvalError: No such checkpoint, a tokenizer that does not match, a task that cannot be loaded.
+        ManifestError: An artifact that is needed is missing, half-written or damaged.
+        ConfigError: A task that does not exist.
+    """
+    from headwater.eval.sandbox import sandbox_problem
+
+    folder = output or run.eval
+    checkpoint = choose_checkpoint(run, config.checkpoint)
+    problem = sandbox_problem()
+    settings = _settings(config, checkpoint, data_dir, sandbox=problem is None)
+    writer = ArtifactWriter(
+        folder,
+        kind="eval",
+        name=checkpoint.name,
+        producer=PRODUCER,
+        config=settings,
+        parents=_parents(run, config, checkpoint, folder),
+    )
+    if (manifest := writer.up_to_date()) is not None:
+        return Evaluation(folder, manifest, _read_results(folder), fresh=False)
+    work = writer.begin()
+
+    from headwater.eval.session import Session
+
+    started = time.monotonic()
+    session = Session(run, config, checkpoint, work, data_dir, problem)
+    results = session.results(settings)
+    _publish(folder, work, results, session, time.monotonic() - started)
+    manifest = writer.commit(_counters(results), volatile=[folder / "timing.json"])
+    return Evaluation(folder, manifest, results, fresh=True)
+
+
+def _settings(config: EvalConfig, checkpoint: Path, data_dir: Path | None, *, sandbox: bool) -> dict[str, Any]:
+    """Everything that decides the results and is no parent artifact. Holds no path: folders may move."""
+    settings: dict[str, Any] = {"eval": config.model_dump(mode="json")}
+    if config.checkpoint not in ("best", "last") and not config.checkpoint.isdigit():
+        settings["eval"]["checkpoint"] = checkpoint.name
+    settings["sandbox"] = sandbox
+    settings["lm_eval"] = version("lm-eval")
+    settings["own_tasks"] = _tree_digest(_OWN_TASKS)
+    if not is_artifact(checkpoint):
+        settings["model_files"] = _tree_digest(checkpoint)
+    if data_dir is not None:
+        settings["data_files"] = _data_digest(data_dir, config.tasks)
+    return settings
+
+
+def _data_digest(data_dir: Path, tasks: tuple[str, ...]) -> dict[str, str]:
+    if not data_dir.is_dir():
+        raise EvalError(f"the data folder {data_dir} does not exist", hint="give an existing folder with --data-dir")
+    families = sorted({task.partition("_")[0] for task in tasks})
+    return {name: _tree_digest(data_dir / name) for name in families if (data_dir / name).is_dir()}
+
+
+def _tree_digest(folder: Path) -> str:
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    return json_digest([[p.relative_to(folder).as_posix(), file_sha256(p)] for p in files])
+
+
+def _parents(run: RunLayout, config: EvalConfig, checkpoint: Path, folder: Path) -> list[Parent]:
+    parents: list[Parent] = []
+    if is_artifact(checkpoint):
+        parents.append(parent_of(folder, checkpoint, "checkpoint"))
+    if is_artifact(run.tokenizer):
+        parents.append(parent_of(folder, run.tokenizer, "tokenizer"))
+    if is_artifact(run.items):
+        parents.append(parent_of(folder, run.items, "items"))
+    if config.bits_per_byte and run.tokens_root.is_dir():
+        sources = sorted(path for path in run.tokens_root.iterdir() if is_artifact(path))
+        parents += [parent_of(folder, path, f"tokens/{path.name}") for path in sources]
+    return parents
+
+
+def _publish(folder: Path, work: Path, results: Results, session: "Session", seconds: float) -> None:
+    """Moves the finished parts out of the work folder, which the commit then removes."""
+    samples = folder / "samples"
+    samples.mkdir(exist_ok=True)
+    for path in sorted((work / "samples").glob("*.jsonl")):
+        atomic_write(samples / path.name, path.read_bytes())
+    atomic_write(folder / "results.json", results.model_dump_json(indent=1) + "\n")
+    timing = {"seconds": round(seconds, 3), "stages": session.seconds}
+    atomic_write(folder / "timing.json", json.dumps(timing, indent=1) + "\n")
+
+
+def _counters(results: Results) -> dict[str, Any]:
+    return {
+        "tasks": len({score.task for score in results.scores if not score.group}),
+        "items": sum({s.task: s.items for s in results.scores if not s.group}.values()),
+        "truncated": sum({s.task: s.truncated for s in results.scores if not s.group}.values()),
+        "refused": len(results.refused),
+        "held_out_bytes": next((row.bytes for row in results.bits_per_byte if row.source == "total"), 0),
+    }
+
+
+def _read_results(folder: Path) -> Results:
+    return Results.model_validate_json((folder / "results.json").read_bytes())

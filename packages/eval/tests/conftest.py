@@ -1,0 +1,142 @@
+"""A small finished run: tokenizer, tokens of two sources, and checkpoints with random weights."""
+
+import hashlib
+import random
+from pathlib import Path
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+import torch.distributed.checkpoint as dcp
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from headwater.core.documents import SIDECAR
+from headwater.core.layout import RunLayout
+from headwater.core.manifest import ArtifactWriter, read_manifest
+from headwater.core.run import ModelShape, RunInfo
+from headwater.core.tokens import END_OF_TEXT, MegatronWriter
+from headwater.eval.weight_names import expected_names
+
+SHAPE = ModelShape(
+    dim=64, n_layers=3, n_heads=4, n_kv_heads=2, ffn_dim=160, vocab_size=512, rope_theta=10000.0, norm_eps=1e-5,
+    max_seq_len=256,
+)  # fmt: skip
+WORDS = "the a river runs down to sea and stone under bridge water where old boats wait for rain to come back".split()
+
+
+def write_artifact(folder: Path, kind: str, name: str, counters: dict | None = None) -> str:
+    writer = ArtifactWriter(folder, kind=kind, name=name, producer="test 0", config={}, parents=[])
+    return writer.commit(counters or {}).digest
+
+
+def prose(seed: int, sentences: int) -> str:
+    rng = random.Random(seed)
+    return " ".join(" ".join(rng.choices(WORDS, k=9)).capitalize() + "." for _ in range(sentences))
+
+
+def make_tokenizer(folder: Path) -> Tokenizer:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=SHAPE.vocab_size, special_tokens=[END_OF_TEXT], initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator([prose(i, 40) for i in range(20)] + ["def add(a, b):\n    return a + b\n"], trainer)
+    folder.mkdir(parents=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    write_artifact(folder, "tokenizer", "tokenizer", {"vocab_size": tokenizer.get_vocab_size()})
+    return tokenizer
+
+
+def make_tokens(folder: Path, tokenizer: Tokenizer, seed: int) -> None:
+    folder.mkdir(parents=True)
+    rows = []
+    eot = tokenizer.token_to_id(END_OF_TEXT)
+    for split, count in (("train", 30), ("validation", 6)):
+        start = 0
+        with MegatronWriter(folder / split, SHAPE.vocab_size) as writer:
+            for i in range(count):
+                text = prose(seed * 1000 + i + (500 if split == "validation" else 0), 8 + 5 * i % 30)
+                ids = [*tokenizer.encode(text).ids, eot]
+                writer.add(ids)
+                identifier = hashlib.sha256(text.encode()).hexdigest()[:32]
+                rows.append((identifier, f"http://x/{i}", split, i, start, len(ids), len(text.encode())))
+                start += len(ids)
+    columns = [
+        pa.array(column, type=field.type) for column, field in zip(zip(*rows, strict=True), SIDECAR, strict=True)
+    ]
+    pq.write_table(pa.Table.from_arrays(columns, schema=SIDECAR), folder / "documents.parquet")
+    write_artifact(folder, "tokens", folder.name, {"train_tokens": 1})
+
+
+def training_weights(shape: ModelShape, seed: int) -> dict[str, torch.Tensor]:
+    """Random weights under the training model's names."""
+    generator = torch.Generator().manual_seed(seed)
+    head = shape.dim // shape.n_heads
+    rows = {
+        "wq": (shape.n_heads * head, shape.dim), "wk": (shape.n_kv_heads * head, shape.dim),
+        "wv": (shape.n_kv_heads * head, shape.dim), "wo": (shape.dim, shape.n_heads * head),
+        "w1": (shape.ffn_dim, shape.dim), "w3": (shape.ffn_dim, shape.dim), "w2": (shape.dim, shape.ffn_dim),
+        "tok_embeddings": (shape.vocab_size, shape.dim), "lm_head": (shape.vocab_size, shape.dim),
+    }  # fmt: skip
+    weights = {}
+    for name in sorted(expected_names(shape.n_layers, shape.tied)):
+        part = name.split(".")[-2]
+        if part in rows:
+            weights[name] = torch.randn(rows[part], generator=generator) * (1.0 if part == "tok_embeddings" else 0.1)
+        else:
+            weights[name] = 1 + 0.2 * torch.randn(shape.dim, generator=generator)
+    return weights
+
+
+def run_info(run: RunLayout, shape: ModelShape, step: int, loss: float | None) -> RunInfo:
+    return RunInfo(
+        step=step, samples=step * 8, seq_len=128, global_batch=8, seed=0, steps_planned=100, model=shape,
+        tokenizer_digest=read_manifest(run.tokenizer).digest, tokens={}, weights={}, block=1, order_digest="0",
+        weights_digest=f"weights-{step}", validation_loss=loss, config={},
+    )  # fmt: skip
+
+
+def make_checkpoint(run: RunLayout, step: int, loss: float | None, shape: ModelShape = SHAPE) -> Path:
+    folder = run.checkpoint(step)
+    folder.mkdir(parents=True)
+    state = {**training_weights(shape, step), "train_state": torch.tensor([step]), "optimizer.lr": torch.tensor(0.1)}
+    dcp.save(state, checkpoint_id=str(folder), no_dist=True)
+    (folder / "run.json").write_text(run_info(run, shape, step, loss).dump())
+    write_artifact(folder, "checkpoint", folder.name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> RunLayout:
+    """A run that evaluation can read; tests must not change it."""
+    run = RunLayout(tmp_path_factory.mktemp("run"))
+    tokenizer = make_tokenizer(run.tokenizer)
+    make_tokens(run.tokens("web"), tokenizer, 1)
+    make_tokens(run.tokens("code"), tokenizer, 2)
+    make_checkpoint(run, 10, 3.0)
+    make_checkpoint(run, 20, 2.0)
+    make_checkpoint(run, 30, 2.5)
+    return run
+
+
+@pytest.fixture
+def own_run(tmp_path: Path) -> RunLayout:
+    """A run that the test may change."""
+    run = RunLayout(tmp_path / "run")
+    tokenizer = make_tokenizer(run.tokenizer)
+    make_tokens(run.tokens("web"), tokenizer, 1)
+    make_checkpoint(run, 10, 3.0)
+    return run
+
+
+@pytest.fixture
+def build() -> SimpleNamespace:
+    """The builders above, for tests that need more than a finished run."""
+    return SimpleNamespace(
+        SHAPE=SHAPE, write_artifact=write_artifact, make_tokenizer=make_tokenizer, make_tokens=make_tokens,
+        make_checkpoint=make_checkpoint, training_weights=training_weights, prose=prose,
+    )  # fmt: skip

@@ -1,0 +1,190 @@
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from headwater.core.errors import EvalError, ManifestError
+from headwater.core.layout import RunLayout
+from headwater.eval.checkpoint import build_model, load, read_weights, to_transformers
+from headwater.eval.choose import choose_checkpoint
+from headwater.eval.tokenizer import load_tokenizer
+from headwater.eval.weight_names import interleaved_to_halves
+
+
+def _rotate_pairs(x_LHK: torch.Tensor, theta: float) -> torch.Tensor:
+    """Rotary embedding over neighbouring pairs, as a complex product (RoFormer, equation 34)."""
+    length, _, width = x_LHK.shape
+    frequencies = theta ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+    turn = torch.polar(
+        torch.ones(length, width // 2, dtype=torch.float64), torch.outer(torch.arange(length), frequencies)
+    )
+    pairs = torch.view_as_complex(x_LHK.double().reshape(*x_LHK.shape[:-1], -1, 2).contiguous())
+    return torch.view_as_real(pairs * turn[:, None]).flatten(-2)
+
+
+def _reference_logits(weights, shape, tokens):
+    """The training model, written out in float64: pre-norm, pairwise rotary, grouped-query attention, SwiGLU."""
+
+    def norm(x, w):
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + shape.norm_eps) * w.double()
+
+    w = {name: value.double() for name, value in weights.items()}
+    x = w["tok_embeddings.weight"][tokens]
+    length, width = len(tokens), shape.dim // shape.n_heads
+    causal = torch.full((length, length), -math.inf, dtype=torch.float64).triu(1)
+    for layer in range(shape.n_layers):
+        at = f"layers.{layer}."
+        h = norm(x, w[at + "attention_norm.weight"])
+        q = (h @ w[at + "attention.qkv_linear.wq.weight"].T).view(length, shape.n_heads, width)
+        k = (h @ w[at + "attention.qkv_linear.wk.weight"].T).view(length, shape.n_kv_heads, width)
+        v = (h @ w[at + "attention.qkv_linear.wv.weight"].T).view(length, shape.n_kv_heads, width)
+        repeat = shape.n_heads // shape.n_kv_heads
+        q, k = _rotate_pairs(q, shape.rope_theta), _rotate_pairs(k, shape.rope_theta).repeat_interleave(repeat, 1)
+        scores = torch.einsum("lhk,mhk->hlm", q, k) / math.sqrt(width) + causal
+        mixed = torch.einsum("hlm,mhk->lhk", scores.softmax(-1), v.repeat_interleave(repeat, 1)).reshape(length, -1)
+        x = x + mixed @ w[at + "attention.wo.weight"].T
+        h = norm(x, w[at + "ffn_norm.weight"])
+        gate = torch.nn.functional.silu(h @ w[at + "feed_forward.w1.weight"].T)
+        x = x + (gate * (h @ w[at + "feed_forward.w3.weight"].T)) @ w[at + "feed_forward.w2.weight"].T
+    head = w["tok_embeddings.weight"] if shape.tied else w["lm_head.weight"]
+    return norm(x, w["norm.weight"]) @ head.T
+
+
+def test_logits_are_those_of_the_training_model(finished_run):
+    loaded = load(finished_run.checkpoint(20))
+    tokens = torch.randint(0, 512, (100,), generator=torch.Generator().manual_seed(1))
+    expected = _reference_logits(read_weights(loaded.path, loaded.run.model), loaded.run.model, tokens)
+    with torch.inference_mode():
+        found = loaded.model(tokens[None]).logits[0]
+    assert (found.double() - expected).abs().max() < 1e-4
+    assert loaded.weights_digest == "weights-20"
+
+
+def test_tied_head_is_the_embedding(tmp_path, build):
+    shape = build.SHAPE.model_copy(update={"tied": True})
+    run = RunLayout(tmp_path)
+    build.make_tokenizer(run.tokenizer)
+    loaded = load(build.make_checkpoint(run, 3, None, shape))
+    tokens = torch.arange(40)
+    with torch.inference_mode():
+        found = loaded.model(tokens[None]).logits[0]
+    assert (found.double() - _reference_logits(build.training_weights(shape, 3), shape, tokens)).abs().max() < 1e-4
+
+
+def test_rotary_rows_are_reordered_within_heads():
+    weight = torch.arange(8)[:, None].float()  # 2 heads of 4 rows
+    assert interleaved_to_halves(weight, 2).squeeze(1).tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
+
+
+def test_training_framework_is_not_imported(finished_run):
+    code = (
+        "import sys; from pathlib import Path; from headwater.eval.checkpoint import load; "
+        f"load(Path({str(finished_run.checkpoint(10))!r})); "
+        "print([m for m in ('torchtitan', 'headwater.train', 'lm_eval') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert found.strip() == "[]"
+
+
+def test_a_huggingface_folder_gives_the_same_logits(finished_run, tmp_path):
+    loaded = load(finished_run.checkpoint(10))
+    loaded.model.save_pretrained(tmp_path / "hf")
+    again = load(tmp_path / "hf")
+    tokens = torch.arange(50)[None]
+    with torch.inference_mode():
+        assert torch.equal(loaded.model(tokens).logits, again.model(tokens).logits)
+    assert again.run is None
+    load(finished_run.checkpoint(20)).model.save_pretrained(tmp_path / "other")
+    assert again.weights_digest == load(tmp_path / "hf").weights_digest != load(tmp_path / "other").weights_digest
+
+
+def test_a_flipped_byte_is_found_before_anything_is_unpickled(own_run):
+    folder = own_run.checkpoint(10)
+    path = folder / ".metadata"
+    # A pickle that would end the process if it were opened.
+    path.write_bytes(b"cos\n_exit\n(I3\ntR." + b"\0" * (path.stat().st_size - 17))
+    with pytest.raises(ManifestError, match=r"\.metadata was changed"):
+        load(folder)
+
+
+def test_an_unlisted_pickle_is_refused(own_run):
+    (own_run.checkpoint(10) / "extra.distcp").write_bytes(b"x")
+    with pytest.raises(ManifestError, match="does not list"):
+        load(own_run.checkpoint(10))
+
+
+def test_a_missing_weight_is_named(finished_run):
+    shape = load(finished_run.checkpoint(10)).run.model.model_copy(update={"n_layers": 4})
+    with pytest.raises(EvalError, match="lacks weights") as caught:
+        read_weights(finished_run.checkpoint(10), shape)
+    assert "layers.3.attention" in str(caught.value)
+
+
+def test_another_schema_version_is_refused(own_run, build):
+    folder = own_run.checkpoint(10)
+    info = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(info | {"schema_version": 99}))
+    build.write_artifact(folder, "checkpoint", folder.name)
+    with pytest.raises(ManifestError, match="another schema version") as caught:
+        load(folder)
+    assert "99" in str(caught.value)
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(EvalError, match="holds no model"):
+        load(tmp_path)
+
+
+def test_another_tokenizer_is_refused_naming_both(finished_run, tmp_path, build):
+    run = load(finished_run.checkpoint(10)).run
+    text = (finished_run.tokenizer / "tokenizer.json").read_text()
+    (tmp_path / "tokenizer.json").write_text(text + "\n")
+    other = build.write_artifact(tmp_path, "tokenizer", "tokenizer")
+    with pytest.raises(EvalError, match="not the tokenizer") as caught:
+        load_tokenizer(tmp_path, run)
+    assert other in str(caught.value)
+    assert run.tokenizer_digest in str(caught.value)
+
+
+def test_a_changed_tokenizer_file_is_found(own_run):
+    run = load(own_run.checkpoint(10)).run
+    path = own_run.tokenizer / "tokenizer.json"
+    path.write_text(path.read_text() + " ")
+    with pytest.raises(ManifestError, match="changed after it was written"):
+        load_tokenizer(own_run.tokenizer, run)
+
+
+def test_tokenizer_round_trip(finished_run):
+    tokenizer = load_tokenizer(finished_run.tokenizer)
+    text = "The river runs, überall — \N{SNOWMAN}\n\tdef f(): pass"
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert tokenizer.decode([tokenizer.eot_id]) == ""
+    assert tokenizer.decode([tokenizer.eot_id], skip_special_tokens=False) == "<|endoftext|>"
+
+
+@pytest.mark.parametrize(("wanted", "step"), [("best", 20), ("last", 30), ("10", 10)])
+def test_choice_of_checkpoint(finished_run, wanted, step):
+    assert choose_checkpoint(finished_run, wanted) == finished_run.checkpoint(step)
+
+
+def test_an_unfinished_checkpoint_is_not_chosen(own_run):
+    half = own_run.checkpoint(11)
+    half.mkdir()
+    (half / "run.json").write_text("{}")
+    assert choose_checkpoint(own_run, "last") == own_run.checkpoint(10)
+    with pytest.raises(EvalError, match="no finished checkpoint of step 11"):
+        choose_checkpoint(own_run, "11")
+
+
+def test_no_checkpoint_at_all(tmp_path):
+    with pytest.raises(EvalError, match="no finished checkpoint"):
+        choose_checkpoint(RunLayout(tmp_path), "best")
+
+
+def test_every_weight_of_the_model_is_filled(finished_run):
+    run = load(finished_run.checkpoint(10)).run
+    names = set(to_transformers(read_weights(finished_run.checkpoint(10), run.model), run.model))
+    assert names == set(build_model(run.model).state_dict())
