@@ -1,0 +1,81 @@
+"""Samples and batches as arrays: pure functions of the order, so that there is no state but a count.
+
+Legend: B samples, L tokens in a sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+from headwater.core.tokens import MegatronReader
+from headwater.train.inputs import Inputs
+
+I64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch of samples.
+
+    Attributes:
+        inputs_BL: Token ids.
+        labels_BL: The next token of each.
+        positions_BL: Place of each input token in its document; 0 where a document or a sample starts.
+    """
+
+    inputs_BL: I64
+    labels_BL: I64
+    positions_BL: I64
+
+
+def read_batch(inputs: Inputs, start: int, stop: int) -> Batch:
+    """Samples `[start, stop)` of the run's order."""
+    length = inputs.config.seq_len
+    sources, _, offsets = inputs.order.locate_many(np.arange(start, stop, dtype=np.int64))
+    tokens = np.empty((stop - start, length + 1), dtype=np.int64)
+    positions = np.empty((stop - start, length), dtype=np.int64)
+    for row, (which, offset) in enumerate(zip(sources, offsets, strict=True)):
+        reader = inputs.readers[inputs.order.sources[int(which)].name]
+        tokens[row] = reader.get(int(offset), length + 1)
+        positions[row] = document_positions(reader, int(offset), length)
+    return Batch(tokens[:, :-1], tokens[:, 1:], positions)
+
+
+def document_positions(reader: MegatronReader, offset: int, length: int) -> I64:
+    """Place of tokens `[offset, offset + length)` in their documents, counted from the sample's start at the earliest.
+
+    It restarts at 0 where a document starts: the rotary embedding and the block-causal mask follow from it.
+    """
+    first = int(np.searchsorted(reader.starts, offset, side="right"))
+    last = int(np.searchsorted(reader.starts, offset + length, side="left"))
+    begins = np.zeros(length, dtype=np.int64)
+    inside = np.asarray(reader.starts[first:last], dtype=np.int64) - offset
+    begins[inside] = inside
+    return np.arange(length, dtype=np.int64) - np.maximum.accumulate(begins)
+
+
+def documents_of(inputs: Inputs, samples: Sequence[int]) -> list[dict[str, Any]]:
+    """The documents that samples hold, from the sidecars: sample, source, document id and URL, in order of sample."""
+    sidecars: dict[str, tuple[I64, I64, list[str], list[str]]] = {}
+    found: list[dict[str, Any]] = []
+    for sample in (inputs.order.locate(index) for index in samples):
+        if sample.source not in sidecars:
+            path = inputs.run.tokens(sample.source) / "documents.parquet"
+            table = pq.read_table(path, columns=["id", "url", "split", "token_start", "token_count"])
+            train = table.filter(np.asarray(table["split"]) == "train").sort_by("token_start")
+            starts = np.asarray(train["token_start"], dtype=np.int64)
+            stops = starts + np.asarray(train["token_count"], dtype=np.int64)
+            sidecars[sample.source] = (starts, stops, train["id"].to_pylist(), train["url"].to_pylist())
+        starts, stops, ids, urls = sidecars[sample.source]
+        first = int(np.searchsorted(stops, sample.offset, side="right"))
+        last = int(np.searchsorted(starts, sample.offset + inputs.config.seq_len + 1, side="left"))
+        found += [
+            {"sample": sample.index, "source": sample.source, "id": ids[row], "url": urls[row]}
+            for row in range(first, last)
+        ]
+    return found

@@ -1,0 +1,186 @@
+"""The recipe's `train` section."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from headwater.core.config import Section
+from pydantic import Field, model_validator
+
+
+class Model(Section):
+    """Shape of a decoder in the Llama 3 family (Dubey et al., 2024, arXiv:2407.21783).
+
+    Attributes:
+        dim: Width of the residual stream.
+        n_layers: Transformer blocks.
+        n_heads: Query heads; they share `dim` evenly.
+        n_kv_heads: Key and value heads (grouped-query attention, Ainslie et al., 2023, arXiv:2305.13245).
+        ffn_dim: Width of the SwiGLU hidden layer.
+        rope_theta: Base of the rotary position embedding.
+        norm_eps: Added to the variance in RMSNorm.
+        max_seq_len: Longest context that the model is made for, in tokens; default: `train.seq_len`.
+        tied: Whether the output head shares the embedding's weights.
+    """
+
+    dim: int = Field(default=256, ge=8)
+    n_layers: int = Field(default=4, ge=1)
+    n_heads: int = Field(default=4, ge=1)
+    n_kv_heads: int = Field(default=2, ge=1)
+    ffn_dim: int = Field(default=704, ge=8)
+    rope_theta: float = Field(default=10_000.0, gt=1)
+    norm_eps: float = Field(default=1e-5, gt=0, lt=1)
+    max_seq_len: int | None = Field(default=None, ge=2)
+    tied: bool = False
+
+    @model_validator(mode="after")
+    def _heads(self) -> Model:
+        if self.dim % (2 * self.n_heads):
+            raise ValueError(f"dim ({self.dim}) must be a multiple of 2 * n_heads ({2 * self.n_heads})")
+        if self.n_heads % self.n_kv_heads:
+            raise ValueError(f"n_heads ({self.n_heads}) must be a multiple of n_kv_heads ({self.n_kv_heads})")
+        return self
+
+
+class Optimizer(Section):
+    """AdamW (Loshchilov and Hutter, ICLR 2019). Norms and the embedding are not decayed.
+
+    Attributes:
+        learning_rate: Peak learning rate.
+        betas: Decay of the running mean of the gradient and of its square.
+        eps: Added to the denominator.
+        weight_decay: Decoupled weight decay of the matrices.
+    """
+
+    learning_rate: float = Field(default=1e-3, gt=0, le=10)
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.95)
+    eps: float = Field(default=1e-8, gt=0, lt=1)
+    weight_decay: float = Field(default=0.1, ge=0, le=10)
+
+
+class Schedule(Section):
+    """Warmup, stable, decay (Hu et al., 2024, arXiv:2404.06395).
+
+    Attributes:
+        warmup_steps: Steps of linear warmup.
+        decay_ratio: Share of all steps, at the end, in which the learning rate falls.
+        decay: Shape of the fall.
+        final_ratio: Learning rate at the end, as a share of the peak.
+    """
+
+    warmup_steps: int = Field(default=20, ge=0)
+    decay_ratio: float = Field(default=0.3, ge=0, le=1)
+    decay: Literal["linear", "sqrt", "cosine"] = "linear"
+    final_ratio: float = Field(default=0.05, ge=0, le=1)
+
+
+class Validation(Section):
+    """Loss on held-out documents.
+
+    Attributes:
+        every: Steps between two validations; 0 turns it off. The last step and every checkpoint are validated too.
+        batches: At most so many batches of `micro_batch` samples, over all sources together.
+    """
+
+    every: int = Field(default=100, ge=0)
+    batches: int = Field(default=16, ge=1)
+
+
+class Checkpoint(Section):
+    """Which checkpoints are written and kept.
+
+    Attributes:
+        every: Steps between two checkpoints. The last step is always one.
+        keep_last: How many of the newest are kept.
+        keep_best: How many of the best by validation loss are kept besides.
+    """
+
+    every: int = Field(default=100, ge=1)
+    keep_last: int = Field(default=2, ge=1)
+    keep_best: int = Field(default=1, ge=0)
+
+
+class Parallel(Section):
+    """Degrees of parallelism; their product is the number of processes, started with torchrun.
+
+    Attributes:
+        dp_replicate: Data parallel, weights replicated (DDP).
+        dp_shard: Data parallel, weights, gradients and optimizer state sharded (FSDP2; ZeRO stage 3).
+        tp: Tensor (with sequence) parallel.
+        pp: Pipeline parallel.
+        cp: Context parallel.
+    """
+
+    dp_replicate: int = Field(default=1, ge=1)
+    dp_shard: int = Field(default=1, ge=1)
+    tp: int = Field(default=1, ge=1)
+    pp: int = Field(default=1, ge=1)
+    cp: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _supported(self) -> Parallel:
+        for name in ("tp", "pp", "cp"):
+            if getattr(self, name) > 1:
+                raise ValueError(f"{name} above 1 is not supported by this version; use dp_replicate and dp_shard")
+        return self
+
+    @property
+    def world_size(self) -> int:
+        """Number of processes."""
+        return self.dp_replicate * self.dp_shard * self.tp * self.pp * self.cp
+
+
+class TrainConfig(Section):
+    """The `train` section of a recipe.
+
+    Attributes:
+        seq_len: Tokens in a sample.
+        global_batch: Samples in an optimizer step, over all processes.
+        micro_batch: Samples in a forward pass of one process.
+        steps: Optimizer steps in all.
+        clip_norm: The gradient's L2 norm is scaled down to this.
+        device: Where to train; auto takes CUDA when there is one.
+        precision: Of the matrix products; bfloat16 keeps float32 master weights.
+        compile: Whether to compile the blocks with torch.compile.
+        threads: CPU threads of one process; default: all cores.
+        metrics: Sinks of the metrics besides `metrics.jsonl`: name → options, for example `prometheus: {port: 9464}`.
+    """
+
+    model: Model = Model()
+    seq_len: int = Field(default=256, ge=2)
+    global_batch: int = Field(default=16, ge=1)
+    micro_batch: int = Field(default=8, ge=1)
+    steps: int = Field(default=1000, ge=1)
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    clip_norm: float = Field(default=1.0, gt=0)
+    validation: Validation = Validation()
+    checkpoint: Checkpoint = Checkpoint()
+    parallel: Parallel = Parallel()
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
+    threads: int | None = Field(default=None, ge=1)
+    metrics: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _batches(self) -> TrainConfig:
+        ranks = self.parallel.dp_replicate * self.parallel.dp_shard
+        if self.global_batch % (self.micro_batch * ranks):
+            raise ValueError(
+                f"global_batch ({self.global_batch}) must be a multiple of micro_batch ({self.micro_batch}) times the "
+                f"data-parallel processes ({ranks})"
+            )
+        if self.model.max_seq_len is not None and self.model.max_seq_len < self.seq_len:
+            raise ValueError(f"model.max_seq_len ({self.model.max_seq_len}) is below seq_len ({self.seq_len})")
+        return self
+
+
+NEUTRAL = ("metrics", "threads", "device", "parallel", "checkpoint", "validation", "micro_batch", "compile")
+"""Keys of the section that may change when a run goes on: they change neither the model nor its data, only (in the
+last digits) the rounding of sums, or what is written beside the run."""
+
+
+def identity(config: TrainConfig) -> dict[str, Any]:
+    """The section less what may change when a run goes on."""
+    return config.model_dump(mode="json", exclude=set(NEUTRAL))

@@ -1,0 +1,115 @@
+"""What a training run reads: tokens, tokenizer, sidecars and the sample order, checked against one another."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headwater.core.config import Base
+from headwater.core.errors import ManifestError, TrainError
+from headwater.core.layout import RunLayout
+from headwater.core.manifest import Parent, parent_of, read_manifest
+from headwater.core.mixture import Mixture, resolve_order
+from headwater.core.order import Order
+from headwater.core.run import ModelShape
+from headwater.core.tokens import END_OF_TEXT, MegatronReader
+from headwater.train.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The inputs of a run.
+
+    Attributes:
+        run: The run folder.
+        base: Name and seed.
+        config: The `train` section.
+        mixture: The weights of the sources.
+        order: The sample order.
+        readers: Source → its training tokens.
+        held_out: Source → its validation tokens.
+        parents: Entries for the manifests, relative to the training folder.
+        tokenizer_digest: Manifest digest of the tokenizer.
+        token_digests: Source → manifest digest of its tokens.
+        vocab_size: Entries of the vocabulary.
+        end_of_text: Id of the token that ends every document.
+    """
+
+    run: RunLayout
+    base: Base
+    config: TrainConfig
+    mixture: Mixture
+    order: Order
+    readers: dict[str, MegatronReader]
+    held_out: dict[str, MegatronReader]
+    parents: list[Parent]
+    tokenizer_digest: str
+    token_digests: dict[str, str]
+    vocab_size: int
+    end_of_text: int
+
+    @property
+    def shape(self) -> ModelShape:
+        """The model's shape with the vocabulary filled in."""
+        model = self.config.model.model_dump()
+        model["max_seq_len"] = model["max_seq_len"] or self.config.seq_len
+        return ModelShape(vocab_size=self.vocab_size, **model)
+
+    def parents_for(self, folder: Path) -> list[Parent]:
+        """The same parents as seen from another artifact's folder."""
+        sources = sorted(self.token_digests)
+        return [
+            parent_of(folder, self.run.tokenizer, "tokenizer"),
+            *(parent_of(folder, self.run.tokens(source), f"tokens/{source}") for source in sources),
+        ]
+
+
+def open_inputs(run: RunLayout, base: Base, config: TrainConfig, mixture: Mixture) -> Inputs:
+    """Opens a run's inputs.
+
+    Raises:
+        ManifestError: A parent is missing, half-written or damaged.
+        TrainError: Tokens that another tokenizer made.
+        ConfigError: The mixture names a source without tokens, or one that is too small for a sample.
+    """
+    tokenizer = read_manifest(run.tokenizer)
+    order = resolve_order(run, mixture, config.seq_len, base.seed)
+    digests: dict[str, str] = {}
+    for source in sorted(mixture.weights):
+        manifest = read_manifest(run.tokens(source))
+        made_by = [parent.digest for parent in manifest.parents if parent.kind == "tokenizer"]
+        if made_by != [tokenizer.digest]:
+            raise TrainError(
+                f"the tokens of source {source} were not made by the tokenizer of this run",
+                found=f"tokens made by tokenizer {', '.join(made_by) or 'unknown'}",
+                expected=f"tokenizer {tokenizer.digest} ({run.tokenizer})",
+                hint="run: headwater data tokenize",
+            )
+        digests[source] = manifest.digest
+    vocab_size, end_of_text = _vocabulary(run.tokenizer / "tokenizer.json")
+    parents = [
+        parent_of(run.train, run.tokenizer, "tokenizer"),
+        *(parent_of(run.train, run.tokens(source), f"tokens/{source}") for source in digests),
+    ]
+    return Inputs(
+        run=run, base=base, config=config, mixture=mixture, order=order,
+        readers={source: MegatronReader(run.tokens(source) / "train") for source in digests},
+        held_out={source: MegatronReader(run.tokens(source) / "validation") for source in digests},
+        parents=parents, tokenizer_digest=tokenizer.digest, token_digests=digests,
+        vocab_size=vocab_size, end_of_text=end_of_text,
+    )  # fmt: skip
+
+
+def _vocabulary(path: Path) -> tuple[int, int]:
+    """Size of a Hugging Face tokenizer's vocabulary, and the id of its end-of-text token."""
+    try:
+        value: dict[str, Any] = json.loads(path.read_bytes())
+        ids = dict(value["model"]["vocab"])
+        ids.update({token["content"]: token["id"] for token in value.get("added_tokens", [])})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ManifestError(f"{path} is not a tokenizer: {error}", hint="run: headwater data tokenizer") from error
+    if END_OF_TEXT not in ids:
+        raise ManifestError(f"{path} has no {END_OF_TEXT} token", hint="run: headwater data tokenizer")
+    return max(ids.values()) + 1, ids[END_OF_TEXT]

@@ -1,0 +1,80 @@
+"""`losses.jsonl`: one line a step, the same bytes in every run of one recipe and seed."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from headwater.core.errors import TrainError
+from headwater.core.storage import atomic_write, storage_errors
+
+
+class LossLog:
+    """Appends a line a step; floats are printed so that they read back to the same bits.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def write(
+        self, step: int, *, loss: float, grad_norm: float, learning_rate: float, tokens: int, samples: tuple[int, int]
+    ) -> None:
+        """Appends one step: `tokens` trained on so far, and the range of samples of the step (stop excluded)."""
+        row = {"step": step, "loss": loss, "grad_norm": grad_norm, "learning_rate": learning_rate, "tokens": tokens,
+               "samples": list(samples)}  # fmt: skip
+        with storage_errors("write", self.path), open(self.path, "a", encoding="utf-8") as stream:
+            stream.write(json.dumps(row) + "\n")
+
+    def sync(self) -> None:
+        """Puts what was written on the disk for good, before a checkpoint relies on it."""
+        with storage_errors("write", self.path), open(self.path, "ab") as stream:
+            os.fsync(stream.fileno())
+
+    def truncate(self, step: int) -> float | None:
+        """Drops every step after `step`; returns the loss of `step`.
+
+        Raises:
+            TrainError: The file does not hold exactly the steps before.
+        """
+        kept = keep_rows(self.path, step)
+        found = [row["step"] for row in kept]
+        if found != list(range(1, step + 1)):
+            raise TrainError(
+                f"{self.path} does not hold the steps that the checkpoint of step {step} was reached by",
+                found=f"{len(found)} steps", expected=f"steps 1 to {step}",
+                hint="restore the file, or start again with --fresh",
+            )  # fmt: skip
+        return float(kept[-1]["loss"]) if kept else None
+
+
+def keep_rows(path: Path, step: int) -> list[dict[str, Any]]:
+    """Rewrites a JSON-lines file to the rows of at most `step`, without a line that a kill cut short; returns them."""
+    rows: list[dict[str, Any]] = []
+    lines: list[str] = []
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if row.get("step", 0) <= step:
+                rows.append(row)
+                lines.append(line + "\n")
+    atomic_write(path, "".join(lines))
+    return rows
+
+
+def read_losses(path: str | Path) -> list[dict[str, Any]]:
+    """The rows of a `losses.jsonl`; a last line that was cut by a kill is left out."""
+    rows: list[dict[str, Any]] = []
+    for line in Path(path).read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows

@@ -1,0 +1,136 @@
+"""From which checkpoint a run goes on, and whether it may."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headwater.core.errors import ManifestError, TrainError
+from headwater.core.manifest import is_artifact, read_manifest
+from headwater.core.run import RunInfo, read_run
+from headwater.core.storage import file_sha256, storage_errors
+from headwater.train.config import NEUTRAL, identity
+from headwater.train.inputs import Inputs
+
+_STEP = re.compile(r"step-(\d{8})")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A whole checkpoint: its step, folder and `run.json`."""
+
+    step: int
+    path: Path
+    info: RunInfo
+
+
+def checkpoint_folders(folder: Path) -> list[tuple[int, Path]]:
+    """Every checkpoint folder, finished or not, in order of step."""
+    if not folder.is_dir():
+        return []
+    matched = [(_STEP.fullmatch(path.name), path) for path in folder.iterdir()]
+    return sorted((int(match.group(1)), path) for match, path in matched if match and path.is_dir())
+
+
+def find_checkpoint(folder: Path, say: Callable[[str, int, Path], None]) -> Found | None:
+    """The newest checkpoint that is whole, every byte of it.
+
+    A folder without a manifest is what an interrupted save left: it is removed. One with a damaged file is passed
+    over. Nothing of a checkpoint is unpickled before its checksums have been compared.
+
+    Args:
+        folder: The folder of checkpoints.
+        say: Called with a message, the step and the folder for each that is not used.
+
+    Raises:
+        ManifestError: The newest whole checkpoint has another schema version.
+    """
+    for step, path in reversed(checkpoint_folders(folder)):
+        if not is_artifact(path):
+            with storage_errors("remove", path):
+                shutil.rmtree(path)
+            say("removed a checkpoint that was not finished when the run was interrupted", step, path)
+            continue
+        if damage := find_damage(path):
+            say(f"passed over a damaged checkpoint: {damage}", step, path)
+            continue
+        return Found(step, path, read_run(path))
+    return None
+
+
+def find_damage(path: Path) -> str | None:
+    """What is wrong with a checkpoint's files, or nothing.
+
+    Raises:
+        ManifestError: The checkpoint is of another schema version, which is not damage.
+    """
+    try:
+        manifest = read_manifest(path)
+    except ManifestError as error:
+        if "schema version" in error.message:
+            raise
+        return error.message
+    for entry in manifest.files:
+        file = path / entry.path
+        if not file.is_file():
+            return f"{entry.path} is missing"
+        if file.stat().st_size != entry.bytes or file_sha256(file) != entry.sha256:
+            return f"{entry.path} does not have the checksum that its manifest lists"
+    listed = {entry.path for entry in manifest.files}
+    unlisted = sorted({".metadata", *(file.name for file in path.glob("*.distcp"))} - listed)
+    return f"{unlisted[0]} is not listed in its manifest" if unlisted else None
+
+
+def refuse_if_changed(info: RunInfo, inputs: Inputs) -> None:
+    """Refuses to go on when something that decides the run was changed since the checkpoint.
+
+    Raises:
+        TrainError: Naming the first key that differs, what it was, and what it is.
+    """
+    was: dict[str, Any] = {
+        "train": {key: value for key, value in info.config.items() if key not in NEUTRAL},
+        "seed": info.seed, "mixture": {"weights": info.weights, "block": info.block},
+        "tokenizer": info.tokenizer_digest, "tokens": info.tokens,
+    }  # fmt: skip
+    now: dict[str, Any] = {
+        "train": identity(inputs.config), "seed": inputs.base.seed,
+        "mixture": {"weights": inputs.mixture.normalised(), "block": inputs.mixture.block},
+        "tokenizer": inputs.tokenizer_digest, "tokens": inputs.token_digests,
+    }  # fmt: skip
+    before, after = _flat(was), _flat(now)
+    changed = [key for key in sorted({*before, *after}) if before.get(key) != after.get(key)]
+    if changed:
+        more = f" (and {len(changed) - 1} more: {', '.join(changed[1:6])})" if len(changed) > 1 else ""
+        raise TrainError(
+            f"this run was started with another {changed[0]}{more}",
+            found=after.get(changed[0], "nothing"), expected=before.get(changed[0], "nothing"),
+            hint="set it back to go on with the run, use another --run folder, or train from the start with --fresh",
+        )  # fmt: skip
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        if isinstance(item, Mapping):
+            flat.update(_flat(item, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = list(item) if isinstance(item, tuple) else item
+    return flat
+
+
+def to_delete(steps: list[tuple[int, float | None]], keep_last: int, keep_best: int) -> list[int]:
+    """Which checkpoints go: all but the newest `keep_last` and the best `keep_best` by validation loss.
+
+    Args:
+        steps: Step and validation loss (none if it was not measured) of every whole checkpoint.
+        keep_last: How many of the newest stay.
+        keep_best: How many of the best stay; of two equal ones the older.
+    """
+    newest = {step for step, _ in sorted(steps)[-keep_last:]}
+    measured = sorted((loss, step) for step, loss in steps if loss is not None)
+    best = {step for _, step in measured[:keep_best]}
+    return sorted(step for step, _ in steps if step not in newest | best)

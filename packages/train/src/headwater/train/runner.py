@@ -1,0 +1,223 @@
+"""`headwater train run`: from a recipe to a finished training artifact, going on where an earlier run stopped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from headwater.core.config import dump_yaml, load_base, load_section
+from headwater.core.console import progress, warn
+from headwater.core.errors import TrainError
+from headwater.core.events import read_events
+from headwater.core.layout import RunLayout
+from headwater.core.manifest import ArtifactWriter, Manifest, is_artifact
+from headwater.core.mixture import Mixture
+from headwater.core.sinks import MetricSink, close_sinks, open_sinks
+from headwater.core.storage import atomic_write, storage_errors
+from headwater.train import PRODUCER
+from headwater.train.config import TrainConfig
+from headwater.train.held_out import held_out, unigram_bits_per_byte
+from headwater.train.inputs import Inputs, open_inputs
+from headwater.train.losses import keep_rows, read_losses
+from headwater.train.resume import checkpoint_folders, find_checkpoint, refuse_if_changed
+from headwater.train.session import Session
+
+T = TypeVar("T")
+
+TERMINATED = 75
+"""Exit code after SIGTERM: EX_TEMPFAIL of sysexits.h, "try again", which launchers restart on."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run of the command ended.
+
+    Attributes:
+        state: "up to date", "finished" or "terminated".
+        steps: Steps done in all.
+        manifest: The training artifact's manifest; none if the run was terminated.
+    """
+
+    state: str
+    steps: int
+    manifest: Manifest | None
+
+
+def train(
+    recipe: str | Path, run: Path, overrides: Sequence[str] = (), *, fresh: bool = False, on_change: str = "refuse"
+) -> Result:
+    """Trains, or goes on training.
+
+    Args:
+        recipe: The recipe.
+        run: The run folder.
+        overrides: Dotted overrides of the recipe.
+        fresh: Start again and delete what there is.
+        on_change: "refuse" to go on with a run whose recipe or data changed, or "restart" it.
+
+    Raises:
+        ConfigError: The recipe is wrong.
+        ManifestError: A parent or a checkpoint is damaged or of another schema version.
+        TrainError: The run cannot go on.
+    """
+    layout = RunLayout(run)
+    config = load_section("train", TrainConfig, recipe, overrides)
+    mixture = load_section("mixture", Mixture, recipe, overrides)
+    inputs = open_inputs(layout, load_base(recipe, overrides), config, mixture)
+    writer = ArtifactWriter(
+        layout.train, kind="training", name=inputs.base.name, producer=PRODUCER, config=_artifact_config(inputs),
+        parents=inputs.parents,
+    )  # fmt: skip
+    done = writer.up_to_date()
+    if done is not None and is_artifact(layout.checkpoint(config.steps)) and not fresh:
+        return Result("up to date", config.steps, done)
+    return _train(inputs, writer, fresh=fresh, on_change=on_change)
+
+
+def _train(inputs: Inputs, writer: ArtifactWriter, *, fresh: bool, on_change: str) -> Result:
+    from headwater.train import titan
+
+    config, layout = inputs.config, inputs.run
+    device = titan.choose_device(config.device)
+    titan.start(device, config.parallel.world_size, config.threads)
+    session = Session(layout)
+    resume_step = _on_main(lambda: _prepare(inputs, writer, session, fresh=fresh, on_change=on_change))
+    sinks = _open_sinks(inputs) if os.environ.get("RANK", "0") == "0" else []
+    try:
+        data = held_out(inputs) if config.validation.every else None
+        from headwater.train.titan.build import trainer_config
+        from headwater.train.titan.trainer import HeadwaterTrainer
+
+        trainer = HeadwaterTrainer(trainer_config(inputs, data, sinks, device), inputs, session)
+        try:
+            _announce(session, trainer, sinks, resume_step, device)
+            with progress(config.steps, "train", done=resume_step or 0) as bar:
+                session.advance = lambda note: bar.advance(1, note)
+                state = trainer.run(resume_step)
+        finally:
+            trainer.close()
+        if state == "terminated":
+            return Result(state, trainer.step, None)
+        unigram = unigram_bits_per_byte(inputs, data) if data else None
+        session.events.emit("finish", trainer.step) if trainer.is_main else None
+    finally:
+        close_sinks(sinks)
+    manifest = _on_main(lambda: _commit(inputs, writer, session, unigram))
+    return Result("finished", config.steps, manifest)
+
+
+def _open_sinks(inputs: Inputs) -> list[MetricSink]:
+    options: dict[str, dict[str, Any]] = {"jsonl": {"path": inputs.run.train / "metrics.jsonl"}}
+    return open_sinks({**options, **inputs.config.metrics})
+
+
+def _prepare(inputs: Inputs, writer: ArtifactWriter, session: Session, *, fresh: bool, on_change: str) -> int | None:
+    """Finds the checkpoint to go on from and puts the logs back to it; none to start from the beginning."""
+    layout = inputs.run
+    found = None
+    refused: list[tuple[str, int, Path]] = []
+    if not fresh:
+        found = find_checkpoint(layout.checkpoints, lambda message, step, path: refused.append((message, step, path)))
+        for message, _, path in refused:
+            warn(f"{message} ({path})")
+    if found is not None:
+        try:
+            refuse_if_changed(found.info, inputs)
+        except TrainError as error:
+            if on_change != "restart":
+                raise
+            warn(f"training starts again: {error.message}")
+            found = None
+    step = found.step if found else 0
+    logs = {name: (layout.train / name) for name in ("losses.jsonl", "metrics.jsonl", "events.jsonl")}
+    kept = {path: path.read_bytes() for path in logs.values() if found and path.is_file()}
+    writer.begin()
+    for path, content in kept.items():
+        atomic_write(path, content)
+    if found is None:
+        _wipe(layout)
+    else:
+        session.losses.truncate(step)
+    keep_rows(logs["metrics.jsonl"], step)
+    for message, refused_step, path in refused:
+        session.events.emit("checkpoint_refused", refused_step, path=path.name, reason=message)
+    atomic_write(layout.train / "config.yaml", dump_yaml(_recipe(inputs)))
+    return step if found else None
+
+
+def _wipe(layout: RunLayout) -> None:
+    for _, folder in checkpoint_folders(layout.checkpoints):
+        with storage_errors("remove", folder):
+            shutil.rmtree(folder)
+    for name in ("losses.jsonl", "events.jsonl"):
+        atomic_write(layout.train / name, "")
+
+
+def _announce(session: Session, trainer: Any, sinks: list[MetricSink], resume_step: int | None, device: str) -> None:
+    if not trainer.is_main:
+        return
+    parameters = sum(parameter.numel() for part in trainer.model_parts for parameter in part.parameters())
+    kind = "start" if resume_step is None else "resume"
+    session.events.emit(
+        kind, resume_step or 0, parameters=parameters, device=device, world_size=trainer.parallel_dims.world_size
+    )
+    for sink in sinks:
+        url = getattr(sink, "url", None)
+        if url:
+            session.events.emit("metrics", resume_step or 0, url=url)
+            print(f"metrics: {url}", file=sys.stderr, flush=True)
+
+
+def _commit(inputs: Inputs, writer: ArtifactWriter, session: Session, unigram: float | None) -> Manifest:
+    folder = inputs.run.train
+    rows = read_losses(folder / "losses.jsonl")
+    counters: dict[str, Any] = {
+        "steps": rows[-1]["step"], "tokens": rows[-1]["tokens"], "samples": rows[-1]["samples"][1],
+        "final_loss": rows[-1]["loss"],
+    }  # fmt: skip
+    validations = [event for event in read_events(folder / "events.jsonl") if event["kind"] == "validation"]
+    if unigram is not None and validations:
+        counters["validation_loss"] = validations[-1]["loss"]
+        counters["validation_bits_per_byte"] = validations[-1]["bits_per_byte"]
+        counters["best_validation_loss"] = min(event["loss"] for event in validations)
+        counters["unigram_bits_per_byte"] = unigram
+    files = [folder / "config.yaml", folder / "losses.jsonl"]
+    return writer.commit(counters, files=files, volatile=[folder / "events.jsonl", folder / "metrics.jsonl"])
+
+
+def _recipe(inputs: Inputs) -> dict[str, Any]:
+    return {
+        **inputs.base.model_dump(mode="json"), "mixture": inputs.mixture.model_dump(mode="json"),
+        "train": inputs.config.model_dump(mode="json"),
+    }  # fmt: skip
+
+
+def _artifact_config(inputs: Inputs) -> dict[str, Any]:
+    """What the artifact's identity rests on; where metrics are served is no part of it."""
+    recipe = _recipe(inputs)
+    recipe["train"].pop("metrics")
+    return recipe
+
+
+def _on_main(action: Callable[[], T]) -> T:
+    """Runs an action on rank 0; every rank gets its result, or its error."""
+    import torch.distributed as dist
+
+    box: list[Any] = [None, None]
+    if dist.get_rank() == 0:
+        try:
+            box[0] = action()
+        except Exception as error:
+            if dist.get_world_size() == 1:
+                raise
+            box[1] = error
+    if dist.get_world_size() > 1:
+        dist.broadcast_object_list(box, src=0)
+    if box[1] is not None:
+        raise box[1]
+    return box[0]

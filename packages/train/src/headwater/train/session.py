@@ -1,0 +1,75 @@
+"""What a run writes beside its checkpoints: events, losses, metrics, progress."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+from headwater.core.errors import TrainError
+from headwater.core.events import EventLog
+from headwater.core.layout import RunLayout
+from headwater.core.manifest import MANIFEST
+from headwater.core.storage import storage_errors
+from headwater.train.losses import LossLog
+
+SHOWN_DOCUMENTS = 12
+
+
+class Session:
+    """The files of a run in progress.
+
+    Args:
+        run: The run folder.
+
+    Attributes:
+        events: `events.jsonl`.
+        losses: `losses.jsonl`.
+        checkpoints_written: By this run of the command.
+        advance: Called after every step with a note for the progress bar.
+    """
+
+    def __init__(self, run: RunLayout) -> None:
+        self.run = run
+        self.events = EventLog(run.train / "events.jsonl")
+        self.losses = LossLog(run.train / "losses.jsonl")
+        self.checkpoints_written = 0
+        self.advance: Callable[[str], None] = lambda note: None
+
+    def remove_checkpoint(self, step: int, now: int) -> None:
+        """Deletes a checkpoint, its manifest first, so that a kill in between leaves no broken artifact."""
+        folder = self.run.checkpoint(step)
+        with storage_errors("delete", folder):
+            (folder / MANIFEST).unlink(missing_ok=True)
+            shutil.rmtree(folder)
+        self.events.emit("checkpoint_deleted", now, path=folder.name)
+
+
+class NonFinite(TrainError):
+    """Loss or gradient norm were NaN or infinite; the step was not applied.
+
+    Args:
+        step: The step.
+        loss: Its loss.
+        grad_norm: Its gradient norm.
+        samples: Ids of the samples in its batch.
+        documents: The documents that the samples hold (see `batches.documents_of`).
+    """
+
+    def __init__(
+        self, step: int, loss: float, grad_norm: float, samples: list[int], documents: list[dict[str, Any]]
+    ) -> None:
+        seen = {document["id"]: document["url"] for document in documents}
+        lines = [f"{identifier} {url}" for identifier, url in list(seen.items())[:SHOWN_DOCUMENTS]]
+        if len(seen) > SHOWN_DOCUMENTS:
+            lines.append(f"and {len(seen) - SHOWN_DOCUMENTS} more, listed in the event")
+        listing = "".join(f"\n    {line}" for line in lines)
+        super().__init__(
+            f"step {step} is not finite; it was not applied, and the last good checkpoint stays",
+            found=f"loss {loss}, gradient norm {grad_norm}; samples {samples[0]} to {samples[-1]}, "
+            f"documents:{listing}",
+            expected="finite numbers",
+            hint="see the nonfinite event in events.jsonl; lower train.optimizer.learning_rate or mend the documents, "
+            "then train with --fresh",
+        )
+        self.step = step

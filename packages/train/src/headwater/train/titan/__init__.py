@@ -1,0 +1,63 @@
+"""The only place that imports torchtitan.
+
+`start(device)` must run before any other module of this folder is imported: torchtitan describes the device in names
+that its modules copy when they are imported.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from headwater.core.errors import ConfigError
+
+
+def choose_device(device: str) -> str:
+    """The device that `auto`, `cpu` or `cuda` means here.
+
+    Raises:
+        ConfigError: CUDA is asked for and there is none.
+    """
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("train.device asks for CUDA, which is not available here", found=device, expected="cpu or auto")
+    return device
+
+
+def start(device: str, world_size: int, threads: int | None) -> None:
+    """Prepares the process: CPU shims, threads, and the process group.
+
+    A single process needs no launcher, no port and no store on the network.
+
+    Raises:
+        ConfigError: The number of processes that the launcher started is not the product of `train.parallel`.
+    """
+    import torch
+    import torch.distributed as dist
+    from headwater.train.titan import cpu
+
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if launched != world_size:
+        raise ConfigError(
+            "the number of processes is not the product of the degrees in train.parallel",
+            found=f"{launched} processes", expected=f"{world_size} processes",
+            hint=f"start with: torchrun --standalone --nproc-per-node {world_size} -m headwater.train run …",
+        )  # fmt: skip
+    os.environ.setdefault("LOCAL_RANK", "0")
+    os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "3")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    # torchtitan logs to the root logger; what matters to users goes through events, metrics and the progress bar.
+    logging.getLogger().setLevel(logging.ERROR)
+    cpu.install(device)
+    # As torchtitan does when it makes the process group itself: backward stays on the calling thread.
+    torch.autograd.set_multithreading_enabled(False)
+    if not dist.is_initialized():
+        backend = "nccl" if device == "cuda" else "gloo"
+        if launched == 1:
+            dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+        else:
+            dist.init_process_group(backend)

@@ -1,0 +1,88 @@
+"""From the recipe's `train` section to torchtitan's configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headwater.core.sinks import MetricSink
+from headwater.train.config import TrainConfig
+from headwater.train.held_out import HeldOut
+from headwater.train.inputs import Inputs
+from headwater.train.titan.checkpoint import HeadwaterCheckpoints
+from headwater.train.titan.loader import NoTokenizer, OrderLoader
+from headwater.train.titan.metrics import HeadwaterMetrics
+from headwater.train.titan.model import model_spec
+from headwater.train.titan.trainer import HeadwaterTrainer
+from headwater.train.titan.validate import HeldOutValidator
+from torchtitan.components.loss import CrossEntropyLoss
+from torchtitan.components.optimizer import LRSchedulersContainer, OptimizersContainer
+from torchtitan.components.optimizer.optimizer import ParamGroupConfig
+from torchtitan.config.configs import CommConfig, CompileConfig, DebugConfig, ParallelismConfig, TrainingConfig
+
+NOT_DECAYED = r"(norm|tok_embeddings)\.weight$"
+
+
+def trainer_config(
+    inputs: Inputs, data: HeldOut | None, sinks: list[MetricSink], device: str
+) -> HeadwaterTrainer.Config:
+    """torchtitan's configuration of a run.
+
+    Args:
+        inputs: The run's inputs.
+        data: The validation set, if there is one.
+        sinks: Where metrics go; they stay the caller's to close.
+        device: "cpu" or "cuda".
+    """
+    config = inputs.config
+    return HeadwaterTrainer.Config(
+        model_spec=model_spec(inputs.shape, device),
+        dump_folder=str(inputs.run.train),
+        tokenizer=NoTokenizer.Config(),
+        dataloader=OrderLoader.Config(_inputs=inputs),
+        optimizer=_optimizer(config, device),
+        lr_scheduler=LRSchedulersContainer.Config(
+            warmup_steps=config.schedule.warmup_steps, total_steps=config.steps,
+            decay_ratio=config.schedule.decay_ratio, decay_type=config.schedule.decay,
+            min_lr_factor=config.schedule.final_ratio,
+        ),
+        training=TrainingConfig(
+            local_batch_size=config.micro_batch, global_batch_size=config.global_batch, seq_len=config.seq_len,
+            max_norm=config.clip_norm, steps=config.steps, disable_cuda_graphs=True,
+            mixed_precision_param=config.precision,
+        ),
+        # torchtitan 0.3.0 on torch 2.13: the default backend, spmd_types, fails beyond one rank.
+        parallelism=ParallelismConfig(
+            spmd_backend="partial_dtensor", data_parallel_replicate_degree=config.parallel.dp_replicate,
+            data_parallel_shard_degree=config.parallel.dp_shard, tensor_parallel_degree=config.parallel.tp,
+            pipeline_parallel_degree=config.parallel.pp, context_parallel_degree=config.parallel.cp,
+        ),
+        checkpoint=HeadwaterCheckpoints.Config(
+            enable=True, folder="checkpoints", interval=config.checkpoint.every, last_save_model_only=False,
+            keep_latest_k=0, initial_load_model_only=False, _inputs=inputs,
+        ),
+        activation_checkpoint=None,
+        compile=CompileConfig(enable=config.compile),
+        # No flight recorder: it would make a folder of traces in the run.
+        comm=CommConfig(trace_buf_size=0),
+        metrics=HeadwaterMetrics.Config(log_freq=1, disable_color_printing=True, _sinks=sinks),
+        validator=HeldOutValidator.Config(enable=_validates(config, data), _data=data),
+        debug=DebugConfig(seed=inputs.base.seed, deterministic=device == "cuda", enable_structured_logging=False),
+        loss=CrossEntropyLoss.Config(),
+    )  # fmt: skip
+
+
+def _validates(config: TrainConfig, data: HeldOut | None) -> bool:
+    return data is not None and config.validation.every > 0
+
+
+def _optimizer(config: TrainConfig, device: str) -> OptimizersContainer.Config:
+    adamw = config.optimizer
+    shared: dict[str, Any] = {"lr": adamw.learning_rate, "betas": tuple(adamw.betas), "eps": adamw.eps}
+    # A tied embedding is the head, which is decayed.
+    groups = [
+        ParamGroupConfig(pattern=NOT_DECAYED, optimizer_name="AdamW", optimizer_kwargs={**shared, "weight_decay": 0.0}),
+        ParamGroupConfig(
+            pattern=r".*", optimizer_name="AdamW", optimizer_kwargs={**shared, "weight_decay": adamw.weight_decay}
+        ),
+    ]
+    return OptimizersContainer.Config(param_groups=groups, implementation="fused" if device == "cuda" else "foreach")

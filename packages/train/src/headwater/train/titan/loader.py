@@ -1,0 +1,77 @@
+"""The training data as a torchtitan loader: its whole state is how many samples were consumed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from headwater.train.batches import read_batch
+from headwater.train.inputs import Inputs
+from torchtitan.components.dataloader import BaseDataLoader
+from torchtitan.components.tokenizer import BaseTokenizer
+
+
+class OrderLoader(BaseDataLoader):
+    """Gives this data-parallel rank its slice of each global batch, micro-batch by micro-batch.
+
+    Global batch `s` is samples `[s B, (s + 1) B)` of the order; rank `r` of `R` takes the `r`-th of `R` equal
+    contiguous slices. So the state does not depend on the number of ranks.
+    """
+
+    @dataclass(kw_only=True, slots=True)
+    class Config(BaseDataLoader.Config):
+        _inputs: Any = None
+
+    def __init__(self, config: Config, *, dp_world_size: int, dp_rank: int, local_batch_size: int, **_: Any) -> None:
+        self._inputs: Inputs = config._inputs
+        self._global = self._inputs.config.global_batch
+        self._slice = self._global // dp_world_size
+        self._rank = dp_rank
+        self._micro = local_batch_size
+        self.samples = 0
+
+    def __iter__(self) -> Iterator[tuple[dict[str, torch.Tensor], torch.Tensor]]:
+        while True:
+            start = self.samples + self._rank * self._slice
+            for first in range(start, start + self._slice, self._micro):
+                if first + self._micro == start + self._slice:
+                    self.samples += self._global
+                batch = read_batch(self._inputs, first, first + self._micro)
+                yield (
+                    {"input": torch.from_numpy(batch.inputs_BL).contiguous(),
+                     "positions": torch.from_numpy(batch.positions_BL).contiguous()},
+                    torch.from_numpy(batch.labels_BL).contiguous(),
+                )  # fmt: skip
+
+    def state_dict(self) -> dict[str, Any]:
+        """The one integer."""
+        return {"samples": self.samples}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on after the samples that were consumed."""
+        self.samples = int(state_dict["samples"])
+
+
+class NoTokenizer(BaseTokenizer):
+    """Stands where torchtitan wants a tokenizer: training reads token ids only."""
+
+    @dataclass(kw_only=True, slots=True)
+    class Config(BaseTokenizer.Config):
+        pass
+
+    def __init__(self, config: Config, *, tokenizer_path: str) -> None:
+        super().__init__()
+
+    def encode(self, *args: Any, **kwargs: Any) -> list[int]:
+        """Never called."""
+        raise NotImplementedError("training reads token ids only")
+
+    def decode(self, *args: Any, **kwargs: Any) -> str:
+        """Never called."""
+        raise NotImplementedError("training reads token ids only")
+
+    def get_vocab_size(self) -> int:
+        """Never called."""
+        raise NotImplementedError("training reads token ids only")

@@ -1,0 +1,238 @@
+"""The trainer: torchtitan's, with our order, checkpoints, metrics and stop conditions."""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from headwater.core.run import RunInfo
+from headwater.train.batches import documents_of
+from headwater.train.inputs import Inputs
+from headwater.train.resume import to_delete
+from headwater.train.session import NonFinite, Session
+from headwater.train.titan.checkpoint import HeadwaterCheckpoints
+from headwater.train.titan.loader import OrderLoader
+from headwater.train.titan.metrics import HeadwaterMetrics
+from headwater.train.titan.validate import Figures, HeldOutValidator
+from torchtitan.components.loss import IGNORE_INDEX
+from torchtitan.distributed import utils as dist_utils
+from torchtitan.trainer import Trainer
+
+Batches = Iterator[tuple[dict[str, torch.Tensor], torch.Tensor]]
+
+
+class HeadwaterTrainer(Trainer):
+    """Trains until the planned steps are done, SIGTERM comes, or a step is not finite.
+
+    Args:
+        config: torchtitan's configuration (see `titan.build`).
+        inputs: The run's inputs.
+        session: Where events, losses and progress go; only rank 0's is used.
+    """
+
+    @dataclass(kw_only=True, slots=True)
+    class Config(Trainer.Config):
+        pass
+
+    checkpointer: HeadwaterCheckpoints
+    metrics_processor: HeadwaterMetrics
+    dataloader: OrderLoader
+    validator: HeldOutValidator
+
+    def __init__(self, config: Config, inputs: Inputs, session: Session) -> None:
+        self.inputs = inputs
+        self.session = session
+        self._figures: Figures | None = None
+        self._figures_step = -1
+        self._terminated = False
+        super().__init__(config)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes the files of the run."""
+        return dist.get_rank() == 0
+
+    def run(self, resume_step: int | None) -> str:
+        """Trains.
+
+        Args:
+            resume_step: Step of the checkpoint to go on from, or none to start.
+
+        Returns:
+            "finished" or "terminated" (SIGTERM came; a checkpoint was written).
+
+        Raises:
+            NonFinite: Loss or gradient norm were not finite; the step was not applied.
+        """
+        if resume_step is not None:
+            self.checkpointer.load(step=resume_step)
+            self._restore_saved(resume_step)
+        previous = signal.signal(signal.SIGTERM, self._on_sigterm)
+        try:
+            return self._loop()
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+
+    def _loop(self) -> str:
+        plan = self.inputs.config
+        batches = self.batch_generator(self.dataloader)
+        while self.step < plan.steps:
+            self.step += 1
+            self.gc_handler.run(self.step)
+            self.train_step(batches)
+            last = self.step == plan.steps
+            stop = self._any_rank(self._terminated)
+            save = last or stop or self.step % plan.checkpoint.every == 0
+            if self.config.validator.enable and not stop:
+                if save or self.step % plan.validation.every == 0:
+                    self._validate()
+            if save:
+                self._save()
+            if stop and not last:
+                self._event("stop", reason="SIGTERM")
+                return "terminated"
+        return "finished"
+
+    def train_step(self, data_iterator: Batches) -> None:
+        """One optimizer step; nothing is applied unless loss and gradient norm are finite on all ranks."""
+        self.metrics_processor.start_step()
+        self.optimizers.zero_grad(set_to_none=True)
+        learning_rate = float(self.lr_schedulers.schedulers[0].get_last_lr()[0])
+        start = self.dataloader.samples
+        micro_batches, valid = self._fetch(data_iterator)
+        total = torch.zeros((), dtype=torch.float32, device=self.device)
+        for inputs, labels in micro_batches:
+            loss = self.forward_backward_step(input_dict=inputs, labels=labels, global_valid_tokens=valid)
+            total += loss.detach()
+        grad_norm = dist_utils.clip_grad_norm_(
+            [parameter for part in self.model_parts for parameter in part.parameters()],
+            self.config.training.max_norm, foreach=True, ep_enabled=self.parallel_dims.ep_enabled,
+        )  # fmt: skip
+        if self.parallel_dims.dp_cp_enabled:
+            total = dist_utils.dist_sum_tensor(total, self.parallel_dims.get_optional_mesh("loss"))
+        loss_value, norm_value = float(total.item()), float(grad_norm.item())
+        # Before the update: a non-finite gradient would destroy the weights for good.
+        if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
+            self._stop_nonfinite(loss_value, norm_value, start)
+        self.checkpointer.maybe_wait_for_staging()
+        self.optimizers.step()
+        self.lr_schedulers.step()
+        self._report(loss_value, norm_value, learning_rate, start)
+
+    def _fetch(self, data_iterator: Batches) -> tuple[list[Any], torch.Tensor]:
+        """This rank's micro-batches of the step, and how many tokens of the global batch count."""
+        micro_batches: list[Any] = []
+        count = torch.zeros((), dtype=torch.int64)
+        for _ in range(self.gradient_accumulation_steps):
+            inputs, labels = next(data_iterator)
+            count += (labels != IGNORE_INDEX).sum()
+            micro_batches.append(({key: value.to(self.device) for key, value in inputs.items()}, labels.to(self.device)))
+        valid = count.to(self.device)
+        if self.parallel_dims.dp_enabled:
+            valid = dist_utils.dist_sum_tensor(valid, self.parallel_dims.get_mesh("batch"))
+        return micro_batches, valid
+
+    def _report(self, loss: float, grad_norm: float, learning_rate: float, start: int) -> None:
+        plan = self.inputs.config
+        samples, tokens = self.dataloader.samples, self.dataloader.samples * plan.seq_len
+        speed = self.metrics_processor.log_step(
+            self.step, loss=loss, grad_norm=grad_norm, learning_rate=learning_rate, tokens=tokens, samples=samples,
+            step_tokens=plan.global_batch * plan.seq_len,
+        )  # fmt: skip
+        if self.is_main:
+            self.session.losses.write(
+                self.step, loss=loss, grad_norm=grad_norm, learning_rate=learning_rate, tokens=tokens,
+                samples=(start, samples),
+            )  # fmt: skip
+            self.session.advance(f"loss {loss:.3f} · {speed:,.0f} tokens/s")
+
+    def _stop_nonfinite(self, loss: float, grad_norm: float, start: int) -> None:
+        samples = list(range(start, start + self.inputs.config.global_batch))
+        if self.is_main:
+            documents = documents_of(self.inputs, samples)
+            self._event("nonfinite", loss=str(loss), grad_norm=str(grad_norm), samples=[samples[0], samples[-1] + 1],
+                        documents=documents)  # fmt: skip
+            self.metrics_processor.log_values(self.step, {"headwater_train_nonfinite_steps_total": 1})
+        else:
+            documents = []
+        raise NonFinite(self.step, loss, grad_norm, samples, documents)
+
+    def _validate(self) -> None:
+        figures = self.validator.figures(self.model_parts, self.device)
+        self._figures, self._figures_step = figures, self.step
+        self.metrics_processor.log_values(self.step, {
+            "headwater_train_validation_loss": figures.loss,
+            "headwater_train_validation_bits_per_byte": figures.bits_per_byte,
+        })  # fmt: skip
+        self._event("validation", loss=figures.loss, bits_per_byte=figures.bits_per_byte, tokens=figures.tokens,
+                    text_bytes=figures.text_bytes)  # fmt: skip
+
+    def _save(self) -> None:
+        if self.is_main:
+            self.session.losses.sync()
+        manifest, seconds = self.checkpointer.save_artifact(self._run_info)
+        figures = self._current_figures()
+        self.checkpointer.saved[self.step] = figures.loss if figures else None
+        if manifest is None:
+            return
+        self.session.checkpoints_written += 1
+        self.metrics_processor.log_values(self.step, {
+            "headwater_train_checkpoints_total": self.session.checkpoints_written,
+            "headwater_train_checkpoint_seconds": seconds,
+        })  # fmt: skip
+        self._event("checkpoint", path=self.inputs.run.checkpoint(self.step).name, digest=manifest.digest,
+                    bytes=manifest.total_bytes(), seconds=round(seconds, 3),
+                    validation_loss=figures.loss if figures else None)  # fmt: skip
+        self._delete_old()
+
+    def _delete_old(self) -> None:
+        policy, saved = self.inputs.config.checkpoint, self.checkpointer.saved
+        for step in to_delete(list(saved.items()), policy.keep_last, policy.keep_best):
+            self.session.remove_checkpoint(step, self.step)
+            del saved[step]
+
+    def _restore_saved(self, resume_step: int) -> None:
+        """Tells the retention which checkpoints there are from before."""
+        from headwater.core.run import read_run
+
+        for step, path in self.checkpointer.retained():
+            if step <= resume_step:
+                self.checkpointer.saved[step] = read_run(path).validation_loss
+
+    def _current_figures(self) -> Figures | None:
+        return self._figures if self._figures_step == self.step else None
+
+    def _run_info(self, weights_digest: str) -> RunInfo:
+        inputs, figures, samples = self.inputs, self._current_figures(), self.dataloader.samples
+        return RunInfo(
+            step=self.step, samples=samples, seq_len=inputs.config.seq_len, global_batch=inputs.config.global_batch,
+            seed=inputs.base.seed, steps_planned=inputs.config.steps, model=inputs.shape,
+            tokenizer_digest=inputs.tokenizer_digest, tokens=inputs.token_digests,
+            weights=inputs.mixture.normalised(), block=inputs.mixture.block,
+            order_digest=inputs.order.digest(samples), weights_digest=weights_digest,
+            validation_loss=figures.loss if figures else None,
+            validation_bits_per_byte=figures.bits_per_byte if figures else None,
+            config=inputs.config.model_dump(mode="json"),
+        )  # fmt: skip
+
+    def _event(self, kind: Any, **fields: Any) -> None:
+        if self.is_main:
+            self.session.events.emit(kind, self.step, **fields)
+
+    def _any_rank(self, flag: bool) -> bool:
+        if self.parallel_dims.world_size == 1:
+            return flag
+        value = torch.tensor(int(flag), device=self.device)
+        dist.all_reduce(value, op=dist.ReduceOp.MAX)
+        return bool(value.item())
+
+    def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
+        self._terminated = True
+
+
