@@ -82,9 +82,17 @@ def train(
 def _train(inputs: Inputs, writer: ArtifactWriter, *, fresh: bool, on_change: str) -> Result:
     from headwater.train import titan
 
-    config, layout = inputs.config, inputs.run
+    config = inputs.config
     device = titan.choose_device(config.device)
     titan.start(device, config.parallel.world_size, config.threads)
+    try:
+        return _run(inputs, writer, device, fresh=fresh, on_change=on_change)
+    finally:
+        titan.stop()
+
+
+def _run(inputs: Inputs, writer: ArtifactWriter, device: str, *, fresh: bool, on_change: str) -> Result:
+    config, layout = inputs.config, inputs.run
     session = Session(layout)
     resume_step = _on_main(lambda: _prepare(inputs, writer, session, fresh=fresh, on_change=on_change))
     sinks = _open_sinks(inputs) if os.environ.get("RANK", "0") == "0" else []

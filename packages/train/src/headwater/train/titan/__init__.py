@@ -61,3 +61,11 @@ def start(device: str, world_size: int, threads: int | None) -> None:
             dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
         else:
             dist.init_process_group(backend)
+
+
+def stop() -> None:
+    """Leaves the process group, so that the process can end or train again."""
+    import torch.distributed as dist
+
+    if dist.is_initialized():
+        dist.destroy_process_group()

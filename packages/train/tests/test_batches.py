@@ -1,0 +1,88 @@
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from headwater.core.config import Base, load_section
+from headwater.core.layout import RunLayout
+from headwater.core.mixture import Mixture
+from headwater.train.batches import documents_of, read_batch
+from headwater.train.config import TrainConfig
+from headwater.train.held_out import IGNORE, held_out, unigram_bits_per_byte
+from headwater.train.inputs import Inputs, open_inputs
+from train_fixtures import END, write_recipe
+
+
+@pytest.fixture(scope="module")
+def inputs(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    recipe = write_recipe(tmp_path_factory.mktemp("r") / "r.yaml")
+    config = load_section("train", TrainConfig, recipe)
+    return open_inputs(RunLayout(data), Base(name="t", seed=7), config, load_section("mixture", Mixture, recipe))
+
+
+def test_labels_are_the_next_tokens_of_the_located_sample(inputs: Inputs) -> None:
+    batch = read_batch(inputs, 5, 21)
+    for row, index in enumerate(range(5, 21)):
+        sample = inputs.order.locate(index)
+        tokens = inputs.readers[sample.source].tokens[sample.offset : sample.offset + 33]
+        assert batch.inputs_BL[row].tolist() == tokens[:-1].tolist()
+        assert batch.labels_BL[row].tolist() == tokens[1:].tolist()
+
+
+def test_positions_restart_exactly_where_a_document_starts(inputs: Inputs) -> None:
+    batch = read_batch(inputs, 0, 64)
+    restarts = 0
+    for tokens, positions in zip(batch.inputs_BL, batch.positions_BL, strict=True):
+        expected = 0
+        for index, token in enumerate(tokens):
+            assert positions[index] == expected
+            expected = 0 if token == END else expected + 1
+            restarts += index > 0 and positions[index] == 0
+    assert restarts > 10
+
+
+def test_documents_of_samples_are_those_whose_tokens_they_hold(inputs: Inputs) -> None:
+    samples = [0, 3, 17]
+    expected: list[tuple[int, str]] = []
+    for index in samples:
+        sample = inputs.order.locate(index)
+        rows = pq.read_table(inputs.run.tokens(sample.source) / "documents.parquet").to_pylist()
+        for row in sorted((row for row in rows if row["split"] == "train"), key=lambda row: row["token_start"]):
+            first, stop = row["token_start"], row["token_start"] + row["token_count"]
+            if any(sample.offset <= token < sample.offset + 33 for token in range(first, stop)):
+                expected.append((index, row["id"]))
+    assert [(found["sample"], found["id"]) for found in documents_of(inputs, samples)] == expected
+
+
+def test_held_out_scores_every_text_token_of_its_documents_once(inputs: Inputs) -> None:
+    config = inputs.config.model_copy(update={"validation": inputs.config.validation.model_copy(update={"batches": 999})})
+    everything = Inputs(**{**inputs.__dict__, "config": config})
+    data = held_out(everything)
+    assert data is not None
+    texts = sum(
+        row["token_count"] - 1
+        for source in inputs.held_out
+        for row in pq.read_table(inputs.run.tokens(source) / "documents.parquet").to_pylist()
+        if row["split"] == "validation"
+    )
+    assert data.tokens == texts == data.text_bytes  # one byte a token in this tokenizer
+    scored = data.labels_BL[data.labels_BL != IGNORE]
+    everything_held = np.concatenate([reader.tokens for reader in inputs.held_out.values()])
+    assert np.bincount(scored, minlength=END).tolist() == np.bincount(
+        everything_held[everything_held != END], minlength=END
+    ).tolist()
+
+
+def test_held_out_keeps_to_its_budget_and_counts_bytes_in_proportion(inputs: Inputs) -> None:
+    data = held_out(inputs)
+    assert data is not None
+    assert data.labels_BL.shape == (16, 32)  # batches (4) of micro_batch (4), of seq_len (32)
+    assert data.tokens == data.text_bytes or abs(data.tokens - data.text_bytes) <= 2  # two cut documents
+
+
+def test_unigram_figure_is_the_cross_entropy_of_the_frequencies(inputs: Inputs) -> None:
+    data = held_out(inputs)
+    assert data is not None
+    figure = unigram_bits_per_byte(inputs, data)
+    # The chain visits its states about evenly: near log2(96) bits a token, and never below the entropy of a step.
+    assert np.log2(3) < figure < np.log2(97) + 0.1

@@ -1,0 +1,280 @@
+"""Whole runs: the same again, killed, terminated, damaged, changed."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import STEPS
+from headwater.core.errors import ManifestError, StorageError, TrainError
+from headwater.core.events import read_events
+from headwater.core.layout import RunLayout
+from headwater.core.manifest import is_artifact, read_manifest
+from headwater.core.run import read_run
+from headwater.train.losses import read_losses
+from headwater.train.runner import TERMINATED, train
+from train_fixtures import make_tokenizer
+
+
+@pytest.fixture
+def run(tmp_path: Path, data: Path) -> Path:
+    """A run folder with tokens and no training yet."""
+    return Path(shutil.copytree(data, tmp_path / "run"))
+
+
+@pytest.fixture
+def trained(tmp_path: Path, whole: Path) -> Path:
+    """A copy of the finished run, to be damaged."""
+    return Path(shutil.copytree(whole, tmp_path / "run"))
+
+
+def unfinish(run: Path) -> None:
+    """As a kill after the last checkpoint leaves a run: everything but the training manifest."""
+    (run / "train" / "manifest.json").unlink()
+
+
+def steps_of(run: Path) -> list[int]:
+    return sorted(int(path.name[5:]) for path in (run / "train" / "checkpoints").iterdir())
+
+
+def assert_same_training(one: Path, other: Path) -> None:
+    assert (one / "train" / "losses.jsonl").read_bytes() == (other / "train" / "losses.jsonl").read_bytes()
+    assert steps_of(one) == steps_of(other)
+    for step in steps_of(one):
+        for file in sorted(RunLayout(one).checkpoint(step).iterdir()):
+            assert file.read_bytes() == (RunLayout(other).checkpoint(step) / file.name).read_bytes(), (step, file.name)
+    assert read_manifest(one / "train").digest == read_manifest(other / "train").digest
+
+
+def launch(recipe: Path, run: Path, *overrides: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "headwater.train", "run", "--recipe", str(recipe), "--run", str(run), *overrides]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_lines(process: subprocess.Popen[str], path: Path, lines: int) -> None:
+    """Returns as soon as the file has so many lines; the process must not end before."""
+    while not path.is_file() or path.read_bytes().count(b"\n") < lines:
+        try:
+            process.wait(timeout=0.005)
+        except subprocess.TimeoutExpired:
+            continue
+        raise AssertionError(f"training ended early: {process.communicate()}")
+
+
+def test_it_learns_and_says_what_it_did(whole: Path) -> None:
+    losses = read_losses(whole / "train" / "losses.jsonl")
+    assert [row["step"] for row in losses] == list(range(1, STEPS + 1))
+    assert losses[-1]["loss"] < losses[0]["loss"] - 1
+    assert [row["samples"] for row in losses] == [[8 * n, 8 * n + 8] for n in range(STEPS)]
+    manifest = read_manifest(whole / "train")
+    assert manifest.kind == "training"
+    assert {parent.role for parent in manifest.parents} == {"tokenizer", "tokens/code", "tokens/web"}
+    assert manifest.counters["tokens"] == STEPS * 8 * 32
+    assert manifest.counters["validation_bits_per_byte"] < manifest.counters["unigram_bits_per_byte"]
+    kinds = [event["kind"] for event in read_events(whole / "train" / "events.jsonl")]
+    assert kinds[0] == "start" and kinds[-1] == "finish"
+    assert {"validation", "checkpoint", "checkpoint_deleted"} <= set(kinds)
+
+
+def test_checkpoint_says_where_it_comes_from(whole: Path) -> None:
+    folder = RunLayout(whole).checkpoint(STEPS)
+    info = read_run(folder)
+    assert (info.step, info.samples) == (STEPS, STEPS * 8)
+    assert info.tokenizer_digest == read_manifest(whole / "tokenizer").digest
+    assert info.tokens["web"] == read_manifest(whole / "tokens" / "web").digest
+    assert info.validation_loss == read_manifest(whole / "train").counters["validation_loss"]
+    manifest = read_manifest(folder)
+    assert {entry.path for entry in manifest.files} == {".metadata", "__0_0.distcp", "run.json"}
+    assert manifest.counters["weights_digest"] == info.weights_digest
+
+
+def test_newest_and_best_checkpoints_are_kept(whole: Path) -> None:
+    events = read_events(whole / "train" / "events.jsonl")
+    figures = {event["step"]: event["validation_loss"] for event in events if event["kind"] == "checkpoint"}
+    best = min(figures, key=lambda step: figures[step])
+    assert steps_of(whole) == sorted({20, STEPS, best})
+
+
+def test_the_same_again_is_byte_identical(whole: Path, run: Path, long_recipe: Path) -> None:
+    train(long_recipe, run)
+    assert_same_training(run, whole)
+
+
+def test_nothing_to_do_is_up_to_date(whole: Path, long_recipe: Path) -> None:
+    before = (whole / "train" / "manifest.json").stat().st_mtime_ns
+    assert train(long_recipe, whole).state == "up to date"
+    assert (whole / "train" / "manifest.json").stat().st_mtime_ns == before
+
+
+def test_kill_9_then_the_same_command_gives_the_same_bytes(whole: Path, run: Path, long_recipe: Path) -> None:
+    process = launch(long_recipe, run)
+    wait_for_lines(process, run / "train" / "losses.jsonl", 12)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert not is_artifact(run / "train")
+    assert train(long_recipe, run).state == "finished"
+    assert_same_training(run, whole)
+    resumed = [event for event in read_events(run / "train" / "events.jsonl") if event["kind"] == "resume"]
+    assert len(resumed) == 1 and resumed[0]["step"] % 5 == 0 and resumed[0]["step"] >= 10
+
+
+def test_sigterm_writes_a_checkpoint_and_exits_75(whole: Path, run: Path, long_recipe: Path) -> None:
+    process = launch(long_recipe, run)
+    wait_for_lines(process, run / "train" / "losses.jsonl", 7)
+    process.terminate()
+    out, _ = process.communicate()
+    assert process.returncode == TERMINATED == os.EX_TEMPFAIL
+    step = max(steps_of(run))
+    assert f"stopped after step {step}" in out
+    assert len(read_losses(run / "train" / "losses.jsonl")) == step
+    assert read_events(run / "train" / "events.jsonl")[-1]["kind"] == "stop"
+    train(long_recipe, run)
+    assert (run / "train" / "losses.jsonl").read_bytes() == (whole / "train" / "losses.jsonl").read_bytes()
+
+
+def test_unfinished_checkpoint_is_removed_and_damaged_one_passed_over(
+    whole: Path, trained: Path, long_recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unfinish(trained)
+    run = RunLayout(trained)
+    (run.checkpoint(STEPS) / "manifest.json").unlink()  # interrupted
+    data = bytearray((run.checkpoint(20) / "__0_0.distcp").read_bytes())
+    data[len(data) // 2] ^= 1
+    (run.checkpoint(20) / "__0_0.distcp").write_bytes(bytes(data))  # damaged
+    shutil.copytree(run.checkpoint(20), run.checkpoint(15))  # also damaged: nothing whole is left
+    train(long_recipe, trained)
+    said = capsys.readouterr().err
+    assert "not finished when the run was interrupted" in said
+    assert "passed over a damaged checkpoint: __0_0.distcp does not have the checksum" in said
+    assert (trained / "train" / "losses.jsonl").read_bytes() == (whole / "train" / "losses.jsonl").read_bytes()
+
+
+def test_damaged_newest_checkpoint_falls_back_to_the_one_before(
+    whole: Path, trained: Path, long_recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unfinish(trained)
+    (RunLayout(trained).checkpoint(STEPS) / ".metadata").write_bytes(b"not a pickle that anyone should open")
+    train(long_recipe, trained)
+    assert ".metadata does not have the checksum" in capsys.readouterr().err
+    events = read_events(trained / "train" / "events.jsonl")
+    assert [event["step"] for event in events if event["kind"] == "checkpoint_refused"] == [STEPS]
+    assert [event["step"] for event in events if event["kind"] == "resume"] == [20]
+    assert_same_training(trained, whole)
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "run.json"])
+def test_checkpoint_of_another_schema_version_is_refused(trained: Path, long_recipe: Path, file: str) -> None:
+    unfinish(trained)
+    folder = RunLayout(trained).checkpoint(STEPS)
+    value = json.loads((folder / file).read_text())
+    value["schema_version"] = 99
+    (folder / file).write_text(json.dumps(value))
+    if file == "run.json":
+        reseal(folder)
+    with pytest.raises(ManifestError, match="another schema version") as caught:
+        train(long_recipe, trained)
+    assert "99" in str(caught.value)
+
+
+def reseal(folder: Path) -> None:
+    """Makes the manifest agree with files that a newer version could have written."""
+    from headwater.core.manifest import ArtifactWriter
+
+    manifest = read_manifest(folder)
+    writer = ArtifactWriter(
+        folder, kind="checkpoint", name=manifest.name, producer=manifest.producer, config=manifest.config,
+        parents=manifest.parents,
+    )  # fmt: skip
+    writer.commit(manifest.counters)
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("train.optimizer.learning_rate=0.02", "train.optimizer.learning_rate"), ("seed=8", "seed"),
+        ("mixture.weights.web=1", "mixture.weights.code"), ("train.steps=30", "train.steps"),
+    ],
+)  # fmt: skip
+def test_changed_recipe_is_refused_by_name_and_nothing_is_touched(
+    trained: Path, long_recipe: Path, override: str, key: str
+) -> None:
+    with pytest.raises(TrainError, match=key.replace(".", r"\.")) as caught:
+        train(long_recipe, trained, [override])
+    assert "--fresh" in str(caught.value)
+    assert is_artifact(trained / "train")
+
+
+def test_retrained_tokenizer_is_refused_with_both_digests(trained: Path, long_recipe: Path) -> None:
+    old = read_manifest(trained / "tokenizer").digest
+    shutil.rmtree(trained / "tokenizer")
+    make_tokenizer(RunLayout(trained), extra="another")
+    new = read_manifest(trained / "tokenizer").digest
+    with pytest.raises(TrainError, match="not made by the tokenizer") as caught:
+        train(long_recipe, trained)
+    assert old in str(caught.value) and new in str(caught.value)
+
+
+def test_fresh_and_on_change_restart_train_anew(trained: Path, long_recipe: Path) -> None:
+    override = "train.steps=3"
+    train(long_recipe, trained, [override], on_change="restart")
+    assert steps_of(trained) == [3] and len(read_losses(trained / "train" / "losses.jsonl")) == 3
+    train(long_recipe, trained, ["train.steps=2"], fresh=True)
+    assert steps_of(trained) == [2] and len(read_losses(trained / "train" / "losses.jsonl")) == 2
+
+
+def test_what_only_changes_how_a_run_is_kept_may_change(trained: Path, long_recipe: Path) -> None:
+    unfinish(trained)
+    assert train(long_recipe, trained, ["train.checkpoint.keep_last=5", "train.validation.every=6"]).state == "finished"
+
+
+def test_nonfinite_gradient_stops_before_the_update(
+    run: Path, long_recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from headwater.train import titan
+
+    titan.start("cpu", 1, 1)
+    from headwater.train.titan.trainer import HeadwaterTrainer
+
+    original = HeadwaterTrainer.forward_backward_step
+
+    def poisoned(self: HeadwaterTrainer, **arguments: Any) -> torch.Tensor:
+        loss = original(self, **arguments)
+        if self.step == 12:
+            parameter = next(self.model_parts[0].parameters())
+            assert parameter.grad is not None
+            parameter.grad.mul_(math.nan)
+        return loss
+
+    monkeypatch.setattr(HeadwaterTrainer, "forward_backward_step", poisoned)
+    with pytest.raises(TrainError, match="step 12 is not finite") as caught:
+        train(long_recipe, run)
+    assert caught.value.exit_code == 1
+    event = read_events(run / "train" / "events.jsonl")[-1]
+    assert (event["kind"], event["step"], event["samples"]) == ("nonfinite", 12, [88, 96])
+    assert event["documents"] and {document["sample"] for document in event["documents"]} == set(range(88, 96))
+    assert event["documents"][0]["id"] in str(caught.value) and event["documents"][0]["url"] in str(caught.value)
+    assert len(read_losses(run / "train" / "losses.jsonl")) == 11
+    assert steps_of(run) == [5, 10]
+    assert not is_artifact(run / "train")
+
+
+def test_full_disk_leaves_no_checkpoint_that_looks_whole(run: Path, long_recipe: Path) -> None:
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limit[1]))
+    try:
+        with pytest.raises(StorageError, match="step-00000005"):
+            train(long_recipe, run)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert not is_artifact(RunLayout(run).checkpoint(5))
+    assert train(long_recipe, run, ["train.steps=6"], on_change="restart").state == "finished"
