@@ -6,6 +6,14 @@ The sealed file is still a valid recipe, since the seal is a YAML comment.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from headwater.core.layout import RunLayout
+from headwater.core.verify.findings import Findings
+from headwater.core.verify.walk import Walk
 
 _PREFIX = "# resolved recipe, written by `headwater line run`; SHA-256 of the lines below: "
 
@@ -26,3 +34,59 @@ def check_seal(content: bytes) -> tuple[str, str] | None:
     if newline and head == expected.encode():
         return None
     return head.decode(errors="replace")[:200], expected
+
+
+# Which section of a recipe each kind of artifact is made with.
+_SECTIONS = {
+    "items": "eval",
+    "documents": "documents",
+    "tokenizer": "tokenizer",
+    "tokens": "tokens",
+    "training": "train",
+    "eval": "eval",
+    "report": "report",
+}
+
+
+def check_recipe(run: RunLayout, walk: Walk, findings: Findings) -> None:
+    """Checks the seal of `recipe.yaml`, then that the stages were run with what it says."""
+    if not run.recipe.is_file():
+        return
+    name = run.recipe.name
+    content = run.recipe.read_bytes()
+    problem = check_seal(content)
+    if problem is not None:
+        findings.error(
+            ".",
+            name,
+            "was changed after it was written",
+            found=problem[0],
+            expected=problem[1],
+            hint="run the line again with the recipe that you want, or restore the file",
+        )
+        return
+    recipe: dict[str, Any] = yaml.safe_load(content)
+    for _, artifact in sorted(walk.artifacts.items()):
+        section = _SECTIONS.get(artifact.manifest.kind, "")
+        planned: Any = recipe.get(section)
+        used: Any = artifact.manifest.config.get(section, artifact.manifest.config)
+        if isinstance(planned, dict) and isinstance(used, dict):
+            for path, there, here in _differences(used, planned, section):
+                findings.warning(
+                    artifact.label,
+                    f"{artifact.label}/manifest.json",
+                    f"was made with another {path} than recipe.yaml says",
+                    found=there,
+                    expected=here,
+                    hint="run the line again, or go on knowing that recipe.yaml is not its recipe",
+                )
+
+
+def _differences(used: Any, planned: Any, path: str) -> Iterator[tuple[str, str, str]]:
+    """Values that both sides have and that differ; a stage may add keys, and may leave out what changes nothing."""
+    for key in sorted(used.keys() & planned.keys()):
+        there, here = used[key], planned[key]
+        if isinstance(there, dict) and isinstance(here, dict):
+            yield from _differences(there, here, f"{path}.{key}")
+        elif there != here:
+            yield f"{path}.{key}", repr(there), repr(here)

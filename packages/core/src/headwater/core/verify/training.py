@@ -1,0 +1,73 @@
+"""Derives a run's order again, and checks that checkpoints and losses agree with it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from headwater.core.layout import RunLayout
+from headwater.core.run import RUN_FILE, read_run
+from headwater.core.trace.training import order_of
+from headwater.core.verify.findings import REMAKE, Findings
+from headwater.core.verify.walk import Artifact
+
+
+def check_checkpoint(run: RunLayout, artifact: Artifact, findings: Findings) -> None:
+    """Checks `run.json`: the samples consumed, the parents it names, and the digest of the order."""
+    file = f"{artifact.label}/{RUN_FILE}"
+    info = read_run(artifact.folder)
+    findings.equal(
+        artifact.label,
+        file,
+        "does not have the step in the name of its folder",
+        f"step-{info.step:08d}",
+        artifact.folder.name,
+    )
+    findings.equal(
+        artifact.label, file, "samples is not step × global_batch", info.samples, info.step * info.global_batch
+    )
+    digests = {parent.role: parent.digest for parent in artifact.manifest.parents}
+    named = {"tokenizer": info.tokenizer_digest, **{f"tokens/{name}": digest for name, digest in info.tokens.items()}}
+    for role, digest in named.items():
+        if role in digests:
+            findings.equal(artifact.label, file, f"names another {role} than its manifest", digest, digests[role])
+    findings.equal(
+        artifact.label,
+        file,
+        "order_digest does not follow from mixture, seed and tokens",
+        info.order_digest,
+        order_of(run, info).digest(info.samples),
+    )
+
+
+def check_training(artifact: Artifact, checkpoints: list[Artifact], findings: Findings) -> None:
+    """Checks that `losses.jsonl` has every step once, in order, up to the newest checkpoint."""
+    path = artifact.folder / "losses.jsonl"
+    if not path.is_file():
+        return
+    file = f"{artifact.label}/losses.jsonl"
+    steps: list[int] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        row: dict[str, Any] = json.loads(line)
+        steps.append(int(row["step"]))
+        if steps[-1] != number:
+            findings.error(
+                artifact.label,
+                file,
+                f"line {number} is out of order",
+                found=f"step {steps[-1]}",
+                expected=f"step {number}",
+                hint=REMAKE,
+            )
+            return
+    newest = max((int(read_run(checkpoint.folder).step) for checkpoint in checkpoints), default=len(steps))
+    findings.equal(artifact.label, file, "does not end at the step of the newest checkpoint", len(steps), newest)
+    for name in ("step", "steps"):
+        if name in artifact.manifest.counters:
+            findings.equal(
+                artifact.label,
+                f"{artifact.label}/manifest.json",
+                f"counts {name} wrongly",
+                artifact.manifest.counters[name],
+                len(steps),
+            )

@@ -1,0 +1,278 @@
+"""`headwater verify`: a whole run passes; whatever is changed, missing or added is found and named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from synthetic_run import SyntheticRun, write_run
+
+from headwater.core.errors import ManifestError
+from headwater.core.manifest import ArtifactWriter, parent_of, read_manifest
+from headwater.core.verify.report import Verification, verify_run
+from headwater.core.verify_cli import verify
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> SyntheticRun:
+    return write_run(tmp_path_factory.mktemp("verify") / "run")
+
+
+@pytest.fixture
+def run(original: SyntheticRun, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(original.layout.root, tmp_path / "run"))
+
+
+def all_files(root: Path) -> list[Path]:
+    return sorted(path for path in root.rglob("*") if path.is_file())
+
+
+def named(result: Verification) -> set[str]:
+    return {finding.file or finding.artifact for finding in result.errors}
+
+
+def remake(folder: Path, change: Callable[[Path], object], counters: dict[str, object] | None = None) -> None:
+    """Commits an artifact again after a change, as a faulty stage would have written it."""
+    old = read_manifest(folder)
+    contents = {entry.path: (folder / entry.path).read_bytes() for entry in old.files}
+    parents = [parent_of(folder, (folder / p.path).resolve(), p.role) for p in old.parents]
+    writer = ArtifactWriter(
+        folder, kind=old.kind, name=old.name, producer=old.producer, config=old.config, parents=parents
+    )
+    writer.begin()
+    for path, content in contents.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(content)
+    change(folder)
+    writer.commit({**old.counters, **(counters or {})}, files=[folder / path for path in contents])
+
+
+def test_a_whole_run_is_verified(run: Path):
+    result = verify_run(run)
+    assert result.findings == []
+    assert result.kinds == {
+        "raw": 2, "items": 1, "documents": 1, "tokenizer": 1, "tokens": 2, "training": 1, "checkpoint": 2, "eval": 1,
+        "report": 1,
+    }  # fmt: skip
+    listed = [path for path in all_files(run) if path.name not in ("manifest.json", "volatile.json", "recipe.yaml")]
+    assert result.files == len(listed)
+    assert result.bytes == sum(path.stat().st_size for path in listed)
+
+
+@pytest.mark.parametrize("where", [0.5, 0.999])
+def test_one_flipped_bit_in_any_file_is_found_and_named(original: SyntheticRun, run: Path, where: float):
+    names = [path.relative_to(run) for path in all_files(run)]
+    assert len(names) == 57
+    for name in names:
+        path = run / name
+        content = bytearray(path.read_bytes())
+        content[int(len(content) * where)] ^= 1
+        path.write_bytes(content)
+        result = verify_run(run)
+        assert name.as_posix() in named(result), f"a flipped bit in {name} was not found"
+        path.write_bytes((original.layout.root / name).read_bytes())
+    assert verify_run(run).findings == []
+
+
+@pytest.mark.parametrize("file", ["documents/manifest.json", "train/volatile.json", "recipe.yaml"])
+def test_every_single_byte_of_a_manifest_and_of_the_recipe_counts(run: Path, file: str):
+    path = run / file
+    content = path.read_bytes()
+    for place in range(len(content)):
+        changed = bytearray(content)
+        changed[place] ^= 0x20  # turns letters into the other case and spaces into NUL
+        path.write_bytes(changed)
+        assert file in named(verify_one(run)), f"byte {place} of {file}"
+
+
+def verify_one(run: Path) -> Verification:
+    """Verifies without hashing the data files again: the bytes tried are those of manifests."""
+    from headwater.core.layout import RunLayout
+    from headwater.core.verify.findings import Findings
+    from headwater.core.verify.recipe import check_recipe
+    from headwater.core.verify.walk import walk
+
+    findings = Findings()
+    check_recipe(RunLayout(run), walk(RunLayout(run), findings), findings)
+    return Verification(str(run), 0, 0, 0, {}, findings.found)
+
+
+def test_white_space_in_a_manifest_is_found(run: Path):
+    path = run / "tokens/web/manifest.json"
+    path.write_bytes(path.read_bytes() + b"\n")
+    (finding,) = verify_run(run).errors
+    assert finding.file == "tokens/web/manifest.json"
+    assert "values are the same" in finding.problem
+
+
+def test_a_missing_file_is_found_and_named(original: SyntheticRun, run: Path):
+    for path in all_files(run):
+        if path.name == "recipe.yaml":
+            continue  # stages may be run one by one, without a resolved recipe
+        content = path.read_bytes()
+        path.unlink()
+        name = path.relative_to(run).as_posix()
+        assert name in named(verify_run(run)), f"{name} is missing, and nothing was said"
+        path.write_bytes(content)
+
+
+def test_a_missing_parent_is_named_by_its_children(run: Path):
+    shutil.rmtree(run / "tokenizer")
+    problems = {(f.artifact, f.problem) for f in verify_run(run).errors}
+    assert ("tokens/web", "its parent tokenizer is missing") in problems
+    assert ("train", "its parent tokenizer is missing") in problems
+
+
+def test_a_parent_that_was_made_again_is_named(run: Path):
+    remake(run / "tokenizer", lambda folder: (folder / "tokenizer.json").write_text("{}\n"))
+    errors = verify_run(run).errors
+    assert {f.artifact for f in errors if "was made from another tokenizer" in f.problem} >= {
+        "tokens/web",
+        "tokens/code",
+    }
+
+
+def test_an_edited_config_is_found_in_each_place(run: Path):
+    recipe = run / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("seq_len: 16", "seq_len: 32"))
+    config = run / "train/config.yaml"
+    config.write_text(config.read_text().replace("steps: 12", "steps: 13"))
+    manifest = run / "train/manifest.json"
+    manifest.write_text(manifest.read_text().replace('"steps": 12', '"steps": 13'))
+    assert named(verify_run(run)) >= {"recipe.yaml", "train/manifest.json"}
+    manifest.write_text(manifest.read_text().replace('"steps": 13', '"steps": 12'))
+    assert named(verify_run(run)) == {"recipe.yaml", "train/config.yaml"}
+
+
+def test_a_stage_run_with_other_settings_than_the_recipe_is_a_warning(run: Path):
+    from headwater.core.verify.recipe import seal
+
+    recipe = run / "recipe.yaml"
+    recipe.write_text(seal(recipe.read_text().split("\n", 1)[1].replace("seq_len: 16", "seq_len: 32")))
+    result = verify_run(run)
+    assert result.errors == []
+    (warning,) = result.findings
+    assert (warning.artifact, warning.found, warning.expected) == ("train", "16", "32")
+    assert "train.seq_len" in warning.problem
+
+
+def test_a_file_that_no_manifest_lists_is_a_warning(run: Path):
+    (run / "documents/part-00009.parquet").write_bytes(b"what is this")
+    (run / "notes.txt").write_text("mine")
+    result = verify_run(run)
+    assert result.errors == []
+    assert {f.file for f in result.findings} == {"documents/part-00009.parquet", "notes.txt"}
+
+
+def test_unfinished_work_is_a_warning(run: Path):
+    shutil.rmtree(run / "report")
+    ArtifactWriter(run / "report", kind="report", name="report", producer="x", config={}).begin()
+    result = verify_run(run)
+    assert result.errors == []
+    assert [(f.artifact, f.problem) for f in result.findings] == [("report", "is not finished")]
+
+
+@pytest.mark.parametrize(
+    ("folder", "counters", "problem"),
+    [
+        ("documents", {"kept": 3}, "counts kept documents wrongly"),
+        ("documents", {"rejected": 0}, "counts rejected documents wrongly"),
+        ("tokens/web", {"train_tokens": 5}, "counts train_tokens wrongly"),
+        ("train", {"steps": 99}, "counts steps wrongly"),
+    ],
+)
+def test_a_wrong_counter_is_found(run: Path, folder: str, counters: dict[str, object], problem: str):
+    remake(run / folder, lambda _: None, counters)
+    assert (folder, problem) in {(f.artifact, f.problem) for f in verify_run(run).errors}
+
+
+def _edit_run(**changes: object) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        path = folder / "run.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}, indent=1, sort_keys=True) + "\n")
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"seed": 8}, "order_digest does not follow"),
+        ({"weights": {"web": 0.5, "code": 0.5}}, "order_digest does not follow"),
+        ({"samples": 31}, "samples is not step × global_batch"),
+        ({"tokenizer_digest": "0" * 64}, "names another tokenizer"),
+        ({"tokens": {"web": "0" * 64}}, "names another tokens/web"),
+        ({"schema_version": 2}, "another schema version"),
+    ],
+)
+def test_a_checkpoint_that_contradicts_itself_is_found(run: Path, change: dict[str, object], problem: str):
+    remake(run / "train/checkpoints/step-00000008", _edit_run(**change))
+    found = [f for f in verify_run(run).errors if f.artifact == "train/checkpoints/step-00000008"]
+    assert any(problem in f.problem for f in found), found
+
+
+def test_losses_with_a_gap_are_found(run: Path):
+    def drop(folder: Path) -> None:
+        lines = (folder / "losses.jsonl").read_text().splitlines(keepends=True)
+        (folder / "losses.jsonl").write_text("".join(lines[:3] + lines[4:]))
+
+    remake(run / "train", drop)
+    (finding,) = [f for f in verify_run(run).errors if f.file == "train/losses.jsonl"]
+    assert (finding.found, finding.expected) == ("step 5", "step 4")
+
+
+def test_a_sidecar_that_disagrees_with_the_index_is_found(run: Path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    def shift(folder: Path) -> None:
+        table = pq.read_table(folder / "documents.parquet")
+        rows = table.to_pylist()
+        rows[1]["token_start"] += 1
+        pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), folder / "documents.parquet")
+
+    remake(run / "tokens/code", shift)
+    assert any("token_start of train document" in f.problem for f in verify_run(run).errors)
+
+
+def test_a_kept_document_without_tokens_is_found(run: Path):
+    import pyarrow.parquet as pq
+
+    def add_from_rejected(folder: Path) -> None:
+        kept = pq.read_table(folder / "part-00001.parquet")
+        more = pq.read_table(folder / "rejected/part-00000.parquet").select(kept.schema.names)
+        import pyarrow as pa
+
+        pq.write_table(pa.concat_tables([kept, more]), folder / "part-00001.parquet")
+
+    remake(run / "documents", add_from_rejected)
+    problems = {(f.artifact, f.problem) for f in verify_run(run).errors}
+    assert ("tokens/web", "1 kept documents have no tokens") in problems
+    assert ("documents", "counts kept documents wrongly") in problems
+
+
+def test_a_folder_without_artifacts_is_refused(tmp_path: Path):
+    with pytest.raises(ManifestError, match="not a run folder"):
+        verify_run(tmp_path)
+    with pytest.raises(ManifestError, match="not a run folder"):
+        verify_run(tmp_path / "none")
+
+
+def test_the_command_names_the_file_and_exits_with_1(run: Path):
+    runner = CliRunner()
+    good = runner.invoke(verify, [str(run)])
+    assert good.exit_code == 0
+    assert good.stdout.startswith("verify: verified: 12 artifacts")
+    path = run / "raw/web/00000.warc.gz"
+    path.write_bytes(path.read_bytes()[:-1])
+    bad = runner.invoke(verify, [str(run)])
+    assert bad.exit_code == 1
+    assert "error: raw/web/00000.warc.gz: has another size than when it was written" in bad.stdout
+    assert "NOT VERIFIED: 1 finding" in bad.stdout
+    value = json.loads(runner.invoke(verify, [str(run), "--json"]).stdout)
+    assert value["ok"] is False
+    assert value["findings"][0]["file"] == "raw/web/00000.warc.gz"
