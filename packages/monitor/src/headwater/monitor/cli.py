@@ -1,10 +1,11 @@
-"""``headwater report`` and ``headwater monitor``. Only click and the standard library are imported before a command runs."""
+"""`headwater report` and `headwater monitor`; only click and the standard library are imported before one runs."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import click
+
 from headwater.core.cli_options import recipe_options, run_option
 
 

@@ -1,11 +1,12 @@
-"""The recipe's ``report`` section."""
+"""The recipe's `report` section."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from headwater.core.config import Section
 from pydantic import Field
+
+from headwater.core.config import Section
 
 
 class Report(Section):
@@ -13,7 +14,7 @@ class Report(Section):
 
     Attributes:
         title: Heading of the page; the recipe's name when empty.
-        theme: Colours at first sight. ``auto`` follows the reader's system; the page has a switch in any case.
+        theme: Colours at first sight. `auto` follows the reader's system; the page has a switch in any case.
     """
 
     title: str = Field(default="", max_length=120)

@@ -1,25 +1,26 @@
-"""Metrics over HTTP in the Prometheus text format, built from the one table in ``core.metrics``."""
+"""Metrics over HTTP in the Prometheus text format, built from the one table in `core.metrics`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import TracebackType
 
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
 from headwater.core.errors import TrainError
 from headwater.core.metrics import TABLE, Metric
 from headwater.core.sinks import check_names
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 
 class PrometheusSink:
-    """A ``MetricSink`` that serves what it is given at ``http://HOST:PORT/metrics``.
+    """A `MetricSink` that serves what it is given at `http://HOST:PORT/metrics`.
 
     It has a registry of its own, so that nothing but the table's metrics is exported and several sinks can live in
     one process. A metric appears from its first value on: a gauge that nobody set yet is absent rather than 0.
 
     Args:
         host: Address to listen on; loopback unless told otherwise.
-        port: Port to listen on; 0 takes any free one (see ``port``).
+        port: Port to listen on; 0 takes any free one (see `port`).
 
     Raises:
         TrainError: The port is taken or the address is not one of this machine.
@@ -51,11 +52,11 @@ class PrometheusSink:
         """Takes the values of one step: gauges by value, counters by running total, histograms by observation.
 
         Args:
-            step: The step; scrapes carry their own time, so it is not exported (``headwater_train_step`` is).
+            step: The step; scrapes carry their own time, so it is not exported (`headwater_train_step` is).
             values: Metric name → value.
 
         Raises:
-            KeyError: A name is not in ``core.metrics.TABLE``.
+            KeyError: A name is not in `core.metrics.TABLE`.
         """
         check_names(values)
         for name, value in values.items():

@@ -1,4 +1,4 @@
-"""The table of metrics for people: plain on the terminal, Markdown for ``docs/metrics.md``."""
+"""The table of metrics for people: plain on the terminal, Markdown for `docs/metrics.md`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def rows() -> list[tuple[str, str, str, str, str]]:
 
 
 def markdown() -> str:
-    """The page ``docs/metrics.md``."""
+    """The page `docs/metrics.md`."""
     lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
     lines += [f"| `{name}` | {kind} | {unit} | {stage} | {text} |" for name, kind, unit, stage, text in rows()]
     buckets = [

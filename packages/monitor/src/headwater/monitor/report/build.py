@@ -1,4 +1,4 @@
-"""Writes the report artifact: ``RUN/report/report.html``."""
+"""Writes the report artifact: `RUN/report/report.html`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headwater.core.config import load_section
+from headwater.core.errors import ManifestError
 from headwater.core.layout import RunLayout
-from headwater.core.manifest import ArtifactWriter, Parent, is_artifact, parent_of, read_manifest
+from headwater.core.manifest import ArtifactWriter, Parent, parent_of, read_manifest
 from headwater.core.storage import atomic_write
 
 from .. import __version__
@@ -23,7 +24,7 @@ PAGE = "report.html"
 
 @dataclass(frozen=True)
 class Built:
-    """What ``build_report`` did."""
+    """What `build_report` did."""
 
     path: Path
     view: RunView
@@ -56,20 +57,28 @@ def build_report(recipe: str, run: RunLayout, overrides: Sequence[str] = ()) -> 
 
 
 def report_parents(run: RunLayout) -> list[Parent]:
-    """The finished artifacts that the page is about."""
+    """The finished artifacts that the page is about; one that cannot be read is named on the page instead."""
     named = [("documents", run.documents), ("training", run.train), ("eval", run.eval)]
     named += [(f"tokens/{folder.name}", folder) for folder in sorted(run.tokens_root.glob("*"))]
     checkpoint = evaluated_checkpoint(run)
     if checkpoint is not None:
         named.append(("checkpoint", checkpoint))
-    return [parent_of(run.report, folder, role) for role, folder in named if is_artifact(folder)]
+    return [parent_of(run.report, folder, role) for role, folder in named if _readable(folder)]
 
 
 def evaluated_checkpoint(run: RunLayout) -> Path | None:
     """The checkpoint that the scores are of, or the newest when nothing was evaluated yet."""
-    if is_artifact(run.eval):
+    if _readable(run.eval):
         for parent in read_manifest(run.eval).parents:
             if parent.kind == "checkpoint":
                 return (run.eval / parent.path).resolve()
-    finished = [folder for folder in sorted(run.checkpoints.glob("step-*")) if is_artifact(folder)]
+    finished = [folder for folder in sorted(run.checkpoints.glob("step-*")) if _readable(folder)]
     return finished[-1] if finished else None
+
+
+def _readable(folder: Path) -> bool:
+    try:
+        read_manifest(folder)
+    except ManifestError:
+        return False
+    return True

@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 from headwater.core.layout import RunLayout
+from headwater.core.line import STAGES
 from headwater.core.manifest import is_artifact
 
 from .view import Command
@@ -18,18 +19,21 @@ def stage_commands(run: RunLayout, recipe: str) -> list[Command]:
         run: The run folder, as the reader is to type it.
         recipe: The recipe's path or name, as the reader is to type it.
     """
-    trained = is_artifact(run.train)
-    stages = (
-        ("items", "eval items", is_artifact(run.items)),
-        ("collect", "data collect", _any(run.root / "raw")),
-        ("documents", "data run", is_artifact(run.documents)),
-        ("tokenizer", "data tokenizer", is_artifact(run.tokenizer)),
-        ("tokens", "data tokenize", _any(run.tokens_root)),
-        ("training", "train run", trained),
-        ("evaluation", "eval run", is_artifact(run.eval)),
-    )
+    present = {
+        "items": is_artifact(run.items),
+        "raw": _any(run.root / "raw"),
+        "documents": is_artifact(run.documents),
+        "tokenizer": is_artifact(run.tokenizer),
+        "tokens": _any(run.tokens_root),
+        "train": is_artifact(run.train),
+        "eval": is_artifact(run.eval),
+    }
     options = f"--recipe {shlex.quote(recipe)} --run {shlex.quote(str(run.root))}"
-    return [Command(stage, f"headwater {words} {options}", present) for stage, words, present in stages]
+    return [
+        Command(stage.name, f"headwater {' '.join(stage.command)} {options}", present[stage.name])
+        for stage in STAGES
+        if stage.name in present
+    ]
 
 
 def reproduce(run: RunLayout, recipe: str) -> list[str]:

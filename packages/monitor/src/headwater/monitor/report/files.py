@@ -1,4 +1,4 @@
-"""Reading the files of a run: what is absent is ``None``, what is damaged is noted.
+"""Reading the files of a run: what is absent is `None`, what is damaged is noted.
 
 A report must come out of a run in any state, so nothing here raises for the content of a file.
 """
@@ -25,7 +25,7 @@ class RunFiles:
         self.problems: list[str] = []
 
     def text(self, path: Path) -> str | None:
-        """The content, or ``None`` when there is no such file."""
+        """The content, or `None` when there is no such file."""
         try:
             raw = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
@@ -36,7 +36,7 @@ class RunFiles:
         return raw.decode("utf-8", errors="replace")
 
     def json(self, path: Path) -> Row | None:
-        """A JSON object, or ``None``."""
+        """A JSON object, or `None`."""
         content = self.text(path)
         if content is None:
             return None
@@ -86,6 +86,6 @@ def number(row: Row, *names: str) -> float | None:
 
 
 def whole(row: Row, *names: str) -> int | None:
-    """As ``number``, as an integer; ``None`` when it is not finite."""
+    """As `number`, as an integer; `None` when it is not finite."""
     value = number(row, *names)
     return int(value) if value is not None and math.isfinite(value) else None

@@ -49,5 +49,5 @@ def general(value: float | None) -> str:
 
 
 def plural(number: float, noun: str, many: str | None = None) -> str:
-    """``1 document``, ``2,000 documents``."""
+    """`1 document`, `2,000 documents`."""
     return f"{count(number)} {noun if number == 1 else many or noun + 's'}"

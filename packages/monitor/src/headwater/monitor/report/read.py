@@ -1,11 +1,12 @@
-"""A run folder as a ``RunView``: whatever is there is read, whatever is not is shown as not run."""
+"""A run folder as a `RunView`: whatever is there is read, whatever is not is shown as not run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import yaml
-from headwater.core.config import load_base, load_section, resolve_recipe
+
+from headwater.core.config import load_base, load_section, read_recipe, resolve_recipe
 from headwater.core.errors import HeadwaterError
 from headwater.core.layout import RunLayout
 from headwater.core.mixture import Mixture, resolve_order
@@ -26,7 +27,8 @@ def read_run_view(run: RunLayout, recipe: str, overrides: Sequence[str] = ()) ->
     """
     files = RunFiles(run.root)
     base = load_base(recipe, overrides)
-    mixture = load_section("mixture", Mixture, recipe, overrides)
+    mixed = "mixture" in read_recipe(recipe, overrides)
+    mixture = load_section("mixture", Mixture, recipe, overrides) if mixed else None
     text = files.text(run.recipe)
     if text is None:
         text = yaml.safe_dump(resolve_recipe(recipe, overrides), sort_keys=False, allow_unicode=True)
@@ -50,7 +52,7 @@ def read_run_view(run: RunLayout, recipe: str, overrides: Sequence[str] = ()) ->
 
 
 def read_funnel(files: RunFiles, run: RunLayout) -> Funnel | None:
-    """The operators of ``documents/funnel.json``, or ``None``."""
+    """The operators of `documents/funnel.json`, or `None`."""
     path = run.documents / "funnel.json"
     value = files.json(path)
     if value is None:
@@ -86,13 +88,13 @@ def read_tokens(files: RunFiles, run: RunLayout) -> dict[str, dict[str, int]]:
 
 
 def read_mixture(
-    files: RunFiles, run: RunLayout, mixture: Mixture, seed: int, tokens: Mapping[str, int]
+    files: RunFiles, run: RunLayout, mixture: Mixture | None, seed: int, tokens: Mapping[str, int]
 ) -> list[MixtureRow] | None:
     """Configured weights beside what the sample order really drew up to the newest checkpoint.
 
     Nothing logs samples: the order is a pure function of mixture, seed and sample number, so it is counted again.
     """
-    if not tokens:
+    if not tokens or mixture is None:
         return None
     weights = mixture.normalised()
     info = latest_run(run)

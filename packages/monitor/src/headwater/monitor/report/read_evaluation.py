@@ -1,4 +1,4 @@
-"""Evaluation: ``RUN/eval/results.json``."""
+"""Evaluation: `RUN/eval/results.json`."""
 
 from __future__ import annotations
 
@@ -8,68 +8,64 @@ from typing import Any
 from headwater.core.layout import RunLayout
 
 from .files import Row, RunFiles, number, whole
-from .view import Evaluation, Score
+from .view import Bits, Evaluation, Score
+
+#: The row of `bits_per_byte` that is over all sources.
+TOTAL = "total"
 
 
 def read_evaluation(files: RunFiles, run: RunLayout) -> Evaluation | None:
-    """The evaluation, or ``None`` when there is none."""
+    """The evaluation, or `None` when there is none."""
     results = files.json(run.eval / "results.json")
     if results is None:
         return None
-    scores = [score for task, row in _tasks(results) if (score := _score(task, row)) is not None]
-    bits = results.get("bits_per_byte")
-    bits = bits if isinstance(bits, dict) else {"model": bits}
-    sources = bits.get("sources") or bits.get("by_source") or {}
-    by_source = {
-        str(name): value
-        for name, row in (sources.items() if isinstance(sources, dict) else ())
-        if (value := number(row if isinstance(row, dict) else {"model": row}, "model", "bits_per_byte")) is not None
-    }
-    checkpoint = results.get("checkpoint")
-    step = whole(checkpoint, "step") if isinstance(checkpoint, dict) else whole(results, "step", "checkpoint_step")
+    rows = list(_objects(results.get("scores")))
+    bits = [
+        Bits(str(row.get("source")), value, number(row, "unigram"), whole(row, "documents"), whole(row, "bytes"))
+        for row in _objects(results.get("bits_per_byte"))
+        if (value := number(row, "model")) is not None
+    ]
+    model = results.get("model")
     return Evaluation(
-        scores=scores,
-        bits_per_byte=number(bits, "model", "bits_per_byte"),
-        unigram_bits_per_byte=number(bits, "unigram", "unigram_bits_per_byte"),
-        by_source=by_source,
-        checkpoint_step=step,
-        notes=[str(note) for note in results.get("notes") or [] if note],
+        scores=[score for row in rows if (score := _score(row)) is not None],
+        total=next((row for row in bits if row.source == TOTAL), None),
+        by_source=[row for row in bits if row.source != TOTAL],
+        checkpoint_step=whole(model, "step") if isinstance(model, dict) else None,
+        refused={str(row.get("task")): str(row.get("reason")) for row in _objects(results.get("refused"))},
+        notes=list(dict.fromkeys(_cuts(rows))),
     )
 
 
-def _tasks(results: Row) -> Iterator[tuple[str, Row]]:
-    tasks: Any = results.get("tasks") or {}
-    if isinstance(tasks, dict):
-        tasks = [{"task": name, **row} for name, row in tasks.items() if isinstance(row, dict)]
-    for task in tasks:
-        if not isinstance(task, dict):
-            continue
-        name = str(task.get("task") or task.get("name") or "task")
-        metrics = task.get("metrics")
-        if isinstance(metrics, dict):
-            for metric, row in metrics.items():
-                if isinstance(row, dict):
-                    yield name, {**task, "metric": metric, **row}
-        else:
-            yield name, task
+def _objects(value: Any) -> Iterator[Row]:
+    yield from (row for row in value if isinstance(row, dict)) if isinstance(value, list) else ()
 
 
-def _score(task: str, row: Row) -> Score | None:
-    value = number(row, "value", "score")
+def _score(row: Row) -> Score | None:
+    value = number(row, "value")
     if value is None:
         return None
-    interval = row.get("ci") or row.get("interval") or {}
-    if isinstance(interval, list | tuple) and len(interval) == 2:
-        interval = {"low": interval[0], "high": interval[1]}
-    interval = {**row, **interval} if isinstance(interval, dict) else row
-    error = number(row, "stderr") or 0.0
-    low, high = number(interval, "low", "ci_low"), number(interval, "high", "ci_high")
+    interval = row.get("interval")
+    interval = interval if isinstance(interval, dict) else {}
+    low, high = number(interval, "low"), number(interval, "high")
+    answers = str(row.get("filter", "none"))
+    metric = str(row.get("metric", "score"))
     return Score(
-        task=task,
-        metric=str(row.get("metric", "score")),
+        task=str(row.get("task", "task")),
+        metric=metric if answers == "none" else f"{metric} ({answers})",
         value=value,
-        low=value - 1.96 * error if low is None else low,
-        high=value + 1.96 * error if high is None else high,
-        n=whole(row, "n", "items") or 0,
+        low=value if low is None else low,
+        high=value if high is None else high,
+        n=whole(row, "items") or 0,
         chance=number(row, "chance"),
+        few_shot=whole(row, "few_shot") or 0,
     )
+
+
+def _cuts(rows: list[Row]) -> Iterator[str]:
+    """Sentences on what was cut; a score over cut prompts is not the score it seems to be."""
+    for row in rows:
+        task, items = row.get("task"), whole(row, "items") or 0
+        if cut := whole(row, "truncated"):
+            yield f"{task}: {cut:,} of {items:,} prompts were cut to fit the model."
+        if cut := whole(row, "cut_short"):
+            yield f"{task}: {cut:,} of {items:,} answers ended at the length limit."

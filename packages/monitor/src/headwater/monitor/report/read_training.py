@@ -1,4 +1,4 @@
-"""Training: curves and events of ``RUN/train``."""
+"""Training: curves and events of `RUN/train`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from .view import Curve, Event, Training
 
 #: Fields of an event that say what happened, in the order in which a tooltip shows them.
 _SHOWN = (
-    "reason", "path", "checkpoint", "samples", "validation_loss", "validation_bits_per_byte", "loss", "bits_per_byte",
-    "grad_norm", "from_step", "deleted", "signal", "message", "url",
+    "reason", "path", "loss", "grad_norm", "bits_per_byte", "validation_loss", "seconds", "device", "world_size",
+    "parameters", "url",
 )  # fmt: skip
+#: Documents of an event that are named; the event holds them all.
+_DOCUMENTS = 3
 
 
 def read_training(files: RunFiles, run: RunLayout) -> Training | None:
-    """The training run, or ``None`` when no step was logged."""
+    """The training run, or `None` when no step was logged."""
     losses = by_step(files.lines(run.train / "losses.jsonl"))
     metrics = by_step(files.lines(run.train / "metrics.jsonl"))
     raw_events = files.lines(run.train / "events.jsonl")
@@ -33,30 +35,29 @@ def read_training(files: RunFiles, run: RunLayout) -> Training | None:
     steps = int(number(last, "step") or 0)
     samples = info.samples if info else whole(metrics[-1], "headwater_train_samples_total") if metrics else None
     tokens = whole(last, "tokens", "headwater_train_tokens_total")
-    validated = [row for row in [*losses, *metrics, *_validations(raw_events)]]
+    validated = by_step([*metrics, *_validations(raw_events)])
     return Training(
         steps=steps,
         samples=samples,
         tokens_seen=tokens if tokens is not None else info.samples * info.seq_len if info else None,
         finished=manifest is not None or any(row.get("kind") == "finish" for row in raw_events),
         loss=curve("train", losses or metrics, "loss", "headwater_train_loss"),
-        validation=curve(
-            "validation", by_step(validated), "validation_loss", "headwater_train_validation_loss"
-        ),
+        validation=curve("validation", validated, "validation_loss", "headwater_train_validation_loss"),
         validation_bits=curve(
-            "validation", by_step(validated), "validation_bits_per_byte", "headwater_train_validation_bits_per_byte"
+            "validation", validated, "validation_bits_per_byte", "headwater_train_validation_bits_per_byte"
         ),
         grad_norm=curve("gradient norm", losses or metrics, "grad_norm", "headwater_train_grad_norm"),
         learning_rate=curve("learning rate", losses or metrics, "learning_rate", "headwater_train_learning_rate"),
         throughput=curve("tokens a second", metrics, "tokens_per_second", "headwater_train_tokens_per_second"),
         step_seconds=curve("seconds a step", metrics, "step_seconds", "headwater_train_step_seconds"),
         events=[event(row) for row in raw_events],
-        model=describe_model(info) if info else "",
+        model=describe_model(info, raw_events) if info else "",
+        unigram_bits=number((manifest or {}).get("counters") or {}, "unigram_bits_per_byte"),
     )
 
 
 def latest_run(run: RunLayout) -> RunInfo | None:
-    """``run.json`` of the newest checkpoint that can be read."""
+    """`run.json` of the newest checkpoint that can be read."""
     for folder in sorted(run.checkpoints.glob("step-*"), reverse=True):
         try:
             return read_run(folder)
@@ -65,15 +66,11 @@ def latest_run(run: RunLayout) -> RunInfo | None:
     return None
 
 
-def describe_model(info: RunInfo) -> str:
-    """For example ``llama3 · 4 layers × 128 · 1.32M parameters``."""
-    shape = info.model
-    head = shape.dim // shape.n_heads
-    attention = 2 * shape.dim * shape.dim + 2 * shape.dim * head * shape.n_kv_heads
-    layer = attention + 3 * shape.dim * shape.ffn_dim + 2 * shape.dim
-    embeddings = shape.vocab_size * shape.dim * (1 if shape.tied else 2)
-    total = shape.n_layers * layer + embeddings + shape.dim
-    return f"{shape.family} · {shape.n_layers} layers × {shape.dim} · {fmt.short(total)} parameters"
+def describe_model(info: RunInfo, events: Sequence[Row]) -> str:
+    """For example `llama3 · 4 layers × 128 · 1.32M parameters`."""
+    words = f"{info.model.family} · {info.model.n_layers} layers × {info.model.dim}"
+    parameters = next((row["parameters"] for row in events if isinstance(row.get("parameters"), int)), None)
+    return words + (f" · {fmt.short(parameters)} parameters" if parameters else "")
 
 
 def by_step(rows: Iterable[Row]) -> list[Row]:
@@ -95,20 +92,26 @@ def curve(name: str, rows: Sequence[Row], *fields: str) -> Curve:
 def event(row: Row) -> Event:
     """An event with the words of its tooltip."""
     words = [f"{name.replace('_', ' ')} {_value(row[name])}" for name in _SHOWN if row.get(name) is not None]
+    documents = row.get("documents")
+    if isinstance(documents, list) and documents:
+        named = [str(d.get("url") or d.get("id")) for d in documents[:_DOCUMENTS] if isinstance(d, dict)]
+        words.append(f"{fmt.plural(len(documents), 'document')}: {', '.join(named)}")
     return Event(str(row.get("kind", "unknown")), whole(row, "step") or 0, " · ".join(words))
 
 
 def _value(value: Any) -> str:
     if isinstance(value, float):
         return fmt.general(value)
-    return f"{value:,}" if isinstance(value, int) else str(value)[:120]
+    return f"{value:,}" if isinstance(value, int) else str(value)[:200]
 
 
 def _validations(events: Sequence[Row]) -> list[Row]:
-    found: list[Row] = []
-    for row in events:
-        if row.get("kind") == "validation":
-            loss = number(row, "validation_loss", "loss")
-            bits = number(row, "validation_bits_per_byte", "bits_per_byte")
-            found.append({"step": row.get("step"), "validation_loss": loss, "validation_bits_per_byte": bits})
-    return found
+    return [
+        {
+            "step": row.get("step"),
+            "validation_loss": number(row, "loss"),
+            "validation_bits_per_byte": number(row, "bits_per_byte"),
+        }
+        for row in events
+        if row.get("kind") == "validation"
+    ]

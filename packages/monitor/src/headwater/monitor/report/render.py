@@ -18,7 +18,7 @@ from .charts.whisker import whisker_chart
 from .theme import variables
 from .view import Curve, RunView
 
-_TEMPLATES = files(__package__) / "templates"
+_TEMPLATES = files("headwater.monitor.report") / "templates"
 #: Rows of a table that stands for a curve.
 _TABLE_ROWS = 24
 
@@ -26,13 +26,13 @@ _TABLE_ROWS = 24
 def render(view: RunView, *, title: str, theme: str, again: list[str]) -> str:
     """The whole page as one string that needs no other file.
 
-    Text that comes from crawled pages (URLs, reasons, names) is escaped by the template engine and by ``charts.svg``;
+    Text that comes from crawled pages (URLs, reasons, names) is escaped by the template engine and by `charts.svg`;
     a content security policy that admits only this page's own script, by hash, stands behind that.
 
     Args:
         view: The run.
         title: Heading; the recipe's name when empty.
-        theme: ``auto``, ``light`` or ``dark``.
+        theme: `auto`, `light` or `dark`.
         again: Commands that reproduce the run.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -62,18 +62,19 @@ def samples(*curves: Curve) -> list[list[float | None]]:
 def _charts(view: RunView) -> dict[str, Markup]:
     charts: dict[str, Markup] = {}
     if view.funnel:
-        charts["funnel"] = funnel_chart(view.funnel, key="funnel")
+        charts["funnel"] = funnel_chart(view.funnel, view.colours, key="funnel")
     if view.mixture:
-        charts["mixture"] = mixture_chart(view.mixture, key="mixture")
+        charts["mixture"] = mixture_chart(view.mixture, view.colours, key="mixture")
     if view.lineage:
         charts["lineage"] = lineage_chart(view.lineage, key="lineage")
-    if view.evaluation and view.evaluation.scores:
-        charts["scores"] = whisker_chart(view.evaluation.scores, key="scores")
+    drawable = [score for score in view.evaluation.scores if score.is_share] if view.evaluation else []
+    if drawable:
+        charts["scores"] = whisker_chart(drawable, key="scores")
     run = view.training
     if run:
         charts["loss"] = line_chart(
             [run.loss, run.validation], key="loss", title="Training and validation loss over steps",
-            label="loss, nats a token", events=run.events,
+            label="loss, nats a token", events=[event for event in run.events if event.kind in _event_kinds(view)],
         )  # fmt: skip
         small: dict[str, tuple[Curve, str, bool]] = {
             "grad_norm": (run.grad_norm, "gradient norm before clipping", True),
@@ -97,8 +98,11 @@ def _missing(view: RunView) -> dict[str, str]:
 
 
 def _event_kinds(view: RunView) -> list[str]:
-    events = view.training.events if view.training else ()
-    return [kind for kind in dict.fromkeys(event.kind for event in events) if kind not in QUIET]
+    """Kinds of events to mark; validations need none where their curve has a dot for each."""
+    if view.training is None:
+        return []
+    quiet = {*QUIET, "validation"} if view.training.validation else set(QUIET)
+    return [kind for kind in dict.fromkeys(event.kind for event in view.training.events) if kind not in quiet]
 
 
 def _share(part: float | None, whole: float | None) -> float | None:
@@ -107,5 +111,3 @@ def _share(part: float | None, whole: float | None) -> float | None:
 
 def _asset(name: str) -> str:
     return (_TEMPLATES / name).read_text(encoding="utf-8")
-
-

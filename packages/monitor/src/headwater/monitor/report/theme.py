@@ -28,7 +28,7 @@ GRAPHIC_PAIRS = tuple((f"s{index}", "card") for index in (1, 2, 4, 5))
 
 
 def luminance(colour: str) -> float:
-    """Relative luminance of ``#rrggbb`` (WCAG 2.2)."""
+    """Relative luminance of `#rrggbb` (WCAG 2.2)."""
     channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
@@ -41,7 +41,7 @@ def contrast(first: str, second: str) -> float:
 
 
 def variables() -> str:
-    """The CSS blocks that set the colours: the system's choice, unless ``data-theme`` says otherwise."""
+    """The CSS blocks that set the colours: the system's choice, unless `data-theme` says otherwise."""
     light = ";".join(f"--{name}:{value}" for name, value in LIGHT.items()) + ";color-scheme:light"
     dark = ";".join(f"--{name}:{value}" for name, value in DARK.items()) + ";color-scheme:dark"
     return (

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class FunnelRow:
-    """One operator over one source. ``reasons`` counts the rejected documents by reason."""
+    """One operator over one source. `reasons` counts the rejected documents by reason."""
 
     operator: str
     source: str
@@ -20,6 +20,7 @@ class FunnelRow:
 
     @property
     def removed(self) -> int:
+        """Documents that the operator rejected."""
         return self.documents_in - self.documents_out
 
 
@@ -34,10 +35,12 @@ class Step:
 
     @property
     def documents_out(self) -> int:
+        """Documents left, all sources together."""
         return sum(self.left.values())
 
     @property
     def removed(self) -> int:
+        """Documents that the operator rejected, all sources together."""
         return self.documents_in - self.documents_out
 
 
@@ -49,10 +52,12 @@ class Funnel:
 
     @property
     def sources(self) -> list[str]:
+        """Sources in the order of their first row."""
         return list(dict.fromkeys(row.source for row in self.rows))
 
     @property
     def documents_in(self) -> int:
+        """Documents collected."""
         return sum(self._first(source) for source in self.sources)
 
     @property
@@ -72,11 +77,13 @@ class Funnel:
 
     @property
     def documents_out(self) -> int:
+        """Documents kept."""
         steps = self.steps
         return steps[-1].documents_out if steps else 0
 
     @property
     def bytes_in(self) -> int:
+        """Bytes collected."""
         seen: dict[str, int] = {}
         for row in self.rows:
             seen.setdefault(row.source, row.bytes_in)
@@ -84,6 +91,7 @@ class Funnel:
 
     @property
     def bytes_out(self) -> int:
+        """Bytes of text kept."""
         return sum({row.source: row.bytes_out for row in self.rows}.values())
 
     def _first(self, source: str) -> int:
@@ -92,7 +100,7 @@ class Funnel:
 
 @dataclass(frozen=True)
 class MixtureRow:
-    """One source of the mixture. Shares are 0–1; ``epochs`` is how often its tokens were seen."""
+    """One source of the mixture. Shares are 0–1; `epochs` is how often its tokens were seen."""
 
     source: str
     weight: float
@@ -105,7 +113,7 @@ class MixtureRow:
 
 @dataclass(frozen=True)
 class Curve:
-    """One line of a chart; ``x`` is the training step."""
+    """One line of a chart; `x` is the training step."""
 
     name: str
     x: Sequence[float]
@@ -117,7 +125,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Event:
-    """One line of events.jsonl; ``detail`` is what the tooltip says."""
+    """One line of events.jsonl; `detail` is what the tooltip says."""
 
     kind: str
     step: int
@@ -141,19 +149,22 @@ class Training:
     step_seconds: Curve
     events: Sequence[Event]
     model: str = ""
+    unigram_bits: float | None = None
 
     @property
     def resumes(self) -> int:
+        """How often the run was resumed."""
         return sum(event.kind == "resume" for event in self.events)
 
     @property
     def nonfinite(self) -> int:
+        """Steps whose loss or gradient was not finite."""
         return sum(event.kind == "nonfinite" for event in self.events)
 
 
 @dataclass(frozen=True)
 class Score:
-    """One metric of one task with its confidence interval; ``chance`` is the score of guessing."""
+    """One metric of one task with its confidence interval; `chance` is the score of guessing."""
 
     task: str
     metric: str
@@ -162,10 +173,16 @@ class Score:
     high: float
     n: int
     chance: float | None
+    few_shot: int = 0
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it lies in 0–1, so that it fits the common axis."""
+        return 0.0 <= self.value <= 1.0
 
     @property
     def verdict(self) -> str:
-        """Where the interval stands against guessing: ``above``, ``below``, ``at`` chance, or ``unknown``."""
+        """Where the interval stands against guessing: `above`, `below`, `at` chance, or `unknown`."""
         if self.chance is None:
             return "unknown"
         if self.low > self.chance:
@@ -174,25 +191,42 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Bits:
+    """Bits per UTF-8 byte of held-out text, under the model and under a unigram model of the same tokens."""
+
+    source: str
+    model: float
+    unigram: float | None
+    documents: int | None = None
+    bytes: int | None = None
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    """Scores, and bits per byte of held-out text under the model and under a unigram model of the same tokens."""
+    """Scores and bits per byte. `refused` says why a task was not run; `notes` say what was cut."""
 
     scores: Sequence[Score]
-    bits_per_byte: float | None = None
-    unigram_bits_per_byte: float | None = None
-    by_source: Mapping[str, float] = field(default_factory=dict[str, float])
+    total: Bits | None = None
+    by_source: Sequence[Bits] = ()
     checkpoint_step: int | None = None
+    refused: Mapping[str, str] = field(default_factory=dict[str, str])
     notes: Sequence[str] = ()
 
     @property
+    def headline(self) -> list[Score]:
+        """The first metric of each task."""
+        return list({score.task: score for score in reversed(self.scores)}.values())[::-1]
+
+    @property
     def all_at_chance(self) -> bool:
+        """Whether no score can be told from guessing."""
         judged = [score for score in self.scores if score.verdict != "unknown"]
         return bool(judged) and all(score.verdict in ("at", "below") for score in judged)
 
 
 @dataclass(frozen=True)
 class Node:
-    """One artifact of the lineage. ``fact`` is the one figure worth reading on the graph."""
+    """One artifact of the lineage. `fact` is the one figure worth reading on the graph."""
 
     id: str
     kind: str
@@ -216,7 +250,7 @@ class Command:
 
 @dataclass(frozen=True)
 class RunView:
-    """Everything the page shows; a stage that has not run is ``None``."""
+    """Everything the page shows; a stage that has not run is `None`."""
 
     name: str
     seed: int
@@ -231,3 +265,18 @@ class RunView:
     lineage: Sequence[Node]
     commands: Sequence[Command]
     problems: Sequence[str] = ()
+
+    @property
+    def held_out(self) -> Bits | None:
+        """Bits per byte of held-out text: from the evaluation, else from the last validation of the training."""
+        if self.evaluation and self.evaluation.total:
+            return self.evaluation.total
+        if self.training and self.training.validation_bits:
+            return Bits("validation", self.training.validation_bits.y[-1], self.training.unigram_bits)
+        return None
+
+    @property
+    def colours(self) -> dict[str, str]:
+        """Source → colour class. One source has one colour in every chart."""
+        names = sorted({*(self.funnel.sources if self.funnel else ()), *(row.source for row in self.mixture or ())})
+        return {name: f"s{index % 6 + 1}" for index, name in enumerate(names)}

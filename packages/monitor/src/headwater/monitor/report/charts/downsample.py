@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def extremes(xs: Sequence[float], ys: Sequence[float], limit: int) -> tuple[list[float], list[float]]:
-    """Keeps the lowest and the highest point of each of ``limit / 2`` buckets.
+    """Keeps the lowest and the highest point of each of `limit / 2` buckets.
 
     Averages would hide a one-step spike; the extremes of each bucket never do. Non-finite values are dropped (they
     are shown as events), the first and the last point are always kept.

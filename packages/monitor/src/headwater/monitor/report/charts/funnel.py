@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from markupsafe import Markup
 
 from .. import format as fmt
@@ -11,12 +13,12 @@ from . import svg
 ROW, BAR = 44.0, 24.0
 
 
-def funnel_chart(funnel: Funnel, *, key: str) -> Markup:
+def funnel_chart(funnel: Funnel, colours: Mapping[str, str], *, key: str) -> Markup:
     """One bar an operator on a common scale: what is left, stacked by source, then what this operator removed."""
-    return svg.responsive(lambda width, unique: _draw(funnel, width, unique), key)
+    return svg.responsive(lambda width, unique: _draw(funnel, colours, width, unique), key)
 
 
-def _draw(funnel: Funnel, width: float, key: str) -> Markup:
+def _draw(funnel: Funnel, colours: Mapping[str, str], width: float, key: str) -> Markup:
     narrow = width < 600
     row = ROW + 16 if narrow else ROW
     label = 0.0 if narrow else 190.0
@@ -36,14 +38,18 @@ def _draw(funnel: Funnel, width: float, key: str) -> Markup:
             figure = f"{fmt.count(kept)}" + (f"  −{fmt.count(removed)}" if removed else "")
             parts.append(svg.text(width, top + 14, figure, class_="label", text_anchor="end"))
         else:
-            parts.append(svg.text(label - 14, y + 16.5, svg.shorten(name, 172, 13), class_="label strong", text_anchor="end"))
+            parts.append(
+                svg.text(label - 14, y + 16.5, svg.shorten(name, 172, 13), class_="label strong", text_anchor="end")
+            )
         parts.append(svg.tag("rect", x=left, y=y, width=room, height=BAR, rx=4, class_="track"))
-        for position, source in enumerate(sources):
+        for source in sources:
             size = room * left_over.get(source, 0) / total
             if size <= 0:
                 continue
             tip = svg.tag("title", f"{name} · {source}: {fmt.count(left_over[source])} documents left")
-            parts.append(svg.tag("rect", tip, x=x, y=y, width=max(size, 0.75), height=BAR, class_=f"fill s{position % 6 + 1}"))
+            parts.append(
+                svg.tag("rect", tip, x=x, y=y, width=max(size, 0.75), height=BAR, class_=f"fill {colours[source]}")
+            )
             x += size
         if removed > 0:
             tip = svg.tag("title", f"{name} removed {fmt.count(removed)}{note}")

@@ -18,8 +18,10 @@ from .scale import Scale, bounds, ticks
 MARKS = 120
 #: Events that change how the curve is to be read: they also get a line through the plot.
 LOUD = ("resume", "nonfinite", "stop", "spike", "rollback")
+#: Height of the row of marks of one kind of event, in pixels.
+LANE = 18.0
 #: Events that every run has and that no reader looks for.
-QUIET = ("start", "finish")
+QUIET = ("start", "finish", "metrics", "checkpoint_deleted")
 
 
 def line_chart(
@@ -40,15 +42,23 @@ def line_chart(
     as validations). Long curves keep the extremes of each bucket, so a spike of one step stays visible.
 
     Args:
-        key: unique in the page.
-        label: what the vertical axis shows, with its unit.
-        show: writes a value of the vertical axis.
+        curves: What to draw; empty ones are left out.
+        key: Unique in the page.
+        title: Name of the chart, for assistive technology.
+        label: What the vertical axis shows, with its unit.
+        events: Marked in rows of their own below the steps.
+        zero: Whether the vertical axis starts at 0.
+        height: Of the plot in pixels, without the rows of marks.
+        wide: Width in pixels on a wide screen.
+        show: Writes a value of the vertical axis.
     """
     present = [curve for curve in curves if curve]
     marks = [event for event in events if event.kind not in QUIET]
 
     def draw(width: float, unique: str) -> Markup:
-        return _draw(present, marks, width, height if width > 500 else min(height, 260), unique, title, label, zero, show)
+        return _draw(
+            present, marks, width, height if width > 500 else min(height, 260), unique, title, label, zero, show
+        )
 
     return svg.responsive(draw, key, wide=wide)
 
@@ -64,10 +74,11 @@ def _draw(
     zero: bool,
     show: Callable[[float], str],
 ) -> Markup:
-    lane = 26.0 if events else 0.0
+    lane = LANE * len({event.kind for event in events})
     ys = [y for curve in curves for y in curve.y]
     xs = [x for curve in curves for x in curve.x] + [float(event.step) for event in events]
     low, high = bounds(ys, zero=zero)
+    height += lane
     left, right, top, bottom = 54.0, width - 14.0, 26.0, height - 40.0 - lane
     x = Scale(0.0 if min(xs, default=0.0) <= max(xs, default=1.0) * 0.2 else min(xs), max(xs, default=1.0), left, right)
     y = Scale(low, high, bottom, top)
@@ -93,9 +104,12 @@ def _draw(
         drawn.append(svg.tag("path", d=path, class_=f"line c{index + 1}", fill="none"))
         if index > 0 or len(px) == 1:
             drawn += [
-                svg.tag("circle", cx=x(a), cy=y(b), r=3.5, class_=f"dot c{index + 1}")
+                svg.tag(
+                    "circle", svg.tag("title", f"step {a:,.0f}: {curve.name} {show(b)}"),
+                    cx=x(a), cy=y(b), r=3.5, class_=f"dot c{index + 1}",
+                )
                 for a, b in zip(px, py, strict=True)
-            ]
+            ]  # fmt: skip
         data.append({"name": curve.name, "x": px, "y": [float(f"{value:.5g}") for value in py]})
 
     under, over = _marks(events, x, top, bottom, bottom + 40.0)
@@ -115,7 +129,8 @@ def _marks(
         by_kind.setdefault(event.kind, []).append(event)
     under: list[Markup] = []
     over: list[Markup] = []
-    for kind, group in by_kind.items():
+    for row, (kind, group) in enumerate(by_kind.items()):
+        y = lane + LANE * (row + 0.5)
         stride = math.ceil(len(group) / MARKS)
         for event in group[::stride]:
             at = x(min(max(float(event.step), x.low), x.high))
@@ -123,8 +138,8 @@ def _marks(
             tip = svg.tag("title", words)
             if kind in LOUD:
                 under.append(svg.tag("line", tip, x1=at, x2=at, y1=top, y2=bottom, class_=f"mark-line {kind}"))
-            hit = svg.tag("circle", cx=at, cy=lane + 8, r=9, class_="hit")
-            over.append(svg.group(tip, hit, glyph(kind, at, lane + 8), class_="mark"))
+            hit = svg.tag("circle", cx=at, cy=y, r=9, class_="hit")
+            over.append(svg.group(tip, hit, glyph(kind, at, y), class_="mark"))
     return under, over
 
 
@@ -132,12 +147,12 @@ def glyph(kind: str, x: float, y: float) -> Markup:
     """The mark of a kind of event; shape as well as colour tells them apart."""
     if kind == "checkpoint":
         return svg.tag("rect", x=x - 4, y=y - 4, width=8, height=8, class_="glyph checkpoint")
-    if kind == "checkpoint_deleted":
-        return svg.tag("rect", x=x - 3.5, y=y - 3.5, width=7, height=7, class_="glyph checkpoint_deleted")
     if kind == "validation":
         return svg.tag("circle", cx=x, cy=y, r=3.5, class_="glyph validation")
     if kind == "resume":
-        return svg.tag("path", d=f"M{x - 4:.1f} {y - 5:.1f}L{x + 5:.1f} {y:.1f}L{x - 4:.1f} {y + 5:.1f}Z", class_="glyph resume")
+        return svg.tag(
+            "path", d=f"M{x - 4:.1f} {y - 5:.1f}L{x + 5:.1f} {y:.1f}L{x - 4:.1f} {y + 5:.1f}Z", class_="glyph resume"
+        )
     shape = f"M{x:.1f} {y - 5.5:.1f}L{x + 5.5:.1f} {y + 4.5:.1f}L{x - 5.5:.1f} {y + 4.5:.1f}Z"
     return svg.tag("path", d=shape, class_=f"glyph {kind}")
 

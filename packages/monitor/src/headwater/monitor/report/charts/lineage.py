@@ -16,12 +16,12 @@ from .. import format as fmt
 from ..view import Node
 from . import svg
 
-BOX_W, BOX_H, GAP_X, GAP_Y, LANE = 132.0, 66.0, 34.0, 18.0, 20.0
+BOX_W, BOX_H, GAP_X, GAP_Y, LANE = 138.0, 66.0, 34.0, 18.0, 20.0
 
 
-@dataclass
+@dataclass(eq=False)
 class _Cell:
-    """A box, or a place where a long edge passes (``node`` is None)."""
+    """A box, or a place where a long edge passes (`node` is None)."""
 
     layer: int
     node: Node | None
@@ -37,7 +37,7 @@ class _Cell:
 
 def lineage_chart(nodes: Sequence[Node], *, key: str) -> Markup:
     """Draws the graph left to right at its natural size; the page lets it scroll inside its frame."""
-    layers, chains = _layout(nodes)
+    layers = _layout(nodes)
     height = max((sum(c.height + GAP_Y for c in layer) for layer in layers), default=0.0) + 8
     for layer in layers:
         y = (height - sum(c.height + GAP_Y for c in layer) + GAP_Y) / 2
@@ -45,7 +45,8 @@ def lineage_chart(nodes: Sequence[Node], *, key: str) -> Markup:
             cell.y = y
             y += cell.height + GAP_Y
     width = len(layers) * (BOX_W + GAP_X) - GAP_X + 4
-    parts = [_edge(chain) for chain in chains]
+    parts = [_edge(cell, child) for layer in layers for cell in layer for child in cell.after]
+    parts += [_lane(cell) for layer in layers for cell in layer if cell.node is None]
     parts += [_box(cell, cell.node) for layer in layers for cell in layer if cell.node]
     arrow = svg.tag(
         "defs",
@@ -61,7 +62,7 @@ def lineage_chart(nodes: Sequence[Node], *, key: str) -> Markup:
     return svg.tag("div", drawing, class_="natural", style=f"width:{width:.0f}px")
 
 
-def _layout(nodes: Sequence[Node]) -> tuple[list[list[_Cell]], list[list[_Cell]]]:
+def _layout(nodes: Sequence[Node]) -> list[list[_Cell]]:
     by_id = {node.id: node for node in nodes}
     depth: dict[str, int] = {}
 
@@ -76,21 +77,19 @@ def _layout(nodes: Sequence[Node]) -> tuple[list[list[_Cell]], list[list[_Cell]]
     layers: list[list[_Cell]] = [[] for _ in range(max(depth.values(), default=-1) + 1)]
     for cell in cells.values():
         layers[cell.layer].append(cell)
-    chains: list[list[_Cell]] = []
+    lanes: dict[tuple[str, int], _Cell] = {}  # edges of one parent share the lane through a layer
     for node in nodes:
         for parent in node.parents:
             if parent not in cells or cells[parent].layer >= cells[node.id].layer:
                 continue
-            chain = [cells[parent]]
+            cell = cells[parent]
             for layer in range(cells[parent].layer + 1, cells[node.id].layer):
-                dummy = _Cell(layer, None)
-                layers[layer].append(dummy)
-                chain.append(dummy)
-            chain.append(cells[node.id])
-            for first, second in zip(chain, chain[1:], strict=False):
-                first.after.append(second)
-                second.before.append(first)
-            chains.append(chain)
+                if (parent, layer) not in lanes:
+                    lanes[parent, layer] = _Cell(layer, None)
+                    layers[layer].append(lanes[parent, layer])
+                _join(cell, lanes[parent, layer])
+                cell = lanes[parent, layer]
+            _join(cell, cells[node.id])
     for layer in layers:
         for row, cell in enumerate(layer):
             cell.row = row - (len(layer) - 1) / 2
@@ -101,41 +100,43 @@ def _layout(nodes: Sequence[Node]) -> tuple[list[list[_Cell]], list[list[_Cell]]
             layer.sort(key=lambda c: sum(n.row for n in near[id(c)]) / len(near[id(c)]) if near[id(c)] else c.row)
             for row, cell in enumerate(layer):
                 cell.row = row - (len(layer) - 1) / 2
-    return layers, chains
+    return layers
 
 
-def _edge(chain: Sequence[_Cell]) -> Markup:
-    def left(cell: _Cell) -> float:
-        return cell.layer * (BOX_W + GAP_X) + 2
+def _join(first: _Cell, second: _Cell) -> None:
+    if second not in first.after:
+        first.after.append(second)
+        second.before.append(first)
 
-    start = chain[0]
-    x, y = left(start) + BOX_W, start.y + start.height / 2
-    path = f"M{x:.1f} {y:.1f}"
-    for cell in chain[1:]:
-        nx, ny = left(cell), cell.y + cell.height / 2
-        middle = (x + nx) / 2
-        path += f"C{middle:.1f} {y:.1f} {middle:.1f} {ny:.1f} {nx:.1f} {ny:.1f}"
-        x, y = nx, ny
-        if cell.node is None:
-            x += BOX_W
-            path += f"L{x:.1f} {y:.1f}"
-    first, last = chain[0].node, chain[-1].node
-    words = f"{first.name if first else ''} → {last.name if last else ''}"
-    return svg.tag("path", svg.tag("title", words), d=path, class_="edge", fill="none")
+
+def _left(cell: _Cell) -> float:
+    return cell.layer * (BOX_W + GAP_X) + 2
+
+
+def _edge(start: _Cell, end: _Cell) -> Markup:
+    x, y = _left(start) + BOX_W, start.y + start.height / 2
+    nx, ny = _left(end), end.y + end.height / 2
+    middle = (x + nx) / 2
+    path = f"M{x:.1f} {y:.1f}C{middle:.1f} {y:.1f} {middle:.1f} {ny:.1f} {nx:.1f} {ny:.1f}"
+    return svg.tag("path", d=path, class_="edge" + (" last" if end.node else ""), fill="none")
+
+
+def _lane(cell: _Cell) -> Markup:
+    y = cell.y + cell.height / 2
+    return svg.tag("line", x1=_left(cell), x2=_left(cell) + BOX_W, y1=y, y2=y, class_="edge")
 
 
 def _box(cell: _Cell, node: Node) -> Markup:
-    x, y = cell.layer * (BOX_W + GAP_X) + 2, cell.y
+    x, y = _left(cell), cell.y
     tip = (
         f"{node.kind} {node.name}\n{node.digest}\n{node.producer}\n"
         f"{fmt.plural(node.files, 'file')}, {fmt.bytes_(node.bytes)}"
     )
-    name = node.name if node.name != node.kind else node.kind
     return svg.group(
         svg.tag("title", tip),
         svg.tag("rect", x=x, y=y, width=BOX_W, height=BOX_H, rx=8, class_=f"box {node.kind}"),
         svg.tag("rect", x=x, y=y + 12, width=4, height=BOX_H - 24, rx=2, class_=f"stripe {node.kind}"),
-        svg.text(x + 13, y + 20, svg.shorten(name, BOX_W - 20, 13), class_="label strong"),
+        svg.text(x + 13, y + 20, svg.shorten(node.name, BOX_W - 18, 12.5), class_="label strong"),
         svg.text(x + 13, y + 38, svg.shorten(node.fact or node.kind, BOX_W - 20, 12), class_="label muted"),
         svg.text(x + 13, y + 55, node.digest[:14], class_="label mono muted"),
         class_="node",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
@@ -13,12 +13,12 @@ from . import svg
 ROW = 62.0
 
 
-def mixture_chart(rows: Sequence[MixtureRow], *, key: str, wide: float = svg.WIDE) -> Markup:
+def mixture_chart(rows: Sequence[MixtureRow], colours: Mapping[str, str], *, key: str) -> Markup:
     """Two bars a source on one scale: configured weight (outlined) over samples drawn (solid)."""
-    return svg.responsive(lambda width, unique: _draw(rows, width, unique), key, wide=wide)
+    return svg.responsive(lambda width, unique: _draw(rows, colours, width, unique), key)
 
 
-def _draw(rows: Sequence[MixtureRow], width: float, key: str) -> Markup:
+def _draw(rows: Sequence[MixtureRow], colours: Mapping[str, str], width: float, key: str) -> Markup:
     narrow = width < 480
     label = 0.0 if narrow else 140.0
     figure = 104.0
@@ -33,17 +33,27 @@ def _draw(rows: Sequence[MixtureRow], width: float, key: str) -> Markup:
         else:
             name = svg.shorten(line.source, label - 16, 13)
             parts.append(svg.text(label - 14, y + 27, name, class_="label strong", text_anchor="end"))
-        colour = f"s{index % 6 + 1}"
+        colour = colours[line.source]
         size = room * line.weight / most
         tip = svg.tag("title", f"{line.source}: configured weight {fmt.percent(line.weight, 2)}")
-        parts.append(svg.tag("rect", tip, x=label, y=y, width=max(size, 1.0), height=18, rx=3, class_=f"ghost {colour}"))
+        parts.append(
+            svg.tag("rect", tip, x=label, y=y, width=max(size, 1.0), height=18, rx=3, class_=f"ghost {colour}")
+        )
         parts.append(svg.text(label + size + 8, y + 13.5, f"{fmt.percent(line.weight)} set", class_="label muted"))
         if line.drawn is not None:
             size = room * line.drawn / most
-            tip = svg.tag("title", f"{line.source}: {fmt.count(line.samples)} samples drawn, {fmt.percent(line.drawn, 2)}")
-            parts.append(svg.tag("rect", tip, x=label, y=y + 22, width=max(size, 1.0), height=18, rx=3, class_=f"fill {colour}"))
-            parts.append(svg.text(label + size + 8, y + 35.5, f"{fmt.percent(line.drawn)} drawn", class_="label strong"))
+            tip = svg.tag(
+                "title", f"{line.source}: {fmt.count(line.samples)} samples drawn, {fmt.percent(line.drawn, 2)}"
+            )
+            parts.append(
+                svg.tag("rect", tip, x=label, y=y + 22, width=max(size, 1.0), height=18, rx=3, class_=f"fill {colour}")
+            )
+            parts.append(
+                svg.text(label + size + 8, y + 35.5, f"{fmt.percent(line.drawn)} drawn", class_="label strong")
+            )
     words = "; ".join(
         f"{line.source}: weight {fmt.percent(line.weight)}, drawn {fmt.percent(line.drawn)}" for line in rows
     )
-    return svg.drawing(width, row * len(rows), *parts, title="Configured weights and samples drawn", desc=words, key=key)
+    return svg.drawing(
+        width, row * len(rows), *parts, title="Configured weights and samples drawn", desc=words, key=key
+    )

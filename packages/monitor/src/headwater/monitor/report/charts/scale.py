@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Scale:
-    """Maps ``low..high`` of the data to ``start..stop`` in pixels."""
+    """Maps `low..high` of the data to `start..stop` in pixels."""
 
     low: float
     high: float
@@ -16,12 +16,13 @@ class Scale:
     stop: float
 
     def __call__(self, value: float) -> float:
+        """The pixel of a value."""
         span = self.high - self.low
         return self.start + (value - self.low) / (span or 1.0) * (self.stop - self.start)
 
 
 def round_step(span: float, count: int) -> float:
-    """The 1, 2 or 5 × 10ⁿ step that cuts ``span`` into at most about ``count`` intervals."""
+    """The 1, 2 or 5 × 10ⁿ step that cuts `span` into at most about `count` intervals."""
     raw = span / max(1, count)
     if not math.isfinite(raw) or raw <= 0:
         return 1.0
@@ -33,7 +34,7 @@ def round_step(span: float, count: int) -> float:
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Round values inside ``low..high``."""
+    """Round values inside `low..high`."""
     step = round_step(high - low, count)
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
@@ -41,7 +42,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def bounds(values: list[float], *, zero: bool = False, pad: float = 0.06) -> tuple[float, float]:
-    """The range to draw for finite values, padded; ``zero`` puts the baseline at 0."""
+    """The range to draw for finite values, padded; `zero` puts the baseline at 0."""
     finite = [value for value in values if math.isfinite(value)]
     if not finite:
         return 0.0, 1.0

@@ -12,10 +12,10 @@ WIDE, NARROW = 1040, 350
 
 
 def tag(name: str, *children: object, **attributes: object) -> Markup:
-    """Builds one element; text and attribute values are escaped, ``None`` attributes are left out.
+    """Builds one element; text and attribute values are escaped, `None` attributes are left out.
 
-    Attribute names are written as Python identifiers: ``stroke_width`` becomes ``stroke-width`` and a trailing
-    underscore is dropped (``class_``).
+    Attribute names are written as Python identifiers: `stroke_width` becomes `stroke-width` and a trailing
+    underscore is dropped (`class_`).
     """
     parts = [Markup("<") + name]
     for key, value in attributes.items():
@@ -23,27 +23,32 @@ def tag(name: str, *children: object, **attributes: object) -> Markup:
             continue
         text = f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
         parts.append(Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), text))
-    parts.append(Markup(">") + Markup("").join(escape(child) for child in children) + Markup(f"</{name}>"))
+    parts.append(Markup(">") + Markup("").join(escape(child) for child in children) + Markup("</{}>").format(name))
     return Markup("").join(parts)
 
 
 def group(*children: object, **attributes: object) -> Markup:
-    """A ``<g>`` element."""
+    """A `<g>` element."""
     return tag("g", *children, **attributes)
 
 
 def text(x: float, y: float, content: object, **attributes: object) -> Markup:
-    """A ``<text>`` element at (x, y)."""
+    """A `<text>` element at (x, y)."""
     return tag("text", content, x=float(x), y=float(y), **attributes)
 
 
 def drawing(
     width: float, height: float, *children: object, title: str, desc: str, key: str, data: str | None = None
 ) -> Markup:
-    """The ``<svg>`` root with an accessible name and description.
+    """The `<svg>` root with an accessible name and description.
 
     Args:
-        key: unique in the page; the ids of title and description are built from it.
+        width: In CSS pixels at natural size.
+        height: As `width`.
+        *children: What is drawn, back to front.
+        title: Name of the chart, for assistive technology.
+        desc: What the chart says, in a sentence.
+        key: Unique in the page; the ids of title and description are built from it.
         data: JSON that the page's script reads for the pointer tooltip.
     """
     return tag(
@@ -61,7 +66,7 @@ def drawing(
 
 
 def responsive(draw: Callable[[float, str], Markup], key: str, wide: float = WIDE, narrow: float = NARROW) -> Markup:
-    """Draws a chart for wide and for narrow screens; ``draw`` gets the width and a unique key."""
+    """Draws a chart for wide and for narrow screens; `draw` gets the width and a unique key."""
     return (
         tag("div", draw(wide, f"{key}-w"), class_="only-wide")
         + tag("div", draw(narrow, f"{key}-n"), class_="only-narrow")

@@ -38,15 +38,21 @@ def _draw(scores: Sequence[Score], width: float, key: str) -> Markup:
             parts.append(svg.text(0, y - 22, svg.shorten(name, 230, 13), class_="label strong plate"))
             parts.append(svg.text(width, y - 22, fmt.percent(score.value), class_="label strong", text_anchor="end"))
         else:
-            parts.append(svg.text(label - 20, y - 2, svg.shorten(name, 205, 13), class_="label strong", text_anchor="end"))
-            parts.append(svg.text(label - 20, y + 14, svg.shorten(metric, 205, 12), class_="label muted", text_anchor="end"))
+            parts.append(
+                svg.text(label - 20, y - 2, svg.shorten(name, 205, 13), class_="label strong", text_anchor="end")
+            )
+            parts.append(
+                svg.text(label - 20, y + 14, svg.shorten(metric, 205, 12), class_="label muted", text_anchor="end")
+            )
             at = width - figure + 22
             parts.append(svg.text(at, y - 2, fmt.percent(score.value), class_="label strong"))
             interval = f"{fmt.percent(score.low)} – {fmt.percent(score.high)}"
             parts.append(svg.text(at, y + 14, interval, class_="label muted"))
         if score.chance is not None:
             tip = svg.tag("title", f"chance: {fmt.percent(score.chance)}")
-            parts.append(svg.tag("line", tip, x1=x(score.chance), x2=x(score.chance), y1=y - 15, y2=y + 15, class_="chance"))
+            parts.append(
+                svg.tag("line", tip, x1=x(score.chance), x2=x(score.chance), y1=y - 15, y2=y + 15, class_="chance")
+            )
         tip = svg.tag(
             "title", f"{name} {score.metric}: {fmt.percent(score.value)}, 95% interval "
             f"{fmt.percent(score.low)} to {fmt.percent(score.high)}, {score.n:,} items",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from headwater.core.layout import RunLayout
 from headwater.core.manifest import ArtifactWriter, Kind, parent_of
 from headwater.core.run import ModelShape, RunInfo
@@ -119,7 +120,7 @@ def _train(run: RunLayout, hostile: str) -> None:
     noise = random.Random(5)
     losses: list[dict[str, Any]] = []
     metrics: list[dict[str, Any]] = []
-    events: list[dict[str, Any]] = [{"kind": "start", "step": 0}]
+    events: list[dict[str, Any]] = [{"kind": "start", "step": 0, "parameters": 2_887_808, "device": "cpu"}]
     for step in range(1, STEPS + 1):
         rate = 3e-3 * min(1.0, step / 30, max(0.02, (STEPS - step) / 80))
         loss = 3.1 + 5.9 * math.exp(-step / 55) + noise.gauss(0, 0.07) + (1.1 if step == 212 else 0)
@@ -139,7 +140,10 @@ def _train(run: RunLayout, hostile: str) -> None:
         if step % 100 == 0:
             events.append({"kind": "checkpoint", "step": step, "path": f"checkpoints/step-{step:08d}{hostile}"})
         if step == 250:
-            events.append({"kind": "resume", "step": 250, "samples": 2000})
+            events.append({"kind": "resume", "step": 250, "parameters": 2_887_808, "device": "cpu"})
+    if hostile:
+        documents = [{"id": "00", "url": "http://pydoc.localhost/" + hostile}]
+        events.append({"kind": "nonfinite", "step": 390, "loss": "nan", "grad_norm": "inf", "documents": documents})
     events.append({"kind": "finish", "step": STEPS})
     sources = {f"tokens/{name}": run.tokens(name) for name in COLLECTED}
     parents = sources | {"tokenizer": run.tokenizer}
@@ -155,24 +159,38 @@ def _train(run: RunLayout, hostile: str) -> None:
         )  # fmt: skip
         folder = run.checkpoint(step)
         write_artifact(folder, "checkpoint", {"step": step}, {"run.json": info.dump()}, parents)
+    counters = {"steps": STEPS, "unigram_bits_per_byte": 3.574}
     write_artifact(
-        run.train, "training", {"steps": STEPS}, {"losses.jsonl": lines(losses)}, parents,
+        run.train, "training", counters, {"losses.jsonl": lines(losses)}, parents,
         volatile={"events.jsonl": lines(events), "metrics.jsonl": lines(metrics)}, name="training",
     )  # fmt: skip
 
 
 def _evaluate(run: RunLayout, hostile: str) -> None:
-    def row(task: str, metric: str, value: float, low: float, high: float, n: int, chance: float) -> dict[str, Any]:
-        return {"task": task, "metric": metric, "value": value, "low": low, "high": high, "n": n, "chance": chance}
+    def row(task: str, metric: str, value: float, low: float, high: float, items: int, chance: float) -> dict[str, Any]:
+        interval = {"low": low, "high": high, "level": 0.95, "method": "wilson"}
+        return {
+            "task": task, "group": False, "metric": metric, "filter": "none", "value": value, "stderr": 0.05,
+            "items": items, "interval": interval, "chance": chance, "few_shot": 0, "version": "1", "truncated": 0,
+            "cut_short": 0, "higher_is_better": True, "indistinguishable_from_chance": low <= chance <= high,
+        }  # fmt: skip
 
+    def bits(source: str, model: float, unigram: float) -> dict[str, Any]:
+        row = {"source": source, "model": model, "unigram": unigram}
+        return {**row, "documents": 41, "tokens": 16_000, "bytes": 52_000}
+
+    gsm = row("headwater_mini_gsm8k", "exact_match", 0.0, 0.0, 0.088, 40, 0.0)
     results = {
-        "tasks": [
+        "schema_version": 1,
+        "model": {"step": STEPS, "samples": STEPS * BATCH},
+        "scores": [
             row("headwater_mini_mmlu", "acc", 0.267, 0.17, 0.39, 60, 0.25),
-            row("headwater_mini_gsm8k", "exact_match", 0.0, 0.0, 0.088, 40, 0.0),
+            {**gsm, "filter": "strict-match"},
+            {**gsm, "filter": "flexible-extract", "truncated": 3},
             row("headwater_mini_humaneval" + hostile, "pass@1", 0.0, 0.0, 0.161, 20, 0.0),
         ],
-        "bits_per_byte": {"model": 1.632, "unigram": 3.574},
-        "checkpoint": {"step": STEPS},
+        "refused": [{"task": "mbpp", "reason": "no sandbox: bwrap is not installed" + hostile}] if hostile else [],
+        "bits_per_byte": [bits("code", 1.41, 3.61), bits("web", 1.73, 3.55), bits("total", 1.632, 3.574)],
     }
     parents = {"checkpoint": run.checkpoint(STEPS), "items": run.items, "tokenizer": run.tokenizer}
     write_artifact(run.eval, "eval", {"items": 120}, {"results.json": json.dumps(results)}, parents)

@@ -18,7 +18,7 @@ FLAGS = (
 
 
 def unavailable() -> str | None:
-    """Why there is no browser to test with, or ``None`` when there is one."""
+    """Why there is no browser to test with, or `None` when there is one."""
     try:
         import selenium  # noqa: F401
     except ImportError:

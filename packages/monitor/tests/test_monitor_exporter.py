@@ -1,0 +1,159 @@
+"""The Prometheus sink, seen as Prometheus sees it: over HTTP."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import socket
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from headwater.core.errors import TrainError
+from headwater.core.metrics import TABLE
+from headwater.core.sinks import close_sinks, open_sinks
+from headwater.monitor.exporter import PrometheusSink
+
+
+@pytest.fixture
+def sink() -> Iterator[PrometheusSink]:
+    with PrometheusSink() as opened:
+        yield opened
+
+
+def scrape(sink: PrometheusSink) -> str:
+    with urllib.request.urlopen(sink.url, timeout=10) as answer:
+        assert answer.headers["Content-Type"].startswith("text/plain")
+        return answer.read().decode()
+
+
+def samples(text: str) -> dict[str, float]:
+    return {
+        sample.name + (f"|{sample.labels['le']}" if "le" in sample.labels else ""): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def everything(value: float = 2.5) -> dict[str, float]:
+    return dict.fromkeys(TABLE, value)
+
+
+def test_every_metric_of_the_table_is_exported_with_its_type_and_help(sink: PrometheusSink) -> None:
+    sink.log(1, everything())
+    families = {family.name: family for family in text_string_to_metric_families(scrape(sink))}
+    for metric in TABLE.values():
+        family = families[metric.name.removesuffix("_total") if metric.kind == "counter" else metric.name]
+        assert family.type == metric.kind
+        assert family.documentation == metric.help
+    known = {name.removesuffix("_total") for name in TABLE}
+    extra = {name.removesuffix("_created") for name in families} - known
+    assert not extra, "only the table's metrics are exported"
+
+
+def test_the_names_on_the_wire_are_the_names_of_the_table(sink: PrometheusSink) -> None:
+    sink.log(1, everything())
+    found = samples(scrape(sink))
+    for metric in TABLE.values():
+        assert (f"{metric.name}_count" if metric.kind == "histogram" else metric.name) in found
+
+
+def test_gauges_keep_the_last_value_and_counters_the_running_total(sink: PrometheusSink) -> None:
+    for step, loss in enumerate((9.0, 8.0, 7.5), start=1):
+        sink.log(step, {"headwater_train_loss": loss, "headwater_train_tokens_total": 2048 * step})
+    found = samples(scrape(sink))
+    assert found["headwater_train_loss"] == 7.5
+    assert found["headwater_train_tokens_total"] == 6144
+
+
+def test_a_resumed_run_starts_its_counters_where_it_stopped(sink: PrometheusSink) -> None:
+    sink.log(101, {"headwater_train_samples_total": 808})
+    assert samples(scrape(sink))["headwater_train_samples_total"] == 808
+
+
+def test_a_run_that_goes_back_lowers_its_counters(sink: PrometheusSink) -> None:
+    sink.log(10, {"headwater_train_samples_total": 80})
+    sink.log(5, {"headwater_train_samples_total": 40})
+    assert samples(scrape(sink))["headwater_train_samples_total"] == 40
+    sink.log(6, {"headwater_train_samples_total": 48})
+    assert samples(scrape(sink))["headwater_train_samples_total"] == 48
+
+
+def test_histograms_have_the_buckets_of_the_table(sink: PrometheusSink) -> None:
+    for seconds in (0.015, 0.3, 0.3, 100.0):
+        sink.log(1, {"headwater_train_step_seconds": seconds})
+    found = samples(scrape(sink))
+    assert found["headwater_train_step_seconds_count"] == 4
+    assert found["headwater_train_step_seconds_bucket|0.02"] == 1
+    assert found["headwater_train_step_seconds_bucket|0.5"] == 3
+    assert found["headwater_train_step_seconds_bucket|+Inf"] == 4
+    bounds = {float(name.partition("|")[2]) for name in found if "step_seconds_bucket|" in name}
+    assert bounds == {*TABLE["headwater_train_step_seconds"].buckets, math.inf}
+
+
+def test_a_value_that_is_not_finite_is_exported_as_it_is(sink: PrometheusSink) -> None:
+    sink.log(1, {"headwater_train_loss": float("nan"), "headwater_train_grad_norm": float("inf")})
+    found = samples(scrape(sink))
+    assert math.isnan(found["headwater_train_loss"])
+    assert math.isinf(found["headwater_train_grad_norm"])
+
+
+def test_what_nobody_set_is_absent_rather_than_zero(sink: PrometheusSink) -> None:
+    sink.log(1, {"headwater_train_loss": 3.0})
+    assert set(samples(scrape(sink))) == {"headwater_train_loss"}
+
+
+def test_unknown_names_are_refused_and_nothing_is_taken(sink: PrometheusSink) -> None:
+    with pytest.raises(KeyError, match="headwater_train_lose"):
+        sink.log(1, {"headwater_train_loss": 3.0, "headwater_train_lose": 3.0})
+    assert samples(scrape(sink)) == {}
+
+
+def test_two_sinks_in_one_process_do_not_mix() -> None:
+    with PrometheusSink() as one, PrometheusSink() as two:
+        assert one.port != two.port
+        one.log(1, {"headwater_train_loss": 1.0})
+        two.log(1, {"headwater_train_loss": 2.0})
+        assert samples(scrape(one))["headwater_train_loss"] == 1.0
+        assert samples(scrape(two))["headwater_train_loss"] == 2.0
+
+
+def test_it_listens_on_loopback_only(sink: PrometheusSink) -> None:
+    assert sink.url == f"http://127.0.0.1:{sink.port}/metrics"
+
+
+def test_a_taken_port_is_named_in_the_error() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(TrainError, match=f"127.0.0.1:{port}"):
+            PrometheusSink(port=port)
+
+
+def test_close_frees_the_port_and_may_be_called_twice() -> None:
+    sink = PrometheusSink()
+    sink.close()
+    sink.close()
+    with pytest.raises(urllib.error.URLError):
+        scrape(sink)
+    PrometheusSink(port=sink.port).close()
+
+
+def test_it_is_found_by_name() -> None:
+    sinks = open_sinks({"prometheus": {"port": 0}})
+    try:
+        assert [type(sink) for sink in sinks] == [PrometheusSink]
+    finally:
+        close_sinks(sinks)
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (apt install prometheus)")
+def test_promtool_accepts_the_page(sink: PrometheusSink) -> None:
+    sink.log(1, everything())
+    done = subprocess.run(["promtool", "check", "metrics"], input=scrape(sink), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
