@@ -67,7 +67,8 @@ class Order:
         block: Samples in a block, over which the proportions are exact up to rounding.
 
     Raises:
-        ConfigError: No source, a source too small for one sample, or a weight that is not positive.
+        ConfigError: No source, one named twice or too small for one sample, a weight that is not positive and
+            finite, or a seq_len below 1.
     """
 
     def __init__(self, sources: Sequence[SourceSpec], seq_len: int, seed: int, block: int = DEFAULT_BLOCK) -> None:
@@ -75,13 +76,17 @@ class Order:
             raise ConfigError("a mixture needs at least one source")
         if block < len(sources):
             raise ConfigError("a block is smaller than the number of sources", found=block, expected=len(sources))
+        if seq_len < 1:
+            raise ConfigError("seq_len must be at least 1", found=seq_len)
         self.sources = tuple(sorted(sources, key=lambda source: source.name))
+        if len({source.name for source in self.sources}) < len(self.sources):
+            raise ConfigError("a mixture names a source twice", found=[source.name for source in self.sources])
         self.seq_len = seq_len
         self.seed = seed
         self.block = block
         for source in self.sources:
-            if not source.weight > 0:
-                raise ConfigError(f"the weight of source {source.name} must be positive", found=source.weight)
+            if not 0 < source.weight < float("inf"):
+                raise ConfigError(f"the weight of {source.name} must be positive and finite", found=source.weight)
             if source.tokens <= seq_len:
                 raise ConfigError(
                     f"source {source.name} is too small for one sample", found=f"{source.tokens} tokens",
