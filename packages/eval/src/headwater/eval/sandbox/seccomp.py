@@ -25,9 +25,9 @@ _REFUSED = {
     "x86_64": {
         "fork": 57, "vfork": 58, "socket": 41, "ptrace": 101, "unshare": 272, "setns": 308, "mount": 165,
         "umount2": 166, "pivot_root": 155, "chroot": 161, "bpf": 321, "perf_event_open": 298, "userfaultfd": 323,
-        "keyctl": 250, "add_key": 248, "request_key": 249, "process_vm_readv": 310, "process_vm_writev": 311, "init_module": 175,
-        "finit_module": 313, "kexec_load": 246, "open_by_handle_at": 304, "personality": 135, "memfd_create": 319,
-        "shmget": 29, "msgget": 68, "semget": 64, "mq_open": 240,
+        "keyctl": 250, "add_key": 248, "request_key": 249, "process_vm_readv": 310, "process_vm_writev": 311,
+        "init_module": 175, "finit_module": 313, "kexec_load": 246, "open_by_handle_at": 304, "personality": 135,
+        "memfd_create": 319, "shmget": 29, "msgget": 68, "semget": 64, "mq_open": 240,
     },
     "aarch64": {
         "socket": 198, "ptrace": 117, "unshare": 97, "setns": 268, "mount": 40, "umount2": 39, "pivot_root": 41,

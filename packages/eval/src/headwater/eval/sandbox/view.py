@@ -39,7 +39,7 @@ def interpreter() -> Interpreter:
 
 
 def arguments(filter_fd: int) -> list[str]:
-    """bubblewrap's options.
+    """The options for bubblewrap.
 
     Args:
         filter_fd: File descriptor of the system call filter.

@@ -1,0 +1,123 @@
+"""The items stage: writes down what the evaluation will ask, before any training document is chosen.
+
+Decontamination and `headwater trace item` compare training documents with these texts.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headwater.core.errors import ConfigError
+from headwater.core.manifest import ArtifactWriter, Manifest
+from headwater.core.storage import file_sha256, json_digest, storage_errors
+from headwater.eval import PRODUCER
+from headwater.eval.data_dir import LocalTask, leaf_tasks
+from headwater.eval.tasks.local_data import read_items, split_files
+from headwater.eval.tasks.packaged import ITEMS_FOLDER, MINI_TASKS, SCORED_SPLIT, read_split
+
+ITEMS_FILE = "items.parquet"
+_ROW_GROUP = 1024
+_CALCULATOR = re.compile(r"<<[^>]*>>")
+
+
+@dataclass(frozen=True)
+class ItemsResult:
+    """What the stage made or found.
+
+    Attributes:
+        manifest: Manifest of the artifact.
+        fresh: False when it was up to date.
+        without: Tasks whose items are not known here, so that nothing can be compared with them.
+    """
+
+    manifest: Manifest
+    fresh: bool
+    without: list[str]
+
+
+def item_text(fields: dict[str, Any]) -> str:
+    """The text of an item that training documents are compared with.
+
+    Multiple choice: the question and the choices. Word problems: the question and the worked answer, without the
+    calculator annotations, which no other copy of the text would have. Code: the prompt and the known solution.
+    """
+    if "canonical_solution" in fields:
+        return f"{fields['prompt']}{fields['canonical_solution']}"
+    if "choices" in fields:
+        return "\n".join([fields["question"], *fields["choices"]])
+    return f"{fields['question']}\n{_CALCULATOR.sub('', fields['answer'])}"
+
+
+def write_items(folder: Path, tasks: Sequence[str], data_dir: Path | None = None) -> ItemsResult:
+    """Writes the items artifact.
+
+    Args:
+        folder: The artifact's folder.
+        tasks: Task and group names, as in `eval.tasks`.
+        data_dir: Data folder of the real benchmarks.
+
+    Raises:
+        ConfigError: A name that looks like one of Headwater's tasks and is none.
+        EvalError: Data of a task cannot be read.
+    """
+    mini = [name for name in tasks if name in MINI_TASKS]
+    local = leaf_tasks(tasks) if data_dir is not None else []
+    without = [name for name in tasks if name not in MINI_TASKS and not (data_dir and leaf_tasks([name]))]
+    for name in without:
+        if name.startswith("headwater_"):
+            near = difflib.get_close_matches(name, MINI_TASKS, n=1, cutoff=0)
+            raise ConfigError(f"there is no task {name}", found=name, expected=", ".join(MINI_TASKS),
+                              hint=f"did you mean {near[0]}?" if near else None)  # fmt: skip
+    config: dict[str, Any] = {"tasks": list(tasks), "sources": _source_digests(mini, local, data_dir)}
+    writer = ArtifactWriter(folder, kind="items", name="items", producer=PRODUCER, config=config)
+    if (manifest := writer.up_to_date()) is not None:
+        return ItemsResult(manifest, False, without)
+    writer.begin()
+    rows: list[dict[str, Any]] = []
+    for name in mini:
+        rows += _rows(name, read_split(name, SCORED_SPLIT))
+    for task in local:
+        assert data_dir is not None
+        rows += _rows(task.name, read_items(data_dir, task.family, SCORED_SPLIT, task.subject))
+    path = folder / ITEMS_FILE
+    with storage_errors("write", path):
+        _write_parquet(path, rows)
+    counts = {name: sum(row["task"] == name for row in rows) for name in dict.fromkeys(row["task"] for row in rows)}
+    manifest = writer.commit({"items": len(rows), "tasks": counts, "without_items": without}, files=[path])
+    return ItemsResult(manifest, True, without)
+
+
+def _rows(task: str, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "task": task,
+            "index": index,
+            "text": item_text(fields),
+            "fields_json": json.dumps(fields, sort_keys=True, ensure_ascii=False),
+        }
+        for index, fields in enumerate(items)
+    ]
+
+
+def _source_digests(mini: Sequence[str], local: Sequence[LocalTask], data_dir: Path | None) -> dict[str, str]:
+    """What the items are read from, so that a changed file makes a new artifact; no paths, so that folders may move."""
+    digests = {name: file_sha256(ITEMS_FOLDER / f"{name.removeprefix('headwater_')}.test.jsonl") for name in mini}
+    for family in dict.fromkeys(task.family for task in local):
+        assert data_dir is not None
+        files = [split_files(data_dir, family, task.subject)[SCORED_SPLIT] for task in local if task.family == family]
+        digests[family] = json_digest([file_sha256(path) for path in files if path.is_file()])
+    return digests
+
+
+def _write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from headwater.core.documents import ITEMS
+
+    table = pa.Table.from_pylist(rows, schema=ITEMS)
+    pq.write_table(table, path, row_group_size=_ROW_GROUP, compression="zstd", store_schema=False)

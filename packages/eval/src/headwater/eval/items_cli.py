@@ -1,0 +1,85 @@
+"""`headwater eval items` and `headwater eval data`. Only click is imported until a command runs."""
+
+from pathlib import Path
+
+import click
+
+from headwater.core.cli_options import json_option, recipe_options
+
+
+@click.command("items")
+@recipe_options
+@click.option(
+    "--data-dir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Data of the real mmlu, gsm8k and humaneval, if the recipe evaluates them.",
+)
+def items(recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...], data_dir: Path | None) -> None:
+    """Write down the evaluation items that training documents are compared with.
+
+    \b
+    headwater eval items --recipe demo --run demo
+    headwater eval items --recipe demo --run demo --data-dir DIR eval.tasks=[mmlu,gsm8k]
+    """  # noqa: D301 - click reads the backspace
+    from headwater.core.config import load_section
+    from headwater.core.console import done, print_json, warn
+    from headwater.core.layout import RunLayout
+    from headwater.eval.config import EvalConfig
+    from headwater.eval.items import write_items
+
+    config = load_section("eval", EvalConfig, recipe, overrides)
+    result = write_items(RunLayout(run).items, config.tasks, data_dir)
+    for name in result.without:
+        # Said every time: documents that hold these items will not be found.
+        warn(f"no items of {name} here, so nothing is compared with them (mmlu, gsm8k, humaneval: give --data-dir DIR)")
+    counters = result.manifest.counters
+    if as_json:
+        print_json({"digest": result.manifest.digest, "up_to_date": not result.fresh, **counters})
+        return
+    found = f"{counters['items']:,} items of {len(counters['tasks'])} tasks"
+    done("items", found if result.fresh else f"up to date · {found}")
+
+
+@click.group("data")
+def data() -> None:
+    """Checksums of a folder with the data of real benchmarks."""
+
+
+@data.command("checksum")
+@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Default: DIR/SHA256SUMS.")
+@json_option
+def checksum(folder: Path, output: Path | None, as_json: bool) -> None:
+    """Write the checksum file of a data folder (the format of sha256sum)."""
+    from headwater.core.console import done, print_json
+    from headwater.eval.checksums import write
+
+    target, found = write(folder, output)
+    if as_json:
+        print_json({"file": str(target), "files": found})
+    else:
+        done("checksum", f"{len(found):,} files listed in {target}")
+
+
+@data.command("verify")
+@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--checksums", type=click.Path(dir_okay=False, path_type=Path), help="Default: DIR/SHA256SUMS.")
+@json_option
+def verify(folder: Path, checksums: Path | None, as_json: bool) -> None:
+    """Compare a data folder with its checksum file; name every missing, changed or extra file."""
+    from headwater.core.console import done, print_json
+    from headwater.core.errors import EvalError
+    from headwater.eval.checksums import verify as compare
+
+    result = compare(folder, checksums)
+    if as_json:
+        print_json(
+            {"ok": result.ok, "matched": len(result.matched), "missing": result.missing, "changed": result.changed,
+             "extra": result.extra}
+        )  # fmt: skip
+    if not result.ok:
+        raise EvalError(f"{folder} does not match its checksums", found="\n            ".join(result.problems()),
+                        expected="every file as listed, and no other")  # fmt: skip
+    if not as_json:
+        done("verify", f"{len(result.matched):,} files as listed")
