@@ -14,26 +14,31 @@ def page_links(payload: bytes, url: str, charset: str | None) -> list[str]:
     Args:
         payload: the decoded body.
         url: the page's address.
-        charset: declared character set; an unknown or missing one is detected.
+        charset: declared character set; an unknown or missing one is taken from the page.
     """
-    from resiliparse.parse.encoding import bytes_to_str, detect_encoding
-    from resiliparse.parse.html import HTMLTree
+    from lxml import etree  # pyright: ignore[reportAttributeAccessIssue]  (compiled, without stubs)
 
-    text = bytes_to_str(payload, charset or detect_encoding(payload) or "utf-8", errors="replace")
-    document = HTMLTree.parse(text).document
-    if document is None:
+    try:
+        root = etree.fromstring(payload, etree.HTMLParser(encoding=charset, huge_tree=True))
+    except LookupError:
+        root = etree.fromstring(payload, etree.HTMLParser(huge_tree=True))
+    except (etree.XMLSyntaxError, ValueError):
         return []
-    for meta in document.query_selector_all("meta[name][content]"):
-        directives = (meta.getattr("content") or "").lower()
-        if (meta.getattr("name") or "").lower() == "robots" and ("nofollow" in directives or "none" in directives):
-            return []
-    base = document.query_selector("base[href]")
-    origin = (clean_url(base.getattr("href") or "", url) or url) if base is not None else url
-    found: dict[str, None] = {}
-    for anchor in document.query_selector_all("a[href]"):
-        if "nofollow" in (anchor.getattr("rel") or "").lower():
-            continue
-        target = clean_url(anchor.getattr("href") or "", origin)
-        if target is not None:
-            found[target] = None
-    return list(found)
+    if root is None:
+        return []
+    origin = url
+    hrefs: dict[str, None] = {}
+    for element in root.iter("a", "meta", "base"):
+        href = element.get("href")
+        if element.tag == "meta":
+            directives = (element.get("content") or "").lower()
+            if (element.get("name") or "").lower() == "robots" and ("nofollow" in directives or "none" in directives):
+                return []
+        elif element.tag == "base" and href and origin == url:
+            origin = clean_url(href, url) or url
+        elif element.tag == "a" and href and "nofollow" not in (element.get("rel") or "").lower():
+            target = href.partition("#")[0].strip()
+            if target:
+                hrefs[target] = None
+    targets = (clean_url(href, origin) for href in hrefs)
+    return list(dict.fromkeys(target for target in targets if target is not None))

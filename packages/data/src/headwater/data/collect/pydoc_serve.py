@@ -21,6 +21,8 @@ import sys
 import sysconfig
 import tempfile
 import threading
+from pathlib import Path
+from typing import Any
 
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,16}\b")
 _REFUSED = frozenset(
@@ -34,7 +36,7 @@ def contain(workdir: str) -> None:
     """Refuse, from here on, what importing a module should not do. Audit hooks cannot be removed."""
 
     def allowed(path: object) -> bool:
-        return isinstance(path, str) and (os.path.abspath(path).startswith(workdir) or path == os.devnull)
+        return isinstance(path, str) and str(Path(path).absolute()).startswith((workdir, os.devnull))
 
     def hook(event: str, arguments: tuple) -> None:
         if event == "open":
@@ -55,7 +57,7 @@ def places() -> list[tuple[str, str]]:
         paths["platlib"]: "/python/site-packages",
         paths["stdlib"]: "/python/lib",
         paths["platstdlib"]: "/python/lib",
-        os.path.dirname(os.__file__): "/python/lib",
+        str(Path(os.__file__).parent): "/python/lib",
         sys.prefix: "/python",
         sys.base_prefix: "/python",
         tempfile.gettempdir(): "/python/tmp",
@@ -70,13 +72,10 @@ def main() -> None:
     known = places()
     library = [path for path in sys.path if any(path == place or path.startswith(place + os.sep) for place, _ in known)]
     sys.path[:] = [path for path in library if not path.endswith(".zip")]
-    locate = pydoc.locate
-
-    def locate_once(path: str, forceload: object = 0) -> object:
-        return locate(path, 0)
-
-    pydoc.locate = locate_once
-    handler = pydoc._url_handler
+    # The parts of pydoc that make up its server have no public names.
+    machinery: Any = pydoc
+    locate, handler = machinery.locate, machinery._url_handler
+    machinery.locate = lambda path, forceload=0: locate(path, 0)
 
     def stable(url: str, content_type: str = "text/html") -> str:
         page = handler(url, content_type)
@@ -84,7 +83,7 @@ def main() -> None:
             page = page.replace(place, name)
         return _ADDRESS.sub("0x0", page)
 
-    server = pydoc._start_server(stable, "127.0.0.1", 0)
+    server = machinery._start_server(stable, "127.0.0.1", 0)
     os.write(1, f"{server.port}\n".encode())
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
@@ -95,7 +94,7 @@ def main() -> None:
         os._exit(0)
 
     threading.Thread(target=wait_for_the_end, daemon=True).start()
-    contain(os.getcwd())
+    contain(str(Path.cwd()))
     server.join()
 
 

@@ -154,7 +154,7 @@ class WarcArchive:
         file = f"{self.name}-{self._number:05d}.warc.gz"
         if self._file is None:
             with storage_errors("write", self.folder / file):
-                self._file = os.open(self.folder / file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+                self._file = os.open(self.folder / file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
             self._size = 0
             fields = {"software": "Headwater", "format": "WARC File Format 1.1", **self._info}
             text = "".join(f"{key}: {value}\r\n" for key, value in fields.items()).encode()

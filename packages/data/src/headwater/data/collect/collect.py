@@ -1,0 +1,187 @@
+"""The collect stage: one artifact of kind "raw" for each source of a recipe."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from glob import glob
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from headwater.core.console import progress, size
+from headwater.core.errors import ConfigError
+from headwater.core.manifest import ArtifactWriter, Manifest
+from headwater.core.storage import file_sha256, storage_errors
+from headwater.data.collect import topics, tree
+from headwater.data.collect.crawler import crawl, make_fetcher
+from headwater.data.collect.pydoc_server import PydocServer, python_fingerprint
+from headwater.data.collect.sources import PYDOC_URL, CrawlSource, Source, TopicsSource, TreeSource, WarcSource
+from headwater.data.collect.warc_writer import WarcArchive
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What collecting one source did.
+
+    Attributes:
+        manifest: the artifact's manifest.
+        fresh: whether anything was done (False: it was up to date).
+    """
+
+    manifest: Manifest
+    fresh: bool
+
+    def summary(self) -> str:
+        """What the artifact holds, in a few words."""
+        counters = self.manifest.counters
+        unit = next((unit for unit in ("pages", "records", "files") if unit in counters), "files")
+        count = counters.get(unit, 0)
+        parts = [f"{count:,} {unit.removesuffix('s') if count == 1 else unit}"]
+        urls: dict[str, int] = counters.get("urls", {})
+        parts += [f"{urls[outcome]:,} {said}" for outcome, said in _OUTCOMES.items() if urls.get(outcome)]
+        return f"{', '.join(parts)} ({size(self.manifest.total_bytes())})"
+
+
+_OUTCOMES = {
+    "robots": "denied by robots.txt", "http": "answered with an error", "timeout": "timed out",
+    "connection": "unreachable", "content_type": "of another type", "too_large": "too large",
+    "waiting": "left beyond the page limit",
+}  # fmt: skip
+
+
+def collect(name: str, source: Source, folder: Path) -> Collected:
+    """Collect one source into `folder`, or go on with it, or find it up to date.
+
+    Args:
+        name: the source's name; also the stem of its WARC files.
+        source: what to collect.
+        folder: folder of the artifact.
+
+    Raises:
+        ConfigError: what the source names is not there.
+        DataError: a server did not start.
+        StorageError: the disk refused a write; the same command goes on from there.
+    """
+    match source:
+        case CrawlSource():
+            return _crawl(name, source, folder)
+        case TreeSource():
+            return _tree(name, source, folder)
+        case TopicsSource():
+            return _topics(name, source, folder)
+        case WarcSource():
+            return _warc(name, source, folder)
+
+
+def _writer(folder: Path, name: str, source: Source, **found: Any) -> ArtifactWriter:
+    """The artifact's writer. Where a server listens decides nothing about the pages, so it is not part of the key."""
+    config = {"source": source.model_dump(mode="json", exclude={"connect_to"}), **found}
+    producer = f"headwater-data {version('headwater-data')}"
+    return ArtifactWriter(folder, kind="raw", name=name, producer=producer, config=config)
+
+
+def _crawl(name: str, source: CrawlSource, folder: Path) -> Collected:
+    writer = _writer(folder, name, source, **({"served_by": python_fingerprint()} if source.serve else {}))
+    if manifest := writer.up_to_date():
+        return Collected(manifest, fresh=False)
+    work = writer.begin() / "crawl"
+    with progress(source.max_pages, f"crawl {name}") as bar:
+        if source.serve is None:
+            with make_fetcher(source) as fetcher:
+                result = crawl(source, work, name, fetcher, bar)
+        else:
+            served = source if source.seeds else source.model_copy(update={"seeds": (PYDOC_URL,)})
+            with (
+                PydocServer() as server,
+                make_fetcher(served, server.connect_to, server.revive) as fetcher,
+            ):
+                result = crawl(served, work, name, fetcher, bar)
+    if not result.counters["pages"]:
+        urls = ", ".join(f"{count} {outcome}" for outcome, count in result.counters["urls"].items())
+        raise ConfigError(
+            f"the crawl of {name} saved no page", found=urls,
+            hint=f"the reason for each URL is in {work / 'crawl.jsonl'}; remove {writer.folder} to start anew",
+        )  # fmt: skip
+    return Collected(_finish(writer, result.files, result.counters), fresh=True)
+
+
+def _tree(name: str, source: TreeSource, folder: Path) -> Collected:
+    selection = tree.select(source)
+    writer = _writer(folder, name, source, content=selection.fingerprint())
+    if manifest := writer.up_to_date():
+        return Collected(manifest, fresh=False)
+    work = _empty(writer.begin() / "tree")
+    info = {"description": "files of " + ", ".join(source.paths)}
+    with (
+        progress(len(selection.files), f"read {name}") as bar,
+        WarcArchive(work, name, info=info, max_bytes=source.max_file_bytes, date=source.date) as archive,
+    ):
+        counters = tree.write(selection, archive, bar)
+    return Collected(_finish(writer, archive.files(), counters), fresh=True)
+
+
+def _topics(name: str, source: TopicsSource, folder: Path) -> Collected:
+    writer = _writer(folder, name, source, python=python_fingerprint()["python"])
+    if manifest := writer.up_to_date():
+        return Collected(manifest, fresh=False)
+    work = _empty(writer.begin() / "topics")
+    info = {"description": "Python language reference (pydoc_data.topics)"}
+    with WarcArchive(work, name, info=info, max_bytes=source.max_file_bytes, date=source.date) as archive:
+        counters = topics.write(archive)
+    return Collected(_finish(writer, archive.files(), counters), fresh=True)
+
+
+def _warc(name: str, source: WarcSource, folder: Path) -> Collected:
+    paths: list[Path] = []
+    for pattern in source.files:
+        found = [Path(match) for match in sorted(glob(str(Path(pattern).expanduser()), recursive=True))]  # noqa: PTH207
+        if not found:
+            raise ConfigError(f"no WARC file matches {pattern}", expected="a path or a glob pattern of WARC files")
+        paths += found
+    twice = {path.name for path in paths if [other.name for other in paths].count(path.name) > 1}
+    if twice:
+        raise ConfigError(f"two WARC files of source {name} have the same name", found=", ".join(sorted(twice)))
+    content = [[path.name, file_sha256(path)] for path in paths]
+    writer = _writer(folder, name, source, content=content)
+    if manifest := writer.up_to_date():
+        return Collected(manifest, fresh=False)
+    work = _empty(writer.begin() / "warc")
+    with progress(len(paths), f"copy {name}") as bar:
+        for path in paths:
+            with storage_errors("copy", path):
+                shutil.copyfile(path, work / path.name)
+            bar.advance(1, note=path.name)
+    return Collected(_finish(writer, [work / path.name for path in paths], {"files": len(paths)}), fresh=True)
+
+
+def _empty(folder: Path) -> Path:
+    """A new empty folder: what these sources left half done is cheaper to redo than to check."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with storage_errors("create", folder):
+        folder.mkdir(parents=True)
+    return folder
+
+
+def _finish(writer: ArtifactWriter, files: Iterable[Path], counters: dict[str, Any]) -> Manifest:
+    """Puts the finished files into the artifact's folder and commits it.
+
+    They are linked, not moved: a kill before the manifest is written leaves the work folder whole, and the same
+    command finishes from there.
+    """
+    placed: list[Path] = []
+    for path in files:
+        target = writer.folder / path.name
+        with storage_errors("write", target):
+            target.unlink(missing_ok=True)
+            try:
+                os.link(path, target)
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK):
+                    raise
+                shutil.copyfile(path, target)
+        placed.append(target)
+    return writer.commit(counters, files=placed)

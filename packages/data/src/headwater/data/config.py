@@ -1,0 +1,160 @@
+"""The recipe sections `documents`, `tokenizer` and `tokens`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from headwater.core.config import Section
+from headwater.data.operators.base import Operator, OperatorConfig
+from headwater.data.operators.c4 import C4, C4Config
+from headwater.data.operators.decontaminate import DecontaminateConfig
+from headwater.data.operators.exact_dedup import ExactDedupConfig
+from headwater.data.operators.extract import Extract, ExtractConfig
+from headwater.data.operators.fineweb import Fineweb, FinewebConfig
+from headwater.data.operators.gopher_quality import GopherQuality, GopherQualityConfig
+from headwater.data.operators.gopher_repetition import GopherRepetition, GopherRepetitionConfig
+from headwater.data.operators.language import Language, LanguageConfig
+from headwater.data.operators.minhash_dedup import MinhashDedupConfig
+from headwater.data.operators.pii import Pii, PiiConfig
+
+OPERATORS: Mapping[str, type[Operator]] = {
+    operator.name: operator for operator in (Extract, Language, GopherQuality, GopherRepetition, C4, Fineweb, Pii)
+}
+"""Operators that a recipe can list, by name. A new operator is added here and as a field of `Step`."""
+
+
+class Step(Section):
+    """One operator of a source's list, with its options: `- gopher_quality: {min_words: 20}` or just `- pii`."""
+
+    extract: ExtractConfig | None = None
+    language: LanguageConfig | None = None
+    gopher_quality: GopherQualityConfig | None = None
+    gopher_repetition: GopherRepetitionConfig | None = None
+    c4: C4Config | None = None
+    fineweb: FinewebConfig | None = None
+    pii: PiiConfig | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_name(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {value: {}}
+        if isinstance(value, Mapping):
+            return {name: {} if options is None and name in cls.model_fields else options for name, options in value.items()}
+        return value
+
+    @model_validator(mode="after")
+    def _one(self) -> Step:
+        if len(self.model_fields_set) != 1:
+            raise ValueError(f"a list item names exactly one operator of: {', '.join(OPERATORS)}")
+        return self
+
+    @property
+    def name(self) -> str:
+        """The operator's name."""
+        return next(iter(self.model_fields_set))
+
+    def build(self) -> Operator:
+        """The operator with its options."""
+        options: OperatorConfig = getattr(self, self.name)
+        return OPERATORS[self.name](options)
+
+    def resolved(self) -> dict[str, Any]:
+        """The step as it would be written in a recipe, with all options."""
+        return {self.name: getattr(self, self.name).model_dump(mode="json")}
+
+
+class EngineConfig(Section):
+    """How the work is spread. Nothing here changes a byte of what comes out.
+
+    Attributes:
+        workers: Processes; 0 means one a core.
+        partition_bytes: Compressed WARC bytes in one unit of work, about.
+    """
+
+    workers: int = Field(default=0, ge=0, le=512)
+    partition_bytes: int = Field(default=2_000_000, ge=1_000)
+
+
+class DocumentsConfig(Section):
+    """The `documents` section: from WARC records to kept and rejected documents.
+
+    Attributes:
+        sources: For each source, the operators its documents go through, in order; `extract` comes first.
+        exact_dedup: Options; null switches it off.
+        minhash_dedup: Options; null switches it off.
+        decontaminate: Options; null switches it off (and the evaluation items are not needed).
+        priority: Sources from which a duplicate is kept first; those not named follow in alphabetical order.
+        validation_ratio: Share of the documents held out, by the hash of their id.
+        rows_per_file: Documents in one parquet file.
+        allow_empty_sources: Whether a source may end without any document.
+        engine: How the work is spread.
+    """
+
+    sources: dict[str, tuple[Step, ...]] = Field(min_length=1)
+    exact_dedup: ExactDedupConfig | None = ExactDedupConfig()
+    minhash_dedup: MinhashDedupConfig | None = MinhashDedupConfig()
+    decontaminate: DecontaminateConfig | None = DecontaminateConfig()
+    priority: tuple[str, ...] = ()
+    validation_ratio: float = Field(default=0.02, ge=0, lt=1)
+    rows_per_file: int = Field(default=5_000, ge=1)
+    allow_empty_sources: bool = False
+    engine: EngineConfig = EngineConfig()
+
+    @field_validator("sources")
+    @classmethod
+    def _extract_first(cls, sources: dict[str, tuple[Step, ...]]) -> dict[str, tuple[Step, ...]]:
+        for source, steps in sources.items():
+            names = [step.name for step in steps]
+            if names[:1] != ["extract"] or names.count("extract") != 1:
+                raise ValueError(f"the operators of {source} begin with extract, and have it once")
+        return sources
+
+    @model_validator(mode="after")
+    def _known_priority(self) -> DocumentsConfig:
+        unknown = [source for source in self.priority if source not in self.sources]
+        if unknown:
+            raise ValueError(f"priority names {unknown[0]}, which is no source of documents ({', '.join(self.sources)})")
+        return self
+
+    def ranks(self) -> dict[str, int]:
+        """Each source's rank among duplicates; the smallest is kept."""
+        order = [*self.priority, *sorted(set(self.sources) - set(self.priority))]
+        return {source: rank for rank, source in enumerate(order)}
+
+    def content(self) -> dict[str, Any]:
+        """Everything that decides the content, as JSON values."""
+        plain = self.model_dump(mode="json", exclude={"engine", "sources"})
+        return {**plain, "sources": {name: [step.resolved() for step in steps] for name, steps in self.sources.items()}}
+
+
+class TokenizerConfig(Section):
+    """The `tokenizer` section: training a byte-level BPE.
+
+    Attributes:
+        vocab_size: Entries, with the 256 bytes and the special tokens.
+        sample_bytes: UTF-8 bytes of training text taken from each source; documents are taken in the order of
+            their ids, which are hashes: an even sample. A mapping names sources; a number is for all of them.
+        min_frequency: Least count of a pair that is merged.
+    """
+
+    vocab_size: int = Field(default=4096, ge=300, le=1_000_000)
+    sample_bytes: int | dict[str, int] = 4_000_000
+    min_frequency: int = Field(default=2, ge=1)
+
+    def bytes_for(self, source: str) -> int:
+        """Bytes to sample from a source."""
+        return self.sample_bytes if isinstance(self.sample_bytes, int) else self.sample_bytes.get(source, 0)
+
+
+class TokensConfig(Section):
+    """The `tokens` section: encoding.
+
+    Attributes:
+        workers: Processes; 0 means one a core. Does not change a byte of what comes out.
+    """
+
+    workers: int = Field(default=0, ge=0, le=512)

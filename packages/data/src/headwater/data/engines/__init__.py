@@ -1,0 +1,1 @@
+"""Engines: adapters of `headwater.data.engine.Engine`."""

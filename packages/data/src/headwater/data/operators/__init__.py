@@ -1,0 +1,1 @@
+"""Operators: one decision about documents in each file. They know no engine."""

@@ -1,0 +1,42 @@
+"""Applies what a global step (deduplication) decided about single rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pyarrow as pa
+
+from headwater.data.operators import exact_dedup, minhash_dedup
+from headwater.data.operators.base import Decisions, Operator, OperatorConfig, Verdicts
+
+
+class ApplyDecisions(Operator):
+    """Sets aside the rows that the step `name` decided against.
+
+    Args:
+        name: The step.
+        decided: Row → (step, reason, detail).
+    """
+
+    name = "deduplicate"
+    reasons = frozenset({exact_dedup.REASON, minhash_dedup.REASON})
+
+    def __init__(self, name: str, decided: Mapping[str, tuple[str, str, str]]) -> None:
+        super().__init__(OperatorConfig())
+        self.name = name  # pyright: ignore[reportAttributeAccessIssue] — the step it stands for, in verdicts
+        self.decided = decided
+
+    def process(self, batch: pa.RecordBatch) -> Verdicts:
+        """Reads `row`."""
+        verdicts = Decisions(self, batch)
+        for place, row in enumerate(batch.column("row").to_pylist()):
+            step, reason, detail = self.decided.get(row, ("", "", ""))
+            if step == self.name:
+                verdicts.reject(place, reason, detail)
+        return verdicts.verdicts()
+
+
+def decisions_of(batch: pa.RecordBatch) -> dict[str, tuple[str, str, str]]:
+    """The decisions that were joined to a batch's rows (columns `operator`, `reason`, `detail`, null for none)."""
+    columns = [batch.column(name).to_pylist() for name in ("row", "operator", "reason", "detail")]
+    return {row: (step, reason, detail) for row, step, reason, detail in zip(*columns, strict=True) if step}
