@@ -1,6 +1,8 @@
 """A small finished run: tokenizer, tokens of two sources, and checkpoints with random weights."""
 
 import hashlib
+import json
+import os
 import random
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,11 +21,15 @@ from headwater.core.run import ModelShape, RunInfo
 from headwater.core.tokens import END_OF_TEXT, MegatronWriter
 from headwater.eval.weight_names import expected_names
 
+# Hugging Face libraries read these once, at import.
+os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1")
+
 SHAPE = ModelShape(
-    dim=64, n_layers=3, n_heads=4, n_kv_heads=2, ffn_dim=160, vocab_size=512, rope_theta=10000.0, norm_eps=1e-5,
+    dim=64, n_layers=3, n_heads=4, n_kv_heads=2, ffn_dim=160, vocab_size=512, rope_theta=500000.0, norm_eps=1e-5,
     max_seq_len=256,
 )  # fmt: skip
-WORDS = "the a river runs down to sea and stone under bridge water where old boats wait for rain to come back".split()
+TEXT = "the a river runs down to sea and stone under bridge water where old boats wait for rain to come back"
+WORDS = TEXT.split()
 
 
 def write_artifact(folder: Path, kind: str, name: str, counters: dict | None = None) -> str:
@@ -140,3 +146,65 @@ def build() -> SimpleNamespace:
         SHAPE=SHAPE, write_artifact=write_artifact, make_tokenizer=make_tokenizer, make_tokens=make_tokens,
         make_checkpoint=make_checkpoint, training_weights=training_weights, prose=prose,
     )  # fmt: skip
+
+
+CHOICE_YAML = """\
+task: {name}
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {data}, dev: {dev}}}}}
+test_split: test
+fewshot_split: dev
+fewshot_config: {{sampler: first_n}}
+num_fewshot: {shots}
+output_type: multiple_choice
+doc_to_text: "{{{{question}}}}\\nAnswer:"
+doc_to_choice: "{{{{choices}}}}"
+doc_to_target: answer
+metric_list:
+  - {{metric: acc, aggregation: mean, higher_is_better: true}}
+  - {{metric: acc_norm, aggregation: mean, higher_is_better: true}}
+metadata: {{version: 1.5}}
+"""
+GENERATE_YAML = """\
+task: test_generate
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {data}}}}}
+test_split: test
+num_fewshot: 0
+output_type: generate_until
+doc_to_text: "{{{{question}}}}"
+doc_to_target: "{{{{choices[answer]}}}}"
+generation_kwargs: {{until: ["."], do_sample: false, max_gen_toks: 24}}
+metric_list:
+  - {{metric: exact_match, aggregation: mean, higher_is_better: true}}
+metadata: {{version: 2}}
+"""
+GROUP_YAML = """\
+group: test_group
+task: [test_letters, test_words]
+aggregate_metric_list:
+  - {metric: acc, weight_by_size: true}
+metadata: {version: 7}
+"""
+
+
+@pytest.fixture(scope="session")
+def test_tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Task files: one-letter choices with shots, choices of several words, a group of both, and generation."""
+    folder = tmp_path_factory.mktemp("tasks")
+    rng = random.Random(5)
+    for name, count, letters in (("letters", 24, True), ("words", 15, False), ("dev", 4, True)):
+        lines = []
+        for i in range(count):
+            choices = ["A", "B", "C", "D"] if letters else [prose(1000 * i + c, 1)[: 12 + 9 * c] for c in range(3)]
+            item = {"question": prose(i, 1 + i % 5), "choices": choices, "answer": rng.randrange(len(choices))}
+            lines.append(json.dumps(item))
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    for name, shots in (("letters", 2), ("words", 0)):
+        text = CHOICE_YAML.format(
+            name=f"test_{name}", data=folder / f"{name}.jsonl", dev=folder / "dev.jsonl", shots=shots
+        )
+        (folder / f"test_{name}.yaml").write_text(text)
+    (folder / "test_generate.yaml").write_text(GENERATE_YAML.format(data=folder / "words.jsonl"))
+    (folder / "test_group.yaml").write_text(GROUP_YAML)
+    return folder

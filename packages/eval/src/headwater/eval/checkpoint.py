@@ -75,7 +75,7 @@ def load_checkpoint(path: Path, device: str = "cpu") -> LoadedCheckpoint:
         raise EvalError(f"the weights in {path} do not fill the model", found=unexpected, expected=missing)
     if run.model.tied:
         model.tie_weights()
-    return LoadedCheckpoint(path, model.to(torch.device(device)).eval(), run.weights_digest, run, manifest)
+    return LoadedCheckpoint(path, _placed(model, device), run.weights_digest, run, manifest)
 
 
 def load_huggingface(path: Path, device: str = "cpu") -> LoadedCheckpoint:
@@ -85,7 +85,7 @@ def load_huggingface(path: Path, device: str = "cpu") -> LoadedCheckpoint:
     except (OSError, ValueError, KeyError) as error:
         raise EvalError(f"{path} cannot be loaded as a Hugging Face model: {error}") from error
     digest = _state_digest(model.state_dict())
-    return LoadedCheckpoint(path, model.to(torch.device(device)).eval(), digest, None, None)
+    return LoadedCheckpoint(path, _placed(model, device), digest, None, None)
 
 
 def verify_files(path: Path) -> Manifest:
@@ -129,7 +129,7 @@ def read_weights(path: Path, shape: ModelShape) -> dict[str, torch.Tensor]:
     reader = dcp.FileSystemReader(str(path))
     try:
         metadata: Metadata = reader.read_metadata()
-    except Exception as error:  # noqa: BLE001 - unpickling damaged bytes can raise anything
+    except Exception as error:  # unpickling damaged bytes can raise anything
         raise EvalError(f"{path} has no readable DCP metadata: {error}", expected="a torch DCP checkpoint") from error
     stored = metadata.state_dict_metadata
     prefix = model_prefix(stored)
@@ -163,7 +163,7 @@ def build_model(shape: ModelShape) -> LlamaForCausalLM:
         num_key_value_heads=shape.n_kv_heads,
         intermediate_size=shape.ffn_dim,
         vocab_size=shape.vocab_size,
-        rope_theta=shape.rope_theta,
+        rope_parameters={"rope_type": "default", "rope_theta": shape.rope_theta},
         rms_norm_eps=shape.norm_eps,
         max_position_embeddings=shape.max_seq_len,
         tie_word_embeddings=shape.tied,
@@ -187,6 +187,11 @@ def to_transformers(weights: dict[str, torch.Tensor], shape: ModelShape) -> dict
             weight = interleaved_to_halves(weight, shape.n_kv_heads)
         state[new_name] = weight.float()
     return state
+
+
+def _placed(model: PreTrainedModel, device: str) -> PreTrainedModel:
+    torch.nn.Module.to(model, torch.device(device))
+    return model.eval()
 
 
 def _state_digest(state: dict[str, torch.Tensor]) -> str:

@@ -42,6 +42,13 @@ def eval_group() -> None:
     metavar="DIR",
     help="Data of the real mmlu, gsm8k and humaneval: no network is used.",
 )
+@click.option(
+    "--include",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    multiple=True,
+    metavar="DIR",
+    help="Folder of your own lm-eval task files; may be given again.",
+)
 @click.option("--hub", is_flag=True, help="Allow data sets from the Hugging Face hub.")
 @click.option(
     "--output",
@@ -58,10 +65,11 @@ def run_command(
     tasks: str | None,
     limit: int | None,
     data_dir: Path | None,
+    include: tuple[Path, ...],
     hub: bool,
     output: Path | None,
 ) -> None:
-    """Measure a checkpoint: tasks with 95% confidence intervals, and bits per byte on held-out text.
+    r"""Measure a checkpoint: tasks with 95% confidence intervals, and bits per byte on held-out text.
 
     \b
     headwater eval run --recipe demo --run demo
@@ -81,7 +89,7 @@ def run_command(
         given["tasks"] = [name.strip() for name in tasks.split(",")]
     changed = {key: value for key, value in given.items() if value is not None}
     config = validate(EvalConfig, config.model_dump() | changed, "eval")
-    evaluation = run_eval(RunLayout(run), config, data_dir=data_dir, output=output)
+    evaluation = run_eval(RunLayout(run), config, data_dir=data_dir, include=include, output=output)
     if as_json:
         print_json(
             {

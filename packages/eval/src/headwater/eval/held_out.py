@@ -2,7 +2,7 @@
 
 Bits per UTF-8 byte of text do not depend on the tokenizer, so they can be compared between runs that differ in it.
 The cost of the end-of-text token is left out: it stands for no byte. Each document starts after an end-of-text token,
-as in training, and is read in consecutive windows of the training length.
+as in training, and is read in consecutive windows of the training length, as lm-eval does for perplexity.
 """
 
 import math
@@ -12,15 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from headwater.core.errors import EvalError
 from headwater.core.tokens import MegatronReader
-from headwater.eval.results import SourceBits
+from headwater.eval.results import Bits, HeldOutBits
 from headwater.eval.scoring import Request, Scored, windows
 from headwater.eval.unigram import unigram_bits
-
-TOTAL = "total"
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def read_held_out(folder: Path, vocab_size: int, eot_id: int, cap_tokens: int) -
     """
     columns = ["id", "split", "token_start", "token_count", "text_bytes"]
     sidecar = folder / "documents.parquet"
-    rows = pq.read_table(sidecar, columns=columns, filters=[("split", "=", "validation")]).to_pylist()
+    rows = pq.read_table(sidecar, columns=columns, filters=pc.field("split") == "validation").to_pylist()
     if not rows:
         return None
     reader = MegatronReader(folder / "validation")
@@ -100,8 +99,8 @@ def requests_of(held_out: HeldOut, eot_id: int, window: int) -> list[Request]:
 
 def bits_per_byte(
     held_out: Sequence[HeldOut], eot_id: int, window: int, score: Callable[[HeldOut, list[Request]], list[Scored]]
-) -> list[SourceBits]:
-    """Bits per byte of every source, and of all together as `total`, last.
+) -> HeldOutBits | None:
+    """Bits per byte of every source, and of all together; None when there are no documents.
 
     Args:
         held_out: The documents.
@@ -109,21 +108,20 @@ def bits_per_byte(
         window: Tokens in a window: the length that the model was trained with.
         score: Scores the requests of one source.
     """
-    rows: list[SourceBits] = []
+    sources: dict[str, Bits] = {}
     model_bits: list[float] = []
     for source in held_out:
         nats = -math.fsum(scored.logprob for scored in score(source, requests_of(source, eot_id, window)))
         model_bits.append(nats / math.log(2))
-        rows.append(_row(source.source, [source], model_bits[-1]))
-    if rows:
-        rows.append(_row(TOTAL, held_out, math.fsum(model_bits)))
-    return rows
+        sources[source.source] = _figures([source], model_bits[-1])
+    if not sources:
+        return None
+    return HeldOutBits(**_figures(held_out, math.fsum(model_bits)).model_dump(), sources=sources)
 
 
-def _row(name: str, sources: Sequence[HeldOut], model_bits: float) -> SourceBits:
+def _figures(sources: Sequence[HeldOut], model_bits: float) -> Bits:
     total_bytes = sum(source.bytes for source in sources)
-    return SourceBits(
-        source=name,
+    return Bits(
         model=model_bits / total_bytes,
         unigram=math.fsum(source.unigram_bits for source in sources) / total_bytes,
         documents=sum(len(source.documents) for source in sources),

@@ -69,11 +69,10 @@ class Refused(_Record):
     reason: str
 
 
-class SourceBits(_Record):
-    """Bits per UTF-8 byte on held-out documents of one source, or of all (`total`).
+class Bits(_Record):
+    """Bits per UTF-8 byte on held-out documents of one source.
 
     Attributes:
-        source: The source's name, or `total`.
         model: Of the checkpoint.
         unigram: Of a unigram model of the source's training tokens, add-one smoothed.
         documents: Held-out documents read.
@@ -81,7 +80,6 @@ class SourceBits(_Record):
         bytes: Their UTF-8 bytes.
     """
 
-    source: str
     model: float
     unigram: float
     documents: int
@@ -89,8 +87,18 @@ class SourceBits(_Record):
     bytes: int
 
 
-class EvaluatedModel(_Record):
-    """Which weights were measured."""
+class HeldOutBits(Bits):
+    """The same over all sources together, and for each of them.
+
+    Attributes:
+        sources: Source → its own figures.
+    """
+
+    sources: dict[str, Bits]
+
+
+class EvaluatedCheckpoint(_Record):
+    """Which weights were measured. A Hugging Face folder has neither step nor manifest."""
 
     weights_digest: str
     tokenizer_digest: str | None = None
@@ -104,13 +112,24 @@ class EvaluatedModel(_Record):
 
 
 class Results(_Record):
-    """`results.json`."""
+    """`results.json`.
+
+    Attributes:
+        checkpoint: What was measured.
+        tasks: Every metric of every task and group, groups first.
+        refused: What was asked for and not run.
+        bits_per_byte: On held-out text; none when it was not asked for or there is no such text.
+        notes: Sentences that a reader of the scores must not miss.
+        settings: What decided the results.
+        software: Versions of the libraries that computed them.
+    """
 
     schema_version: Literal[1] = SCHEMA_VERSION
-    model: EvaluatedModel
-    scores: list[Score]
+    checkpoint: EvaluatedCheckpoint
+    tasks: list[Score]
     refused: list[Refused]
-    bits_per_byte: list[SourceBits]
+    bits_per_byte: HeldOutBits | None
+    notes: list[str]
     settings: dict[str, Any]
     software: dict[str, str]
 

@@ -95,13 +95,16 @@ def score(
 def windows(tokens: Sequence[int], prefix: int, max_length: int) -> list[Request]:
     """Consecutive windows that score every token of a document exactly once (lm-eval's rolling windows).
 
-    The first is conditioned on `prefix`, each later one on the last token of the one before.
+    The first is conditioned on `prefix`, each later one on the last token of the one before; the last, which is
+    shorter, on as many tokens before it as fit.
     """
     whole = [prefix, *tokens]
-    return [
-        Request(whole[start : start + 1], whole[start + 1 : start + 1 + max_length])
-        for start in range(0, len(tokens), max_length)
-    ]
+    cut: list[Request] = []
+    for start in range(1, len(whole), max_length):
+        stop = min(start + max_length, len(whole))
+        first = start - 1 if start == 1 else stop - max_length - 1
+        cut.append(Request(whole[first:start], whole[start:stop]))
+    return cut
 
 
 def batches(items: Sequence[T], length: Callable[[T], int], budget: int) -> Iterator[list[T]]:

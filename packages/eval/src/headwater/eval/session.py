@@ -1,8 +1,7 @@
 """One evaluation from start to end, with the model in memory only while something is left to measure."""
 
-import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from importlib.metadata import version
@@ -20,7 +19,8 @@ from headwater.eval import checkpoint as checkpoints
 from headwater.eval.config import EvalConfig
 from headwater.eval.harness.environment import prepare
 from headwater.eval.held_out import HeldOut, bits_per_byte, read_held_out
-from headwater.eval.results import EvaluatedModel, Refused, Results, Score, SourceBits
+from headwater.eval.notes import notes
+from headwater.eval.results import EvaluatedCheckpoint, HeldOutBits, Refused, Results, Score
 from headwater.eval.scoring import Request, Scored, score
 from headwater.eval.tokenizer import EvalTokenizer, load_tokenizer
 
@@ -34,6 +34,7 @@ class Session:
         checkpoint: Folder of the checkpoint or Hugging Face model.
         work: Folder that survives a kill.
         data_dir: Folder with the data of real benchmarks, or None.
+        include: Folders of the user's own task files.
         sandbox_problem: Why generated code cannot run here, or None when it can.
     """
 
@@ -44,6 +45,7 @@ class Session:
         checkpoint: Path,
         work: Path,
         data_dir: Path | None,
+        include: Sequence[Path],
         sandbox_problem: str | None,
     ) -> None:
         self.run = run
@@ -51,6 +53,7 @@ class Session:
         self.checkpoint = checkpoint
         self.work = work
         self.data_dir = data_dir
+        self.include = list(include)
         self.sandbox_problem = sandbox_problem
         self.seconds: dict[str, float] = {}
 
@@ -58,13 +61,14 @@ class Session:
         """Measures what is missing and gathers all of it."""
         prepare(self.config.hub)
         scores, refused = self._tasks() if self.config.tasks else ([], [])
-        bits = self._bits_per_byte() if self.config.bits_per_byte else []
+        bits = self._bits_per_byte() if self.config.bits_per_byte else None
         names = ("lm-eval", "torch", "transformers", "tokenizers", "datasets")
         return Results(
-            model=self._identity(),
-            scores=scores,
+            checkpoint=self._identity(),
+            tasks=scores,
             refused=refused,
             bits_per_byte=bits,
+            notes=notes(scores, self._max_length, self.config),
             settings=settings,
             software={name: version(name) for name in names},
         )
@@ -79,7 +83,7 @@ class Session:
         loaded = self._loaded
         own = loaded.run is not None or not (self.checkpoint / "tokenizer.json").is_file()
         tokenizer = load_tokenizer(self.run.tokenizer if own else self.checkpoint, loaded.run)
-        rows = int(loaded.model.get_input_embeddings().weight.shape[0])  # pyright: ignore[reportArgumentType]
+        rows = int(loaded.model.config.vocab_size)
         if tokenizer.vocab_size > rows:
             raise EvalError(
                 "the tokenizer has more tokens than the model",
@@ -122,20 +126,20 @@ class Session:
         return scores, loaded.refused
 
     def _include(self) -> list[Path]:
-        """Task files that read from the data folder, made for this evaluation."""
+        """The user's task files, and those that read from the data folder, made for this evaluation."""
         if self.data_dir is None:
-            return []
+            return self.include
         from headwater.eval.data_dir import prepare_data_dir
 
-        return [prepare_data_dir(self.data_dir, self.work, list(self.config.tasks))]
+        return [*self.include, prepare_data_dir(self.data_dir, self.work, list(self.config.tasks))]
 
-    def _bits_per_byte(self) -> list[SourceBits]:
+    def _bits_per_byte(self) -> HeldOutBits | None:
         kept = self.work / "bits_per_byte.json"
         if kept.is_file():
-            return [SourceBits.model_validate(row) for row in json.loads(kept.read_bytes())]
+            return HeldOutBits.model_validate_json(kept.read_bytes())
         folders = sorted(path for path in self.run.tokens_root.glob("*") if is_artifact(path))
         if not folders:
-            return []
+            return None
         tokenizer, loaded = self._tokenizer, self._loaded
         with self._timed("bits per byte"):
             found = [
@@ -143,9 +147,10 @@ class Session:
                 for folder in folders
             ]
             window = min(loaded.run.seq_len, self._max_length) if loaded.run else self._max_length
-            rows = bits_per_byte([h for h in found if h], tokenizer.eot_id, window, self._score_held_out)
-        atomic_write(kept, json.dumps([row.model_dump() for row in rows]))
-        return rows
+            bits = bits_per_byte([h for h in found if h], tokenizer.eot_id, window, self._score_held_out)
+        if bits is not None:
+            atomic_write(kept, bits.model_dump_json())
+        return bits
 
     def _score_held_out(self, held_out: HeldOut, requests: list[Request]) -> list[Scored]:
         with progress(len(requests), f"held-out {held_out.source}") as bar:
@@ -157,10 +162,10 @@ class Session:
                 advance=bar.advance,
             )
 
-    def _identity(self) -> EvaluatedModel:
+    def _identity(self) -> EvaluatedCheckpoint:
         loaded = self._loaded
         run = loaded.run
-        return EvaluatedModel(
+        return EvaluatedCheckpoint(
             weights_digest=loaded.weights_digest,
             tokenizer_digest=run.tokenizer_digest if run else None,
             manifest_digest=loaded.manifest.digest if loaded.manifest else None,

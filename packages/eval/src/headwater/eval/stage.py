@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -40,7 +41,12 @@ class Evaluation:
 
 
 def run_eval(
-    run: RunLayout, config: EvalConfig, *, data_dir: Path | None = None, output: Path | None = None
+    run: RunLayout,
+    config: EvalConfig,
+    *,
+    data_dir: Path | None = None,
+    include: Sequence[Path] = (),
+    output: Path | None = None,
 ) -> Evaluation:
     """Evaluates one checkpoint of a run.
 
@@ -50,6 +56,7 @@ def run_eval(
         run: The run folder.
         config: The `eval` section.
         data_dir: Folder with the data of real benchmarks (see `headwater.eval.data_dir`).
+        include: Folders of lm-eval task files, besides Headwater's and lm-eval's own.
         output: The artifact's folder; by default `RUN/eval`.
 
     Raises:
@@ -62,7 +69,7 @@ def run_eval(
     folder = output or run.eval
     checkpoint = choose_checkpoint(run, config.checkpoint)
     problem = sandbox_problem()
-    settings = _settings(config, checkpoint, data_dir, sandbox=problem is None)
+    settings = _settings(config, checkpoint, data_dir, include, sandbox=problem is None)
     writer = ArtifactWriter(
         folder,
         kind="eval",
@@ -78,14 +85,16 @@ def run_eval(
     from headwater.eval.session import Session
 
     started = time.monotonic()
-    session = Session(run, config, checkpoint, work, data_dir, problem)
+    session = Session(run, config, checkpoint, work, data_dir, include, problem)
     results = session.results(settings)
     _publish(folder, work, results, session, time.monotonic() - started)
     manifest = writer.commit(_counters(results), volatile=[folder / "timing.json"])
     return Evaluation(folder, manifest, results, fresh=True)
 
 
-def _settings(config: EvalConfig, checkpoint: Path, data_dir: Path | None, *, sandbox: bool) -> dict[str, Any]:
+def _settings(
+    config: EvalConfig, checkpoint: Path, data_dir: Path | None, include: Sequence[Path], *, sandbox: bool
+) -> dict[str, Any]:
     """Everything that decides the results and is no parent artifact. Holds no path: folders may move."""
     settings: dict[str, Any] = {"eval": config.model_dump(mode="json")}
     if config.checkpoint not in ("best", "last") and not config.checkpoint.isdigit():
@@ -95,6 +104,8 @@ def _settings(config: EvalConfig, checkpoint: Path, data_dir: Path | None, *, sa
     settings["own_tasks"] = _tree_digest(_OWN_TASKS)
     if not is_artifact(checkpoint):
         settings["model_files"] = _tree_digest(checkpoint)
+    if include:
+        settings["include_files"] = [_tree_digest(folder) for folder in include]
     if data_dir is not None:
         settings["data_files"] = _data_digest(data_dir, config.tasks)
     return settings
@@ -138,12 +149,13 @@ def _publish(folder: Path, work: Path, results: Results, session: "Session", sec
 
 
 def _counters(results: Results) -> dict[str, Any]:
+    leaves = [score for score in results.tasks if not score.group]
     return {
-        "tasks": len({score.task for score in results.scores if not score.group}),
-        "items": sum({s.task: s.items for s in results.scores if not s.group}.values()),
-        "truncated": sum({s.task: s.truncated for s in results.scores if not s.group}.values()),
+        "tasks": len({score.task for score in leaves}),
+        "items": sum({score.task: score.items for score in leaves}.values()),
+        "truncated": sum({score.task: score.truncated for score in leaves}.values()),
         "refused": len(results.refused),
-        "held_out_bytes": next((row.bytes for row in results.bits_per_byte if row.source == "total"), 0),
+        "held_out_bytes": results.bits_per_byte.bytes if results.bits_per_byte else 0,
     }
 
 

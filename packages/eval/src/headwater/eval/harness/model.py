@@ -31,7 +31,6 @@ def _no_bar(total: int, label: str) -> Iterator[Progress]:
     yield _Silent()
 
 
-@register_model("headwater")
 class HeadwaterLM(TemplateLM):
     """A causal language model for lm-eval that gives the log-probabilities of lm-eval's own `hf` model.
 
@@ -163,7 +162,7 @@ class HeadwaterLM(TemplateLM):
         return [answer.text for answer in answers]
 
     def _prompt(self, context: str, settings: dict[str, Any]) -> Prompt:
-        kwargs = dict(normalize_gen_kwargs(settings, self.max_gen_tokens))
+        kwargs: dict[str, Any] = dict(normalize_gen_kwargs(settings, self.max_gen_tokens))
         if kwargs.get("do_sample") and float(kwargs.get("temperature") or 0.0) > 0:
             raise EvalError(
                 "a task asks for sampled generation, which HeadwaterLM does not do",
@@ -181,6 +180,9 @@ class HeadwaterLM(TemplateLM):
     def _note(where: defaultdict[str, set[int]], instance: Instance, applies: bool) -> None:
         if applies and instance.task_name is not None and instance.doc_id is not None:
             where[instance.task_name].add(instance.doc_id)
+
+
+register_model("headwater")(HeadwaterLM)
 
 
 def _label(requests: list[Instance]) -> str:

@@ -54,7 +54,7 @@ def load_tasks(names: Sequence[str], include: Sequence[Path], *, hub: bool, sand
     for name in names:
         try:
             loaded = manager.load([name])
-        except Exception as error:  # noqa: BLE001 - a task file may run any code and read any data set
+        except Exception as error:  # a task file may run any code and read any data set
             raise EvalError(
                 f"the task {name} cannot be loaded: {type(error).__name__}: {_one_line(error)}",
                 hint=None

@@ -1,0 +1,68 @@
+"""One record an item: what was asked, what the model answered, whether it was right."""
+
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+from lm_eval.utils import handle_non_serializable
+
+from headwater.eval.harness.model import HeadwaterLM
+from headwater.eval.results import Sample
+
+
+def item_samples(lm: HeadwaterLM, name: str, samples: list[dict[str, Any]]) -> list[Sample]:
+    """One record an item, in the order of the items; lm-eval gives one an item and filter."""
+    by_item: dict[int, list[dict[str, Any]]] = {}
+    for sample in samples:
+        by_item.setdefault(int(sample["doc_id"]), []).append(sample)
+    records: list[Sample] = []
+    for index, group in sorted(by_item.items()):
+        first = group[0]
+        answers: dict[str, dict[str, Any]] = {}
+        for sample in group:
+            metrics = {metric: _plain(sample[metric]) for metric in sample["metrics"]}
+            answers[sample["filter"]] = {"prediction": _prediction(sample), "metrics": metrics}
+        choices = _choices(first)
+        main = first[first["metrics"][0]] if first["metrics"] else None
+        records.append(
+            Sample(
+                index=index,
+                target=_plain(first["target"]),
+                prediction=answers[first["filter"]]["prediction"],
+                correct=float(main) if isinstance(main, int | float | bool) else None,
+                logprobs=None if choices is None else [logprob for logprob, _ in choices],
+                greedy=None if choices is None else [greedy for _, greedy in choices],
+                response=first["resps"][0][0] if isinstance(first["resps"][0][0], str) else None,
+                filters=answers,
+                truncated=index in lm.truncated[name],
+                cut_short=index in lm.cut_short[name],
+                prompt_sha256=hashlib.sha256(str(first["arguments"][0][0]).encode()).hexdigest(),
+                document_sha256=_document_sha256(first["doc"]),
+            )
+        )
+    return records
+
+
+def _choices(sample: dict[str, Any]) -> list[tuple[float, bool]] | None:
+    answers = [response[0] for response in sample["resps"]]
+    if not all(isinstance(a, tuple | list) and len(a) == 2 for a in answers):
+        return None
+    # Nine decimals: more than any comparison needs.
+    return [(round(float(logprob), 9), bool(greedy)) for logprob, greedy in answers]
+
+
+def _prediction(sample: dict[str, Any]) -> Any:
+    choices = _choices(sample)
+    if choices is None:
+        return _plain(sample["filtered_resps"][0])
+    return int(np.argmax([logprob for logprob, _ in choices]))
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=handle_non_serializable))
+
+
+def _document_sha256(document: Any) -> str:
+    text = json.dumps(document, sort_keys=True, default=handle_non_serializable, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()

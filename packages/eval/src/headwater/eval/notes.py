@@ -1,0 +1,39 @@
+"""Sentences that a reader of the scores must not miss."""
+
+from collections.abc import Sequence
+
+from headwater.eval.config import EvalConfig
+from headwater.eval.results import Score
+
+
+def headline(scores: Sequence[Score], asked: Sequence[str]) -> list[Score]:
+    """The first score of every task and group that was asked for by name, else of every task."""
+    named = [score for score in scores if score.task in asked]
+    chosen: dict[str, Score] = {}
+    for score in named or scores:
+        chosen.setdefault(score.task, score)
+    return list(chosen.values())
+
+
+def notes(scores: Sequence[Score], max_length: int, config: EvalConfig) -> list[str]:
+    """What the scores do not say by themselves: chance, cut prompts, items left out.
+
+    Args:
+        scores: Every score.
+        max_length: Longest input of the model, in tokens.
+        config: The `eval` section.
+    """
+    lines: list[str] = []
+    guessed = [s.task for s in headline(scores, config.tasks) if s.indistinguishable_from_chance]
+    if guessed:
+        lines.append(
+            f"Indistinguishable from chance: {', '.join(guessed)}. The interval includes the score of a guess, "
+            "so nothing follows about what the model knows."
+        )
+    cut = {score.task: score for score in scores if score.truncated and not score.group}
+    if cut:
+        named = ", ".join(f"{score.task} ({score.truncated} of {score.items})" for score in cut.values())
+        lines.append(f"Prompts whose beginning did not fit the model's {max_length:,} tokens: {named}.")
+    if config.limit is not None:
+        lines.append(f"Only the first {config.limit} items of each task were run: these are no benchmark scores.")
+    return lines

@@ -1,0 +1,196 @@
+"""HeadwaterLM against lm-eval's own `hf` model, on the same weights and the same tasks."""
+
+import numpy as np
+import pytest
+import torch
+
+from headwater.core.errors import ConfigError, EvalError
+from headwater.eval.checkpoint import load
+from headwater.eval.harness.environment import prepare
+from headwater.eval.tokenizer import load_tokenizer
+
+prepare(hub=False)
+
+from lm_eval.api.instance import Instance  # noqa: E402
+from lm_eval.evaluator import evaluate  # noqa: E402
+from lm_eval.models.huggingface import HFLM  # noqa: E402
+from transformers import PreTrainedTokenizerFast  # noqa: E402
+
+from headwater.eval.harness.model import HeadwaterLM  # noqa: E402
+from headwater.eval.harness.run import group_scores, run_task  # noqa: E402
+from headwater.eval.harness.tasks import load_tasks  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def loaded(finished_run):
+    return load(finished_run.checkpoint(20))
+
+
+@pytest.fixture
+def lm(finished_run, loaded):
+    # 700 tokens cut every task into several batches.
+    return HeadwaterLM(
+        loaded.model, load_tokenizer(finished_run.tokenizer, loaded.run), max_length=256, batch_tokens=700
+    )
+
+
+@pytest.fixture(scope="module")
+def hf(finished_run, loaded):
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_file=str(finished_run.tokenizer / "tokenizer.json"),
+        eos_token="<|endoftext|>",
+        pad_token="<|endoftext|>",
+    )
+    return HFLM(pretrained=loaded.model, tokenizer=tokenizer, batch_size=4, max_length=256, backend="causal")
+
+
+def _samples(lm, task_folder, name):
+    task = load_tasks([name], [task_folder], hub=False, sandbox_problem=None).tasks[name]
+    task.set_fewshot_seed(1234)
+    return evaluate(lm=lm, task_dict={"tasks": {name: task}, "groups": {}}, bootstrap_iters=0)
+
+
+@pytest.mark.parametrize("name", ["test_letters", "test_words"])
+def test_choices_and_log_probabilities_are_those_of_hf(lm, hf, test_tasks, name):
+    ours, theirs = _samples(lm, test_tasks, name), _samples(hf, test_tasks, name)
+    assert ours["results"][name]["acc,none"] == theirs["results"][name]["acc,none"]
+    for mine, other in zip(ours["samples"][name], theirs["samples"][name], strict=True):
+        assert mine["prompt_hash"] == other["prompt_hash"]
+        a, b = np.array(mine["resps"], dtype=float).squeeze(1), np.array(other["resps"], dtype=float).squeeze(1)
+        assert np.abs(a[:, 0] - b[:, 0]).max() <= 1e-3
+        assert (a[:, 1] == b[:, 1]).all()
+        assert a[:, 0].argmax() == b[:, 0].argmax()
+
+
+def test_generations_are_those_of_hf(lm, hf, test_tasks):
+    ours, theirs = _samples(lm, test_tasks, "test_generate"), _samples(hf, test_tasks, "test_generate")
+    mine = [sample["resps"][0][0] for sample in ours["samples"]["test_generate"]]
+    other = [sample["resps"][0][0] for sample in theirs["samples"]["test_generate"]]
+    assert mine == other
+    assert len(set(mine)) > 1
+
+
+def _instances(kind, arguments):
+    return [Instance(kind, {}, args, 0, ("task", index, 1)) for index, args in enumerate(arguments)]
+
+
+def test_rolling_log_probability_is_that_of_hf(lm, hf, build):
+    texts = [(build.prose(seed, sentences),) for seed, sentences in ((1, 2), (2, 60), (3, 11))]
+    ours = lm.loglikelihood_rolling(_instances("loglikelihood_rolling", texts))
+    theirs = hf.loglikelihood_rolling(_instances("loglikelihood_rolling", texts), disable_tqdm=True)
+    assert np.allclose(ours, theirs, atol=1e-2, rtol=1e-6)
+
+
+def test_truncated_and_empty_contexts_as_hf_and_counted(lm, hf, build):
+    pairs = [(build.prose(1, 90), " the river"), ("", "The river"), ("Sea and  ", "stone"), (build.prose(2, 2), " x")]
+    ours = lm.loglikelihood(_instances("loglikelihood", pairs))
+    theirs = hf.loglikelihood(_instances("loglikelihood", pairs), disable_tqdm=True)
+    assert np.abs(np.array(ours)[:, 0] - np.array(theirs)[:, 0]).max() <= 1e-3
+    assert dict(lm.truncated) == {"task": {0}}
+
+
+def test_a_continuation_longer_than_the_model_is_scored_whole(lm, build):
+    text = build.prose(4, 90)
+    ((logprob, _),) = lm.loglikelihood(_instances("loglikelihood", [("", text)]))
+    (rolling,) = lm.loglikelihood_rolling(_instances("loglikelihood_rolling", [(text,)]))
+    assert logprob == pytest.approx(rolling)
+    assert lm.truncated["task"] == {0}
+
+
+def test_batch_size_does_not_change_answers(loaded, lm):
+    pairs = [("The river " * n, " runs" + " down" * (n % 3)) for n in range(1, 20)]
+    wide = HeadwaterLM(loaded.model, lm.text, max_length=256, batch_tokens=1 << 20)
+    single = HeadwaterLM(loaded.model, lm.text, max_length=256, batch_tokens=1)
+    a, b = (np.array(x.loglikelihood(_instances("loglikelihood", pairs))) for x in (wide, single))
+    assert np.abs(a - b).max() < 1e-4
+
+
+def test_shared_inputs_run_once(loaded, lm, monkeypatch):
+    rows = []
+    inner = loaded.model.model.forward
+    monkeypatch.setattr(loaded.model.model, "forward", lambda **kw: (rows.append(len(kw["input_ids"])), inner(**kw))[1])
+    lm.loglikelihood(_instances("loglikelihood", [("The river", f" {letter}") for letter in "abcd"]))
+    assert sum(rows) <= 4
+    tokens = [len(lm.text.encode(f"The river {letter}")) for letter in "abcd"]
+    assert sum(rows) == len({tuple(lm.text.encode(f"The river {letter}")[:-1]) for letter in "abcd"}) < len(tokens)
+
+
+def test_generation_stops_and_is_counted(lm):
+    until = {"until": [" "], "max_gen_toks": 40, "do_sample": False}
+    long_prompt = "river " * 400
+    texts = lm.generate_until(_instances("generate_until", [("The", until), (long_prompt, {"max_gen_toks": 3})]))
+    assert " " not in texts[0]
+    assert lm.truncated["task"] == {1}
+    assert 1 in lm.cut_short["task"]
+
+
+def test_generation_equals_recomputing_every_step(loaded, lm, build):
+    prompts = [build.prose(7, 1), build.prose(8, 4), "A"]
+    settings = {"max_gen_toks": 12}
+    texts = lm.generate_until(_instances("generate_until", [(p, settings) for p in prompts]))
+    for prompt, text in zip(prompts, texts, strict=True):
+        ids = lm.text.encode(prompt)
+        start = len(ids)
+        with torch.inference_mode():
+            while len(ids) < start + 12 and ids[-1] != lm.eot_token_id:
+                ids.append(int(loaded.model(torch.tensor([ids])).logits[0, -1].argmax()))
+        assert text == lm.text.decode(ids[start:])
+
+
+def test_sampling_is_refused(lm):
+    with pytest.raises(EvalError, match="sampled generation"):
+        lm.generate_until(_instances("generate_until", [("a", {"do_sample": True, "temperature": 0.8})]))
+
+
+def test_scores_have_interval_chance_and_group(lm, test_tasks, tmp_path):
+    found = load_tasks(["test_group"], [test_tasks], hub=False, sandbox_problem=None)
+    outcomes = [run_task(lm, n, t, tmp_path, limit=None, few_shot=None) for n, t in found.tasks.items()]
+    letters = next(o for o in outcomes if o.task == "test_letters").scores[0]
+    words = next(o for o in outcomes if o.task == "test_words").scores[0]
+    assert (letters.items, letters.chance, letters.few_shot, letters.version) == (24, 0.25, 2, "1.5")
+    assert words.chance == pytest.approx(1 / 3)
+    assert letters.interval.method == "wilson"
+    assert letters.interval.low <= letters.value <= letters.interval.high
+    (group,) = group_scores(found, outcomes)
+    assert group.group
+    assert group.items == 39
+    assert group.value == pytest.approx((letters.value * 24 + words.value * 15) / 39)
+    assert group.chance == pytest.approx((0.25 * 24 + 15 / 3) / 39)
+    assert group.version == "7"
+
+
+def test_a_finished_task_is_not_run_again(lm, test_tasks, tmp_path, monkeypatch):
+    task = load_tasks(["test_words"], [test_tasks], hub=False, sandbox_problem=None).tasks["test_words"]
+    first = run_task(lm, "test_words", task, tmp_path, limit=5, few_shot=None)
+    assert first.scores[0].items == 5
+    monkeypatch.setattr(lm, "loglikelihood", lambda requests: pytest.fail("ran again"))
+    assert run_task(lm, "test_words", task, tmp_path, limit=5, few_shot=None) == first
+
+
+def test_an_unknown_task_is_named_with_the_nearest(test_tasks, monkeypatch):
+    import headwater.eval.harness.tasks as tasks
+
+    # Without lm-eval's own 14,000 files, whose indexing takes ten seconds.
+    own = tasks.TaskManager
+    monkeypatch.setattr(tasks, "TaskManager", lambda **kw: own(**(kw | {"include_defaults": False})))
+    with pytest.raises(ConfigError, match="no task test_leters") as caught:
+        load_tasks(["test_leters"], [test_tasks], hub=False, sandbox_problem=None)
+    assert "did you mean test_letters" in str(caught.value)
+
+
+def test_missing_data_says_what_to_do(tmp_path):
+    (tmp_path / "absent.yaml").write_text(
+        "task: absent\ndataset_path: nobody/nothing\noutput_type: generate_until\ntest_split: test\n"
+        'doc_to_text: "{{q}}"\ndoc_to_target: "{{a}}"\n'
+    )
+    with pytest.raises(EvalError, match="absent cannot be loaded") as caught:
+        load_tasks(["absent"], [tmp_path], hub=False, sandbox_problem=None)
+    assert "--hub" in str(caught.value)
+
+
+def test_code_without_the_sandbox_is_refused(test_tasks, tmp_path):
+    text = (test_tasks / "test_generate.yaml").read_text().replace("task: test_generate", "task: test_code")
+    (tmp_path / "code.yaml").write_text(text + "unsafe_code: true\n")
+    found = load_tasks(["test_code"], [tmp_path], hub=False, sandbox_problem=None)
+    assert not found.tasks
+    assert "does not use the sandbox" in found.refused[0].reason

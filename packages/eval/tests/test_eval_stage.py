@@ -1,0 +1,181 @@
+"""`headwater eval run` from the outside."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from headwater.core.layout import RunLayout
+from headwater.core.manifest import is_artifact, read_manifest
+
+HEADWATER = [sys.executable, "-m", "headwater.core.cli"]
+
+
+def command(run: RunLayout, tasks: Path, *more: str, names: str = "test_group,test_generate") -> list[str]:
+    recipe = run.root / "recipe.yaml"
+    recipe.write_text("name: test\neval: {max_gen_tokens: 16, held_out_tokens: 600}\n")
+    head = [*HEADWATER, "eval", "run", "--recipe", str(recipe), "--run", str(run.root), "--include", str(tasks)]
+    return [*head, "--tasks", names, *more]
+
+
+def evaluate(run: RunLayout, tasks: Path, *more: str, **kwargs) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(run, tasks, *more, **kwargs), capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory, finished_run, test_tasks):
+    """A copy of the finished run, evaluated with `--json`; and what that printed."""
+    run = RunLayout(tmp_path_factory.mktemp("evaluated") / "run")
+    shutil.copytree(finished_run.root, run.root)
+    done = evaluate(run, test_tasks, "--json")
+    assert done.returncode == 0, done.stderr
+    return run, json.loads(done.stdout)
+
+
+def test_results_say_what_was_measured_and_how(evaluated):
+    run, printed = evaluated
+    results = json.loads((run.eval / "results.json").read_text())
+    assert printed["results"] == results
+    assert printed["digest"] == read_manifest(run.eval).digest
+    assert results["checkpoint"]["step"] == 20
+    assert results["checkpoint"]["weights_digest"] == "weights-20"
+    rows = {(row["task"], row["metric"]): row for row in results["tasks"]}
+    letters = rows["test_letters", "acc"]
+    assert (letters["items"], letters["chance"], letters["few_shot"], letters["truncated"]) == (24, 0.25, 2, 0)
+    assert letters["indistinguishable_from_chance"] == (
+        letters["interval"]["low"] <= 0.25 <= letters["interval"]["high"]
+    )
+    assert rows["test_group", "acc"]["group"]
+    assert rows["test_generate", "exact_match"]["value"] == 0
+    assert rows["test_generate", "exact_match"]["indistinguishable_from_chance"]
+    assert any("Indistinguishable from chance" in note and "test_generate" in note for note in results["notes"])
+    assert results["software"]["lm-eval"] == "0.4.13"
+
+
+def test_bits_per_byte_stand_beside_the_unigram_model(evaluated):
+    bits = evaluated[1]["results"]["bits_per_byte"]
+    assert set(bits["sources"]) == {"code", "web"}
+    assert bits["bytes"] == sum(source["bytes"] for source in bits["sources"].values())
+    # Random weights know nothing; counts of the same text know a lot.
+    assert bits["model"] > bits["unigram"] > 0
+
+
+def test_samples_hold_every_item(evaluated):
+    run, _ = evaluated
+    lines = [json.loads(line) for line in (run.eval / "samples" / "test_letters.jsonl").read_text().splitlines()]
+    assert [line["index"] for line in lines] == list(range(24))
+    for line in lines:
+        assert len(line["logprobs"]) == 4
+        assert line["prediction"] == max(range(4), key=lambda i: line["logprobs"][i])
+        assert line["correct"] == float(line["prediction"] == line["target"])
+        assert len(line["prompt_sha256"]) == 64
+    generated = [json.loads(line) for line in (run.eval / "samples" / "test_generate.jsonl").read_text().splitlines()]
+    assert len(generated) == 15
+    assert all(isinstance(line["response"], str) and line["logprobs"] is None for line in generated)
+
+
+def test_the_artifact_names_its_parents_and_no_place_or_time(evaluated):
+    run, _ = evaluated
+    manifest = read_manifest(run.eval)
+    assert {parent.role for parent in manifest.parents} == {"checkpoint", "tokenizer", "tokens/code", "tokens/web"}
+    assert "timing.json" not in {entry.path for entry in manifest.files}
+    for entry in manifest.files:
+        assert str(run.root) not in (run.eval / entry.path).read_text()
+
+
+def test_again_is_up_to_date_and_prints_the_table(evaluated, test_tasks):
+    run, _ = evaluated
+    before = (run.eval / "manifest.json").read_bytes()
+    done = evaluate(run, test_tasks)
+    assert done.returncode == 0, done.stderr
+    assert (run.eval / "manifest.json").read_bytes() == before
+    assert "up to date" in done.stdout.splitlines()[-1]
+    assert "indistinguishable from chance" in done.stdout
+    assert "95% interval" in done.stdout
+    assert "unigram model" in done.stdout
+
+
+def test_another_folder_gives_the_same_bytes(evaluated, finished_run, test_tasks, tmp_path):
+    run = RunLayout(tmp_path / "elsewhere" / "run")
+    shutil.copytree(finished_run.root, run.root)
+    assert evaluate(run, test_tasks).returncode == 0
+    assert (run.eval / "manifest.json").read_bytes() == (evaluated[0].eval / "manifest.json").read_bytes()
+
+
+def test_killed_and_repeated_goes_on_with_the_other_tasks(evaluated, finished_run, test_tasks, tmp_path):
+    run = RunLayout(tmp_path / "run")
+    shutil.copytree(finished_run.root, run.root)
+    process = subprocess.Popen(command(run, test_tasks), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    kept = run.eval / "_work" / "outcomes" / "test_letters.json"
+    deadline = time.monotonic() + 240
+    while not kept.is_file():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        os.sched_yield()
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not is_artifact(run.eval)
+    stamp = kept.stat().st_mtime_ns
+    os.utime(kept, ns=(stamp, 12345))
+    again = evaluate(run, test_tasks)
+    assert again.returncode == 0, again.stderr
+    timing = json.loads((run.eval / "timing.json").read_text())
+    assert timing["stages"]["test_letters"] < timing["stages"]["load tasks"]
+    assert (run.eval / "manifest.json").read_bytes() == (evaluated[0].eval / "manifest.json").read_bytes()
+
+
+def test_checkpoint_limit_and_output_from_the_command_line(evaluated, test_tasks, tmp_path):
+    run, _ = evaluated
+    more = ["--checkpoint", "last", "--limit", "3", "--output", str(tmp_path / "out"), "eval.bits_per_byte=false"]
+    done = evaluate(run, test_tasks, *more, names="test_letters")
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["checkpoint"]["step"] == 30
+    assert results["tasks"][0]["items"] == 3
+    assert results["bits_per_byte"] is None
+    assert "no benchmark scores" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "words"),
+    [
+        (["eval.max_gen_tokns=3"], 2, ["eval.max_gen_tokns", "did you mean max_gen_tokens"]),
+        (["eval.limit=0"], 2, ["eval.limit", "greater than or equal to 1"]),
+        (["--checkpoint", "99"], 1, ["no finished checkpoint of step 99", "10, 20, 30"]),
+        (["--checkpoint", "nowhere"], 1, ["there is no checkpoint nowhere"]),
+    ],
+)
+def test_errors_say_what_to_do(evaluated, test_tasks, more, code, words):
+    done = evaluate(evaluated[0], test_tasks, *more)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+def test_another_tokenizer_is_refused(evaluated, test_tasks, tmp_path, build):
+    run = RunLayout(tmp_path / "run")
+    shutil.copytree(evaluated[0].root, run.root)
+    path = run.tokenizer / "tokenizer.json"
+    path.write_text(path.read_text() + "\n")
+    build.write_artifact(run.tokenizer, "tokenizer", "tokenizer")
+    done = evaluate(run, test_tasks)
+    assert done.returncode == 1
+    assert "is not the tokenizer that the checkpoint was trained with" in done.stderr
+    assert not is_artifact(run.eval)
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys\nfrom click.testing import CliRunner\nfrom headwater.eval.cli import eval_group\n"
+        "assert CliRunner().invoke(eval_group, ['run', '--help']).exit_code == 0\n"
+        "print([m for m in ('torch', 'lm_eval', 'transformers', 'numpy', 'pydantic') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
