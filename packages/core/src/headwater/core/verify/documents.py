@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,21 +19,27 @@ _COLUMNS = ("id", "source", "url", "warc_file", "payload_sha256", "text", "text_
 
 @dataclass
 class DocumentIndex:
-    """What other checks need to know of the kept documents.
+    """What other checks need to know of the documents.
 
     Attributes:
         kept: Source → id → (split, text bytes).
-        rejected: (operator, reason) → rows.
+        rejected: Source → (operator, reason) → rows.
         warc_files: Source → the WARC files that rows name.
     """
 
     kept: dict[str, dict[str, tuple[str, int]]] = field(default_factory=dict[str, dict[str, tuple[str, int]]])
-    rejected: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
+    rejected: dict[str, Counter[tuple[str, str]]] = field(default_factory=dict[str, Counter[tuple[str, str]]])
     warc_files: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
 
-    def kept_rows(self) -> int:
-        """Kept documents of all sources."""
-        return sum(len(rows) for rows in self.kept.values())
+    def totals(self, source: str) -> dict[str, int]:
+        """The counters of one source: documents in and out, bytes of text out."""
+        kept = self.kept.get(source, {})
+        rejected = self.rejected.get(source, Counter())
+        return {
+            "documents_in": len(kept) + rejected.total(),
+            "documents_out": len(kept),
+            "bytes_out": sum(size for _, size in kept.values()),
+        }
 
 
 def check_documents(artifact: Artifact, walk: Walk, findings: Findings) -> DocumentIndex:
@@ -62,7 +69,7 @@ def _read(artifact: Artifact, path: str, index: DocumentIndex, findings: Finding
             wrong["an unknown split"] += 1
         index.warc_files.setdefault(row["source"], set()).add(row["warc_file"])
         if rejected:
-            index.rejected[row["operator"], row["reason"]] += 1
+            index.rejected.setdefault(row["source"], Counter())[row["operator"], row["reason"]] += 1
             continue
         mine = index.kept.setdefault(row["source"], {})
         if identifier in mine:
@@ -73,33 +80,54 @@ def _read(artifact: Artifact, path: str, index: DocumentIndex, findings: Finding
 
 
 def _check_counters(artifact: Artifact, index: DocumentIndex, findings: Findings) -> None:
-    file = f"{artifact.label}/manifest.json"
-    counted = {"kept": index.kept_rows(), "rejected": index.rejected.total()}
-    for name, value in counted.items():
-        if name in artifact.manifest.counters:
-            findings.equal(
-                artifact.label, file, f"counts {name} documents wrongly", artifact.manifest.counters[name], value
-            )
+    """The manifest's counters: of all sources together, and under `sources` of each."""
+    counters = artifact.manifest.counters
+    totals = {source: index.totals(source) for source in {*index.kept, *index.rejected}}
+    _compare(artifact, "manifest.json", "", counters, _sum(totals), findings)
+    for source, counted in sorted(counters.get("sources", {}).items()):
+        _compare(
+            artifact, "manifest.json", f" of {source}", counted, totals.get(source, index.totals(source)), findings
+        )
 
 
 def _check_funnel(artifact: Artifact, index: DocumentIndex, findings: Findings) -> None:
-    file = f"{artifact.label}/funnel.json"
+    """The funnel: each operator takes in what the one before let through, and its rejections are there as rows."""
     funnel: dict[str, Any] = json.loads((artifact.folder / "funnel.json").read_bytes())
-    rows: list[dict[str, Any]] = funnel.get("operators", [])
-    dropped: Counter[str] = Counter()
-    for row in rows:
-        dropped[row["operator"]] += row["documents_in"] - row["documents_out"]
-    rejected: Counter[str] = Counter()
-    for (operator, _), count in index.rejected.items():
-        rejected[operator] += count
-    for operator in sorted({*dropped, *rejected}):
-        findings.equal(
-            artifact.label,
-            file,
-            f"says that {operator} rejected another number of documents than there are rejected rows",
-            dropped[operator],
-            rejected[operator],
-        )
+    totals: dict[str, dict[str, int]] = {}
+    for source, content in sorted(funnel["sources"].items()):
+        totals[source] = index.totals(source)
+        _compare(artifact, "funnel.json", f" of {source}", content, totals[source], findings)
+        rejected = index.rejected.get(source, Counter())
+        before: int | None = None
+        for row in content["operators"]:
+            where = f" of {source} at {row['operator']}"
+            derived: dict[str, Any] = {"documents_in": row["documents_in"] if before is None else before}
+            before = row["documents_out"]
+            reasons = {reason: n for (operator, reason), n in rejected.items() if operator == row["operator"]}
+            derived["documents_out"] = derived["documents_in"] - sum(reasons.values())
+            derived["rejected"] = reasons
+            _compare(artifact, "funnel.json", where, row, derived, findings)
+    _compare(artifact, "funnel.json", "", funnel["total"], _sum(totals), findings)
+
+
+def _sum(totals: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+    result: Counter[str] = Counter()
+    for counted in totals.values():
+        result.update(counted)
+    return dict(result)
+
+
+def _compare(
+    artifact: Artifact,
+    name: str,
+    where: str,
+    counted: Mapping[str, Any],
+    derived: Mapping[str, Any],
+    findings: Findings,
+) -> None:
+    for key in sorted(counted.keys() & derived.keys()):
+        file = f"{artifact.label}/{name}"
+        findings.equal(artifact.label, file, f"counts {key}{where} wrongly", counted[key], derived[key])
 
 
 def _check_warc_files(artifact: Artifact, walk: Walk, index: DocumentIndex, findings: Findings) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -67,26 +67,30 @@ def check_recipe(run: RunLayout, walk: Walk, findings: Findings) -> None:
         return
     recipe: dict[str, Any] = yaml.safe_load(content)
     for _, artifact in sorted(walk.artifacts.items()):
-        section = _SECTIONS.get(artifact.manifest.kind, "")
-        planned: Any = recipe.get(section)
-        used: Any = artifact.manifest.config.get(section, artifact.manifest.config)
-        if isinstance(planned, dict) and isinstance(used, dict):
-            for path, there, here in _differences(used, planned, section):
-                findings.warning(
-                    artifact.label,
-                    f"{artifact.label}/manifest.json",
-                    f"was made with another {path} than recipe.yaml says",
-                    found=there,
-                    expected=here,
-                    hint="run the line again, or go on knowing that recipe.yaml is not its recipe",
-                )
+        section = _SECTIONS.get(artifact.manifest.kind)
+        if section is None:
+            continue
+        config = artifact.manifest.config
+        used = (
+            config if section in config else {section: config}
+        )  # a stage may write its section, or a part of a recipe
+        for path, there, here in _differences(used, recipe, ""):
+            findings.warning(
+                artifact.label,
+                f"{artifact.label}/manifest.json",
+                f"was made with another {path} than recipe.yaml says",
+                found=there,
+                expected=here,
+                hint="run the line again, or go on knowing that recipe.yaml is not its recipe",
+            )
 
 
 def _differences(used: Any, planned: Any, path: str) -> Iterator[tuple[str, str, str]]:
     """Values that both sides have and that differ; a stage may add keys, and may leave out what changes nothing."""
     for key in sorted(used.keys() & planned.keys()):
-        there, here = used[key], planned[key]
+        there: Any = used[key]
+        here: Any = planned[key]
         if isinstance(there, dict) and isinstance(here, dict):
-            yield from _differences(there, here, f"{path}.{key}")
+            yield from _differences(cast(Any, there), cast(Any, here), f"{path}{key}.")
         elif there != here:
-            yield f"{path}.{key}", repr(there), repr(here)
+            yield f"{path}{key}", repr(there), repr(here)

@@ -41,33 +41,30 @@ def check_checkpoint(run: RunLayout, artifact: Artifact, findings: Findings) -> 
 
 
 def check_training(artifact: Artifact, checkpoints: list[Artifact], findings: Findings) -> None:
-    """Checks that `losses.jsonl` has every step once, in order, up to the newest checkpoint."""
+    """Checks that `losses.jsonl` has every step once, in order, with its samples, up to the newest checkpoint."""
     path = artifact.folder / "losses.jsonl"
-    if not path.is_file():
-        return
+    newest = max((read_run(checkpoint.folder) for checkpoint in checkpoints), key=lambda info: info.step, default=None)
     file = f"{artifact.label}/losses.jsonl"
-    steps: list[int] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    steps = 0
+    for line in path.read_text(encoding="utf-8").splitlines():
         row: dict[str, Any] = json.loads(line)
-        steps.append(int(row["step"]))
-        if steps[-1] != number:
-            findings.error(
-                artifact.label,
-                file,
-                f"line {number} is out of order",
-                found=f"step {steps[-1]}",
-                expected=f"step {number}",
-                hint=REMAKE,
-            )
-            return
-    newest = max((int(read_run(checkpoint.folder).step) for checkpoint in checkpoints), default=len(steps))
-    findings.equal(artifact.label, file, "does not end at the step of the newest checkpoint", len(steps), newest)
-    for name in ("step", "steps"):
-        if name in artifact.manifest.counters:
-            findings.equal(
-                artifact.label,
-                f"{artifact.label}/manifest.json",
-                f"counts {name} wrongly",
-                artifact.manifest.counters[name],
-                len(steps),
-            )
+        steps += 1
+        derived: dict[str, Any] = {"step": steps}
+        if newest is not None:
+            derived["samples"] = [(steps - 1) * newest.global_batch, steps * newest.global_batch]
+            derived["tokens"] = steps * newest.global_batch * newest.seq_len
+        for name, value in derived.items():
+            if row.get(name, value) != value:
+                findings.error(
+                    artifact.label,
+                    file,
+                    f"line {steps} does not follow from the order of samples",
+                    found=f"{name} {row[name]}",
+                    expected=f"{name} {value}",
+                    hint=REMAKE,
+                )
+                return
+    if newest is not None:
+        findings.equal(artifact.label, file, "does not end at the step of the newest checkpoint", steps, newest.step)
+    counters = artifact.manifest.counters
+    findings.equal(artifact.label, f"{artifact.label}/manifest.json", "counts steps wrongly", counters["steps"], steps)
