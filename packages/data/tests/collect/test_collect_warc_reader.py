@@ -21,7 +21,9 @@ def http_record(number: int, body: bytes, headers: tuple[tuple[str, str], ...] =
     """One plain response record, written by warcio so that the reader is not tested against its own writer."""
     out = io.BytesIO()
     writer = WARCWriter(out, gzip=False, warc_version="1.1")
-    http = StatusAndHeaders("200 OK", [("Content-Type", "text/html; charset=ISO-8859-1"), *headers], protocol="HTTP/1.1")
+    http = StatusAndHeaders(
+        "200 OK", [("Content-Type", "text/html; charset=ISO-8859-1"), *headers], protocol="HTTP/1.1"
+    )
     url = f"http://site.test/{number}"
     writer.write_record(writer.create_warc_record(url, "response", payload=io.BytesIO(body), http_headers=http))
     return out.getvalue()

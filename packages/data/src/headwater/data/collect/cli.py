@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headwater.core.cli_options import json_option, recipe_options
+from headwater.data.collect.fetch_cli import fetch
 
 if TYPE_CHECKING:
     from headwater.data.collect.collect import Collected
@@ -123,18 +124,13 @@ def _report(stage: str, results: dict[str, Collected], folders: dict[str, Path],
     from headwater.core.console import done, print_json
 
     if as_json:
-        print_json(
-            {
-                name: {
-                    "folder": str(folders[name]), "fresh": result.fresh, "digest": result.manifest.digest,
-                    "files": [entry.path for entry in result.manifest.files], "counters": result.manifest.counters,
-                }
-                for name, result in results.items()
-            }
-        )  # fmt: skip
+        print_json({name: {"folder": str(folders[name]), **result.as_json()} for name, result in results.items()})
         return
     prefix = "" if any(result.fresh for result in results.values()) else "up to date · "
     many = len(results) > 1
     parts = [f"{f'{name}: ' if many else ''}{result.summary()}" for name, result in results.items()]
     place = "" if many else f" → {next(iter(folders.values()))}"
     done(stage, prefix + " · ".join(parts) + place)
+
+
+__all__ = ["collect", "crawl", "fetch"]

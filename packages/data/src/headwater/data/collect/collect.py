@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from headwater.core.console import progress, size
-from headwater.core.errors import ConfigError
+from headwater.core.errors import ConfigError, DataError
 from headwater.core.manifest import ArtifactWriter, Manifest
 from headwater.core.storage import file_sha256, storage_errors
-from headwater.data.collect import topics, tree
+from headwater.data.collect import common_crawl, topics, tree
 from headwater.data.collect.crawler import crawl, make_fetcher
+from headwater.data.collect.fetcher import Fetcher
 from headwater.data.collect.pydoc_server import PydocServer, python_fingerprint
 from headwater.data.collect.sources import PYDOC_URL, CrawlSource, Source, TopicsSource, TreeSource, WarcSource
-from headwater.data.collect.warc_writer import WarcArchive
+from headwater.data.collect.warc_writer import DEFAULT_MAX_BYTES, WarcArchive
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +36,19 @@ class Collected:
     manifest: Manifest
     fresh: bool
 
+    def as_json(self) -> dict[str, Any]:
+        """The same for programs."""
+        files = [entry.path for entry in self.manifest.files]
+        counters = self.manifest.counters
+        return {"fresh": self.fresh, "digest": self.manifest.digest, "files": files, "counters": counters}
+
     def summary(self) -> str:
         """What the artifact holds, in a few words."""
         counters = self.manifest.counters
         unit = next((unit for unit in ("pages", "records", "files") if unit in counters), "files")
         count = counters.get(unit, 0)
         parts = [f"{count:,} {unit.removesuffix('s') if count == 1 else unit}"]
-        urls: dict[str, int] = counters.get("urls", {})
+        urls: dict[str, int] = counters.get("urls") or counters.get("captures") or {}
         parts += [f"{urls[outcome]:,} {said}" for outcome, said in _OUTCOMES.items() if urls.get(outcome)]
         return f"{', '.join(parts)} ({size(self.manifest.total_bytes())})"
 
@@ -49,7 +56,7 @@ class Collected:
 _OUTCOMES = {
     "robots": "denied by robots.txt", "http": "answered with an error", "timeout": "timed out",
     "connection": "unreachable", "content_type": "of another type", "too_large": "too large",
-    "waiting": "left beyond the page limit",
+    "bad_record": "unreadable", "short": "incomplete", "waiting": "left beyond the page limit",
 }  # fmt: skip
 
 
@@ -63,7 +70,7 @@ def collect(name: str, source: Source, folder: Path) -> Collected:
 
     Raises:
         ConfigError: what the source names is not there.
-        DataError: a server did not start.
+        DataError: a crawl saved no page, or a server did not start.
         StorageError: the disk refused a write; the same command goes on from there.
     """
     match source:
@@ -102,7 +109,7 @@ def _crawl(name: str, source: CrawlSource, folder: Path) -> Collected:
                 result = crawl(served, work, name, fetcher, bar)
     if not result.counters["pages"]:
         urls = ", ".join(f"{count} {outcome}" for outcome, count in result.counters["urls"].items())
-        raise ConfigError(
+        raise DataError(
             f"the crawl of {name} saved no page", found=urls,
             hint=f"the reason for each URL is in {work / 'crawl.jsonl'}; remove {writer.folder} to start anew",
         )  # fmt: skip
@@ -156,6 +163,41 @@ def _warc(name: str, source: WarcSource, folder: Path) -> Collected:
                 shutil.copyfile(path, work / path.name)
             bar.advance(1, note=path.name)
     return Collected(_finish(writer, [work / path.name for path in paths], {"files": len(paths)}), fresh=True)
+
+
+def collect_common_crawl(
+    name: str, folder: Path, fetcher: Fetcher, *, crawl: str, pattern: str, limit: int, filters: tuple[str, ...],
+    index_url: str, data_url: str,
+) -> Collected:  # fmt: skip
+    """Fetch captures of Common Crawl into `folder`, or go on with it, or find it up to date.
+
+    Args:
+        name: the artifact's name; also the stem of its WARC files.
+        folder: folder of the artifact.
+        fetcher: does the requests and the waiting.
+        crawl, pattern, limit, filters, index_url, data_url: as `common_crawl.fetch`.
+
+    Raises:
+        DataError: the index cannot be asked, or there is nothing to fetch.
+        StorageError: the disk refused a write; the same command goes on from there.
+    """
+    asked = {"crawl": crawl, "pattern": pattern, "limit": limit, "filters": list(filters)}
+    producer = f"headwater-data {version('headwater-data')}"
+    writer = ArtifactWriter(folder, kind="raw", name=name, producer=producer, config={"common_crawl": asked})
+    if manifest := writer.up_to_date():
+        return Collected(manifest, fresh=False)
+    work = writer.begin() / "common-crawl"
+    with progress(limit, f"fetch {name}") as bar:
+        result = common_crawl.fetch(
+            work, name, fetcher, crawl=crawl, pattern=pattern, limit=limit, filters=filters, index_url=index_url,
+            data_url=data_url, max_file_bytes=DEFAULT_MAX_BYTES, progress=bar,
+        )  # fmt: skip
+    if not result.counters["records"]:
+        raise DataError(
+            f"no capture of {pattern} could be fetched", found=result.counters["captures"],
+            hint=f"the reason for each is in {work / common_crawl.FETCHED}; remove {folder} to start anew",
+        )  # fmt: skip
+    return Collected(_finish(writer, result.files, result.counters), fresh=True)
 
 
 def _empty(folder: Path) -> Path:

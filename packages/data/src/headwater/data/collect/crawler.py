@@ -244,4 +244,3 @@ def make_fetcher(
         backoff_seconds=source.backoff_seconds, timeout_seconds=source.timeout_seconds,
         max_bytes=source.max_page_bytes, connect_to=targets, on_connection_error=on_connection_error,
     )  # fmt: skip
-

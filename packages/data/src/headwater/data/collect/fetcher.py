@@ -145,17 +145,22 @@ class Fetcher:
     def __exit__(self, *_: object) -> None:
         self._client.close()
 
-    def get(self, url: str, media_types: Collection[str] = ()) -> Page | Failure:
+    def get(
+        self, url: str, media_types: Collection[str] = (), *, byte_range: tuple[int, int] | None = None,
+        keep_errors: bool = False,
+    ) -> Page | Failure:  # fmt: skip
         """Fetch a URL, waiting as politeness asks, repeating what may pass. Redirects are not followed.
 
         Args:
             url: a cleaned URL.
             media_types: accepted media types of a 2xx answer; empty means all.
+            byte_range: first and last byte wanted (RFC 9110 §14.2).
+            keep_errors: read the body of an error answer too.
         """
         attempt = 0
         while True:
             self._wait(url)
-            result = self._once(url, media_types)
+            result = self._once(url, media_types, byte_range, keep_errors)
             transient = isinstance(result, Failure) and result.outcome in ("timeout", "connection")
             if isinstance(result, Page) and result.status in RETRIED_STATUSES:
                 retry_after = _retry_after(result.header("retry-after"))
@@ -184,17 +189,20 @@ class Fetcher:
                 self.sleep(ready - now)
             self._next[host] = max(ready, now) + delay
 
-    def _once(self, url: str, media_types: Collection[str]) -> Page | Failure:
+    def _once(
+        self, url: str, media_types: Collection[str], byte_range: tuple[int, int] | None, keep_errors: bool
+    ) -> Page | Failure:
         deadline = self.clock() + 10 * self.timeout_seconds
         try:
-            with self._client.stream("GET", url) as response:
+            headers = {"Range": "bytes={}-{}".format(*byte_range), "Accept-Encoding": "identity"} if byte_range else {}
+            with self._client.stream("GET", url, headers=headers) as response:
                 page = Page(
                     url, response.status_code, response.reason_phrase, response.http_version,
                     list(response.headers.raw), b"", _server_ip(response), datetime.now(UTC),
                 )  # fmt: skip
-                if not 200 <= page.status < 300:
+                if not (200 <= page.status < 300 or keep_errors):
                     return page
-                if media_types and page.media_type() not in media_types:
+                if 200 <= page.status < 300 and media_types and page.media_type() not in media_types:
                     return Failure(url, "content_type", page.media_type() or "none given", page.status)
                 pieces: list[bytes] = []
                 total = 0

@@ -140,7 +140,8 @@ def _walk(root: Path, base: str, source: TreeSource) -> Iterator[tuple[str, Path
         folders[:] = sorted(
             name
             for name in folders
-            if name not in _SKIPPED_FOLDERS and not (Path(here) / name).is_symlink()
+            if name not in _SKIPPED_FOLDERS
+            and not (Path(here) / name).is_symlink()
             # The standard library's folder holds the installed packages on most systems: they are no part of it.
             and not (name in ("site-packages", "dist-packages") and Path(here) == root)
         )

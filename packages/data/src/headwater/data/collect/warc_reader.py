@@ -92,6 +92,11 @@ def read_records(
         yield from _read(buffer, name, types)
 
 
+def read_bytes(data: bytes, name: str, *, types: Collection[str] = PAYLOAD_TYPES) -> Iterator[Record | BadRecord]:
+    """As `read_records`, of a WARC file's bytes in memory; `name` stands for the file."""
+    yield from _read(_Bytes(data), name, types)
+
+
 def read_record_at(path: Path | str, offset: int, *, payload_sha256: str | None = None) -> Record:
     """Read the one record that starts at `offset` without reading what precedes it.
 
@@ -106,9 +111,7 @@ def read_record_at(path: Path | str, offset: int, *, payload_sha256: str | None 
     path = Path(path)
     with closing(_open(path)) as buffer:
         if not 0 <= offset < len(buffer):
-            raise DataError(
-                f"no WARC record at offset {offset:,} of {path}", found=f"a file of {len(buffer):,} bytes"
-            )
+            raise DataError(f"no WARC record at offset {offset:,} of {path}", found=f"a file of {len(buffer):,} bytes")
         for record in _read(buffer, path.name, PAYLOAD_TYPES, start=offset):
             if record.offset != offset:
                 break
@@ -123,25 +126,25 @@ def read_record_at(path: Path | str, offset: int, *, payload_sha256: str | None 
     )
 
 
-class _Empty(bytes):
-    """An empty file, which cannot be mapped."""
+class _Bytes(bytes):
+    """Bytes where a mapped file is expected (an empty file cannot be mapped)."""
 
     def close(self) -> None:
         """Nothing to close."""
 
 
-def _open(path: Path) -> mmap.mmap | _Empty:
+def _open(path: Path) -> mmap.mmap | _Bytes:
     try:
         with path.open("rb") as file:
             if path.stat().st_size == 0:
-                return _Empty()
+                return _Bytes()
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
         raise DataError(f"cannot read the WARC file {path}", found=error.strerror) from error
 
 
 def _read(
-    buffer: mmap.mmap | _Empty, name: str, types: Collection[str], start: int = 0
+    buffer: mmap.mmap | _Bytes, name: str, types: Collection[str], start: int = 0
 ) -> Iterator[Record | BadRecord]:
     size = len(buffer)
     if size == 0:
@@ -167,7 +170,7 @@ def _read(
         position = end
 
 
-def _inflate(buffer: mmap.mmap | _Empty, start: int) -> tuple[bytes | str, int]:
+def _inflate(buffer: mmap.mmap | _Bytes, start: int) -> tuple[bytes | str, int]:
     """Inflate the gzip member at `start`: (its bytes, the offset after it), or (the reason, where to look on)."""
     if buffer[start : start + 3] != _GZIP_MAGIC:
         return "bytes that are no gzip member", start
@@ -193,7 +196,7 @@ def _inflate(buffer: mmap.mmap | _Empty, start: int) -> tuple[bytes | str, int]:
     return b"".join(pieces), position - len(inflater.unused_data)
 
 
-def _next_member(buffer: mmap.mmap | _Empty, start: int) -> int:
+def _next_member(buffer: mmap.mmap | _Bytes, start: int) -> int:
     """Offset of the next gzip member that holds a WARC record, or the size of the file."""
     position = buffer.find(_GZIP_MAGIC, start)
     while position >= 0:
