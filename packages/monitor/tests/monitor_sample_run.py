@@ -30,6 +30,7 @@ OPERATORS = (
     ("fuzzy_dedup", "near_duplicate", 0.86, 0.8),
     ("decontaminate", "overlaps_item", 0.998, 0.998),
 )
+SKIPPED = {"code": ("language", "quality"), "reference": ("language",)}
 STEPS, SEQ_LEN, BATCH = 400, 256, 8
 
 
@@ -87,24 +88,32 @@ def make_run(root: Path, *, until: str = "eval", hostile: str = "") -> RunLayout
 
 
 def _documents(run: RunLayout, hostile: str) -> None:
-    rows: list[dict[str, Any]] = []
-    left = dict(COLLECTED)
-    for operator, reason, keep, shrink in OPERATORS:
-        for source, (documents, size) in left.items():
-            stays = round(documents * keep * (0.9 if operator == "fuzzy_dedup" and source == "web" else 1))
-            small = round(size * shrink)
-            reasons = {reason: documents - stays} if reason and documents > stays else {}
-            if operator == "quality" and documents - stays > 4:
-                reasons = {reason: documents - stays - 3, "repetition": 3}
-            if operator == "quality" and source == "web" and hostile:
-                reasons = {hostile: documents - stays}
-            row = {"operator": operator, "source": source, "documents_in": documents, "documents_out": stays}
-            rows.append({**row, "bytes_in": size, "bytes_out": small, "reasons": reasons})
-            left[source] = (stays, small)
-    kept = sum(documents for documents, _ in left.values())
+    sources: dict[str, Any] = {}
+    for source, (documents, size) in sorted(COLLECTED.items()):
+        rows: list[dict[str, Any]] = []
+        for operator, reason, keep, shrink in OPERATORS:
+            if operator in SKIPPED.get(source, ()):
+                continue
+            stays, small = round(documents * keep), round(size * shrink)
+            gone = documents - stays
+            reasons = {reason: gone} if reason and gone else {}
+            if operator == "quality" and gone > 4:
+                reasons = {(hostile or reason) if source == "web" else reason: gone - 3, "repetition": 3}
+            row = {"operator": operator, "documents_in": documents, "documents_out": stays, "bytes_in": size}
+            changed = {"email": 31, "ip": 4} if operator == "redact" else {}
+            rows.append({**row, "bytes_out": small, "rejected": reasons, "changed": changed, "counters": {}})
+            documents, size = stays, small
+        sources[source] = {"operators": rows, **_ends(rows)}
+    total = {key: sum(content[key] for content in sources.values()) for key in _ends([])}
     parents = {f"raw/{source}": run.raw(source) for source in COLLECTED} | {"items": run.items}
-    funnel = json.dumps({"operators": rows})
-    write_artifact(run.documents, "documents", {"documents_out": kept}, {"funnel.json": funnel}, parents)
+    funnel = json.dumps({"sources": sources, "total": total})
+    write_artifact(run.documents, "documents", total, {"funnel.json": funnel}, parents)
+
+
+def _ends(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    first, last = (rows[0], rows[-1]) if rows else ({}, {})
+    return {f"{what}_{way}": row.get(f"{what}_{way}") for what in ("documents", "bytes")
+            for way, row in (("in", first), ("out", last))}  # fmt: skip
 
 
 def _tokens(run: RunLayout) -> None:

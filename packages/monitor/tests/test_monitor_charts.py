@@ -125,6 +125,19 @@ def test_the_funnel_carries_a_source_past_operators_that_do_not_see_it() -> None
     assert (funnel().documents_in, funnel().documents_out, funnel().bytes_out) == (150, 110, 700)
 
 
+def test_operators_of_sources_with_different_lists_are_merged_in_order() -> None:
+    def rows(source: str, *operators: str) -> list[FunnelRow]:
+        return [FunnelRow(operator, source, 1, 1, 1, 1, {}) for operator in operators]
+
+    merged = Funnel([
+        *rows("code", "extract", "pii", "dedup"), *rows("web", "extract", "language", "quality", "pii", "dedup"),
+        *rows("zzz", "quality", "dedup", "last"),
+    ])  # fmt: skip
+    assert merged.operators == ["extract", "language", "quality", "pii", "dedup", "last"]
+    crossed = Funnel([*rows("a", "x", "y"), *rows("b", "y", "x")])
+    assert sorted(crossed.operators) == ["x", "y"], "orders that contradict one another still give every operator once"
+
+
 def test_the_bars_of_the_funnel_are_to_scale() -> None:
     markup = funnel_chart(funnel(), {"web": "s1", "code": "s2"}, key="k")
     wide = drawings(markup)[0]

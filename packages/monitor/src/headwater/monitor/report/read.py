@@ -57,21 +57,31 @@ def read_funnel(files: RunFiles, run: RunLayout) -> Funnel | None:
     value = files.json(path)
     if value is None:
         return None
+    sources = value.get("sources")
+    if not isinstance(sources, dict):
+        files.note(path, "it has no sources")
+        return None
     rows: list[FunnelRow] = []
-    for row in value.get("operators") or []:
-        if not isinstance(row, dict):
-            files.note(path, "an operator is not an object")
-            continue
-        reasons: Row = row.get("reasons") or {}
-        rows.append(
-            FunnelRow(
-                str(row.get("operator", "?")), str(row.get("source", "all")),
-                whole(row, "documents_in") or 0, whole(row, "documents_out") or 0,
-                whole(row, "bytes_in") or 0, whole(row, "bytes_out") or 0,
-                {str(reason): int(count) for reason, count in reasons.items() if isinstance(count, int)},
-            )
-        )  # fmt: skip
+    for source, content in sources.items():
+        operators = content.get("operators") if isinstance(content, dict) else None
+        for row in operators if isinstance(operators, list) else []:
+            if not isinstance(row, dict):
+                files.note(path, f"an operator of {source} is not an object")
+                continue
+            rows.append(
+                FunnelRow(
+                    str(row.get("operator", "?")), str(source),
+                    whole(row, "documents_in") or 0, whole(row, "documents_out") or 0,
+                    whole(row, "bytes_in") or 0, whole(row, "bytes_out") or 0,
+                    _counts(row.get("rejected")), _counts(row.get("changed")),
+                )
+            )  # fmt: skip
     return Funnel(rows) if rows else None
+
+
+def _counts(value: object) -> dict[str, int]:
+    pairs = value.items() if isinstance(value, dict) else ()
+    return {str(reason): count for reason, count in pairs if isinstance(count, int)}
 
 
 def read_tokens(files: RunFiles, run: RunLayout) -> dict[str, dict[str, int]]:

@@ -17,12 +17,12 @@ from .view import Node
 
 #: For each kind, counters whose value is worth a line on the graph: name → how to say it.
 _FACTS = {
-    "raw": (("records", "records"), ("pages", "pages"), ("documents", "files")),
+    "raw": (("pages", "pages"), ("files", "files"), ("topics", "topics"), ("records", "records")),
     "items": (("items", "items"),),
-    "documents": (("documents_out", "documents"), ("kept", "documents"), ("documents", "documents")),
+    "documents": (("documents_out", "documents"),),
     "tokenizer": (("vocab_size", "symbols"),),
-    "tokens": (("train_tokens", "tokens"), ("tokens", "tokens")),
-    "training": (("steps", "steps"), ("step", "steps")),
+    "tokens": (("train_tokens", "tokens"),),
+    "training": (("steps", "steps"),),
     "checkpoint": (("step", "steps done"),),
     "eval": (("tasks", "tasks"), ("items", "items")),
 }

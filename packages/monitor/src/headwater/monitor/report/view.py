@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class FunnelRow:
-    """One operator over one source. `reasons` counts the rejected documents by reason."""
+    """One operator over one source. `reasons` counts the rejected documents by reason, `changed` the changed ones."""
 
     operator: str
     source: str
@@ -17,6 +17,7 @@ class FunnelRow:
     bytes_in: int
     bytes_out: int
     reasons: Mapping[str, int]
+    changed: Mapping[str, int] = field(default_factory=dict[str, int])
 
     @property
     def removed(self) -> int:
@@ -32,6 +33,7 @@ class Step:
     documents_in: int
     left: Mapping[str, int]
     reasons: Mapping[str, int]
+    changed: int = 0
 
     @property
     def documents_out(self) -> int:
@@ -46,7 +48,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Funnel:
-    """The rows in the order in which the operators ran."""
+    """The rows of each source in the order in which its operators ran; sources may have different operators."""
 
     rows: Sequence[FunnelRow]
 
@@ -56,23 +58,42 @@ class Funnel:
         return list(dict.fromkeys(row.source for row in self.rows))
 
     @property
+    def collected(self) -> dict[str, int]:
+        """Documents collected, by source."""
+        first = {row.source: row.documents_in for row in reversed(self.rows)}
+        return {source: first[source] for source in self.sources}
+
+    @property
     def documents_in(self) -> int:
         """Documents collected."""
-        return sum(self._first(source) for source in self.sources)
+        return sum(self.collected.values())
+
+    @property
+    def operators(self) -> list[str]:
+        """All operators in one order that agrees with the order in every source."""
+        lists = [[row.operator for row in self.rows if row.source == source] for source in self.sources]
+        merged: list[str] = []
+        while heads := [names[0] for names in lists if names]:
+            # An operator that waits in the tail of another source comes after what stands before it there.
+            ready = [head for head in heads if not any(head in names[1:] for names in lists)]
+            merged.append((ready or heads)[0])
+            lists = [[name for name in names if name != merged[-1]] for names in lists]
+        return merged
 
     @property
     def steps(self) -> list[Step]:
         """Operators in order; a source that an operator did not touch keeps its last count."""
-        left = {source: self._first(source) for source in self.sources}
+        left = self.collected
         steps: list[Step] = []
-        for operator in dict.fromkeys(row.operator for row in self.rows):
-            before, reasons = sum(left.values()), dict[str, int]()
+        for operator in self.operators:
+            before, reasons, changed = sum(left.values()), dict[str, int](), 0
             for row in self.rows:
                 if row.operator == operator:
                     left[row.source] = row.documents_out
+                    changed += sum(row.changed.values())
                     for reason, number in row.reasons.items():
                         reasons[reason] = reasons.get(reason, 0) + number
-            steps.append(Step(operator, before, dict(left), reasons))
+            steps.append(Step(operator, before, dict(left), reasons, changed))
         return steps
 
     @property
@@ -84,18 +105,12 @@ class Funnel:
     @property
     def bytes_in(self) -> int:
         """Bytes collected."""
-        seen: dict[str, int] = {}
-        for row in self.rows:
-            seen.setdefault(row.source, row.bytes_in)
-        return sum(seen.values())
+        return sum({row.source: row.bytes_in for row in reversed(self.rows)}.values())
 
     @property
     def bytes_out(self) -> int:
         """Bytes of text kept."""
         return sum({row.source: row.bytes_out for row in self.rows}.values())
-
-    def _first(self, source: str) -> int:
-        return next((row.documents_in for row in self.rows if row.source == source), 0)
 
 
 @dataclass(frozen=True)

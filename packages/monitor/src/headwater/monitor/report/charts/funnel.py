@@ -3,82 +3,90 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from .. import format as fmt
-from ..view import Funnel
+from ..view import Funnel, Step
 from . import svg
 
 ROW, BAR = 44.0, 24.0
 
 
+@dataclass(frozen=True)
+class _Bar:
+    """A bar: documents left by source, documents removed, and a short remark."""
+
+    name: str
+    left: Mapping[str, int]
+    removed: int = 0
+    note: str = ""
+
+
 def funnel_chart(funnel: Funnel, colours: Mapping[str, str], *, key: str) -> Markup:
     """One bar an operator on a common scale: what is left, stacked by source, then what this operator removed."""
-    return svg.responsive(lambda width, unique: _draw(funnel, colours, width, unique), key)
-
-
-def _draw(funnel: Funnel, colours: Mapping[str, str], width: float, key: str) -> Markup:
-    narrow = width < 600
-    row = ROW + 16 if narrow else ROW
-    label = 0.0 if narrow else 190.0
-    figures = 0.0 if narrow else 250.0
-    left, room = label, width - label - figures
+    bars = [_Bar("collected", funnel.collected)]
+    bars += [_Bar(step.operator, step.left, step.removed, _note(step)) for step in funnel.steps]
     total = max(1, funnel.documents_in)
-    sources = funnel.sources
-    parts: list[Markup] = []
+    words = (
+        f"{fmt.count(funnel.documents_in)} documents came in, {fmt.count(funnel.documents_out)} were kept. "
+        "The table below has every figure."
+    )
 
-    def bar(index: int, name: str, left_over: dict[str, int], removed: int, note: str) -> None:
-        top = index * row
-        y = top + (22.0 if narrow else (row - BAR) / 2)
-        kept = sum(left_over.values())
-        x = left
-        if narrow:
-            parts.append(svg.text(0, top + 14, svg.shorten(name, 190, 13), class_="label strong"))
-            figure = f"{fmt.count(kept)}" + (f"  −{fmt.count(removed)}" if removed else "")
-            parts.append(svg.text(width, top + 14, figure, class_="label", text_anchor="end"))
-        else:
-            parts.append(
-                svg.text(label - 14, y + 16.5, svg.shorten(name, 172, 13), class_="label strong", text_anchor="end")
-            )
-        parts.append(svg.tag("rect", x=left, y=y, width=room, height=BAR, rx=4, class_="track"))
-        for source in sources:
-            size = room * left_over.get(source, 0) / total
-            if size <= 0:
-                continue
-            tip = svg.tag("title", f"{name} · {source}: {fmt.count(left_over[source])} documents left")
-            parts.append(
-                svg.tag("rect", tip, x=x, y=y, width=max(size, 0.75), height=BAR, class_=f"fill {colours[source]}")
-            )
-            x += size
-        if removed > 0:
-            tip = svg.tag("title", f"{name} removed {fmt.count(removed)}{note}")
-            size = max(room * removed / total, 1.5)
-            parts.append(svg.tag("rect", tip, x=x, y=y, width=size, height=BAR, class_="removed"))
-        if not narrow:
-            at = width - figures + 14
-            parts.append(svg.text(at, y + 16.5, fmt.count(kept), class_="label strong"))
-            if removed > 0:
-                words = f"−{fmt.count(removed)}{note}"
-                parts.append(svg.text(at + 64, y + 16.5, svg.shorten(words, figures - 78, 12), class_="label muted"))
+    def draw(width: float, unique: str) -> Markup:
+        narrow = width < 600
+        row, start, stop = (ROW + 16, 0.0, width) if narrow else (ROW, 190.0, width - 250.0)
+        parts: list[Markup] = []
+        for index, bar in enumerate(bars):
+            top = index * row
+            y = top + (22.0 if narrow else (row - BAR) / 2)
+            parts += _labels_above(bar, top, width) if narrow else _labels_beside(bar, y, start, stop)
+            parts += _segments(bar, colours, y, start, (stop - start) / total, stop)
+        title = "Documents left after each operator"
+        return svg.drawing(width, row * len(bars), *parts, title=title, desc=words, key=unique)
 
-    bar(0, "collected", _collected(funnel), 0, "")
-    for index, step in enumerate(funnel.steps, start=1):
+    return svg.responsive(draw, key)
+
+
+def _note(step: Step) -> str:
+    if step.removed > 0:
         top = max(step.reasons.items(), key=lambda item: item[1], default=None)
-        note = f" · {top[0].replace('_', ' ')}" if top and step.removed > 0 else ""
-        bar(index, step.operator, dict(step.left), step.removed, note)
-    height = row * (len(funnel.steps) + 1)
-    return svg.drawing(
-        width, height, *parts,
-        title="Documents left after each operator",
-        desc=f"{fmt.count(funnel.documents_in)} documents came in, {fmt.count(funnel.documents_out)} were kept. "
-        "The table below has every figure.",
-        key=key,
-    )  # fmt: skip
+        return f"−{fmt.count(step.removed)}" + (f" · {top[0].replace('_', ' ')}" if top else "")
+    return f"{fmt.count(step.changed)} changed" if step.changed else ""
 
 
-def _collected(funnel: Funnel) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for line in funnel.rows:
-        found.setdefault(line.source, line.documents_in)
-    return found
+def _labels_above(bar: _Bar, top: float, width: float) -> list[Markup]:
+    left = f"{fmt.count(sum(bar.left.values()))} left"
+    note = svg.shorten(bar.note, 130, 12)
+    return [
+        svg.text(0, top + 14, svg.shorten(bar.name, 130, 13), class_="label strong"),
+        svg.text(width - 76, top + 14, note, class_="label muted", text_anchor="end"),
+        svg.text(width, top + 14, left, class_="label", text_anchor="end"),
+    ]
+
+
+def _labels_beside(bar: _Bar, y: float, start: float, stop: float) -> list[Markup]:
+    name = svg.shorten(bar.name, start - 18, 13)
+    return [
+        svg.text(start - 14, y + 16.5, name, class_="label strong", text_anchor="end"),
+        svg.text(stop + 14, y + 16.5, fmt.count(sum(bar.left.values())), class_="label strong"),
+        svg.text(stop + 78, y + 16.5, svg.shorten(bar.note, 172, 12), class_="label muted"),
+    ]
+
+
+def _segments(bar: _Bar, colours: Mapping[str, str], y: float, start: float, scale: float, stop: float) -> list[Markup]:
+    """The track, one segment a source, and what was removed; `scale` is pixels a document."""
+    parts = [svg.tag("rect", x=start, y=y, width=stop - start, height=BAR, rx=4, class_="track")]
+    x = start
+    for source, documents in bar.left.items():
+        tip = svg.tag("title", f"{bar.name} · {source}: {fmt.plural(documents, 'document')} left")
+        size = documents * scale
+        if documents > 0:
+            look = f"fill {colours[source]}"
+            parts.append(svg.tag("rect", tip, x=x, y=y, width=max(size, 0.75), height=BAR, class_=look))
+        x += size
+    if bar.removed > 0:
+        tip = svg.tag("title", f"{bar.name}: {bar.note}")
+        parts.append(svg.tag("rect", tip, x=x, y=y, width=max(bar.removed * scale, 1.5), height=BAR, class_="removed"))
+    return parts

@@ -21,9 +21,9 @@ def whisker_chart(scores: Sequence[Score], *, key: str) -> Markup:
 
 def _draw(scores: Sequence[Score], width: float, key: str) -> Markup:
     narrow = width < 600
-    label = 8.0 if narrow else 230.0
-    figure = 8.0 if narrow else 160.0
-    row = ROW + 22 if narrow else ROW
+    label = 8.0 if narrow else 260.0
+    figure = 8.0 if narrow else 190.0
+    row = ROW + 38 if narrow else ROW
     x = Scale(0.0, 1.0, label, width - figure)
     bottom = row * len(scores) + 6
     parts: list[Markup] = []
@@ -32,39 +32,49 @@ def _draw(scores: Sequence[Score], width: float, key: str) -> Markup:
         anchor = "start" if narrow and value == 0 else "end" if narrow and value > 0.99 else "middle"
         parts.append(svg.text(x(value), bottom + 18, fmt.percent(value, 0), class_="tick", text_anchor=anchor))
     for index, score in enumerate(scores):
-        y = index * row + row / 2 + (12 if narrow else 0)
-        name, metric = score.task, f"{score.metric} · {score.n:,} items"
-        if narrow:
-            parts.append(svg.text(0, y - 22, svg.shorten(name, 230, 13), class_="label strong plate"))
-            parts.append(svg.text(width, y - 22, fmt.percent(score.value), class_="label strong", text_anchor="end"))
-        else:
-            parts.append(
-                svg.text(label - 20, y - 2, svg.shorten(name, 205, 13), class_="label strong", text_anchor="end")
-            )
-            parts.append(
-                svg.text(label - 20, y + 14, svg.shorten(metric, 205, 12), class_="label muted", text_anchor="end")
-            )
-            at = width - figure + 22
-            parts.append(svg.text(at, y - 2, fmt.percent(score.value), class_="label strong"))
-            interval = f"{fmt.percent(score.low)} – {fmt.percent(score.high)}"
-            parts.append(svg.text(at, y + 14, interval, class_="label muted"))
-        if score.chance is not None:
-            tip = svg.tag("title", f"chance: {fmt.percent(score.chance)}")
-            parts.append(
-                svg.tag("line", tip, x1=x(score.chance), x2=x(score.chance), y1=y - 15, y2=y + 15, class_="chance")
-            )
-        tip = svg.tag(
-            "title", f"{name} {score.metric}: {fmt.percent(score.value)}, 95% interval "
-            f"{fmt.percent(score.low)} to {fmt.percent(score.high)}, {score.n:,} items",
-        )  # fmt: skip
-        low, high = x(max(0.0, score.low)), x(min(1.0, score.high))
-        parts.append(svg.tag("line", tip, x1=low, x2=high, y1=y, y2=y, class_=f"whisker {score.verdict}"))
-        for end in (low, high):
-            parts.append(svg.tag("line", x1=end, x2=end, y1=y - 6, y2=y + 6, class_=f"whisker {score.verdict}"))
-        parts.append(svg.tag("circle", tip, cx=x(score.value), cy=y, r=6, class_=f"score {score.verdict}"))
+        y = index * row + row / 2 + (19 if narrow else 0)
+        parts += _labels_above(score, y, width) if narrow else _labels_beside(score, y, label - 20, width - figure + 22)
+        parts += _marks(score, y, x)
     words = ". ".join(
         f"{s.task} {s.metric}: {fmt.percent(s.value)}, interval {fmt.percent(s.low)} to {fmt.percent(s.high)}"
         + (f", chance {fmt.percent(s.chance)}" if s.chance is not None else "")
         for s in scores
     )
     return svg.drawing(width, bottom + 28, *parts, title="Evaluation scores with 95% intervals", desc=words, key=key)
+
+
+def _labels_above(score: Score, y: float, width: float) -> list[Markup]:
+    words = svg.shorten(f"{score.metric} · {_interval(score)}", width, 12)
+    return [
+        svg.text(0, y - 36, svg.shorten(score.task, 260, 13), class_="label strong"),
+        svg.text(width, y - 36, fmt.percent(score.value), class_="label strong", text_anchor="end"),
+        svg.text(0, y - 20, words, class_="label muted"),
+    ]
+
+
+def _labels_beside(score: Score, y: float, left: float, right: float) -> list[Markup]:
+    return [
+        svg.text(left, y - 2, svg.shorten(score.task, left, 13), class_="label strong", text_anchor="end"),
+        svg.text(left, y + 14, svg.shorten(score.metric, left, 12), class_="label muted", text_anchor="end"),
+        svg.text(right, y - 2, fmt.percent(score.value), class_="label strong"),
+        svg.text(right, y + 14, _interval(score), class_="label muted"),
+    ]
+
+
+def _marks(score: Score, y: float, x: Scale) -> list[Markup]:
+    """The chance tick, the whisker with its two ends, and the dot, back to front."""
+    words = f"{score.task} {score.metric}: {fmt.percent(score.value)}, 95% interval {_interval(score)}"
+    low, high, tip = x(max(0.0, score.low)), x(min(1.0, score.high)), svg.tag("title", words)
+    marks: list[Markup] = []
+    if score.chance is not None:
+        at, chance = x(score.chance), svg.tag("title", f"chance: {fmt.percent(score.chance)}")
+        marks.append(svg.tag("line", chance, x1=at, x2=at, y1=y - 15, y2=y + 15, class_="chance"))
+    marks.append(svg.tag("line", tip, x1=low, x2=high, y1=y, y2=y, class_=f"whisker {score.verdict}"))
+    marks += [
+        svg.tag("line", x1=end, x2=end, y1=y - 6, y2=y + 6, class_=f"whisker {score.verdict}") for end in (low, high)
+    ]
+    return [*marks, svg.tag("circle", tip, cx=x(score.value), cy=y, r=6, class_=f"score {score.verdict}")]
+
+
+def _interval(score: Score) -> str:
+    return f"{fmt.percent(score.low)} – {fmt.percent(score.high)} · {fmt.plural(score.n, 'item')}"
