@@ -18,6 +18,7 @@ from headwater.core.config import dump_yaml, resolve_recipe
 from headwater.core.errors import ConfigError
 from headwater.core.layout import RunLayout
 from headwater.core.storage import atomic_write, storage_errors
+from headwater.core.verify.recipe import seal
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Stage:
 
 STAGES = (
     Stage("items", ("eval", "items")),
-    Stage("raw", ("data", "collect")),
+    Stage("collect", ("data", "collect")),
     Stage("documents", ("data", "run")),
     Stage("tokenizer", ("data", "tokenizer")),
     Stage("tokens", ("data", "tokenize")),
@@ -78,7 +79,7 @@ def write_recipe(recipe: str | Path, overrides: Sequence[str], layout: RunLayout
     resolved = dump_yaml(resolve_recipe(recipe, overrides))
     with storage_errors("create", layout.root):
         layout.root.mkdir(parents=True, exist_ok=True)
-    atomic_write(layout.recipe, resolved)
+    atomic_write(layout.recipe, seal(resolved))
     return layout.recipe
 
 

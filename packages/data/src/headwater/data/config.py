@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_serializer, model_validator
 
 from headwater.core.config import Section
 from headwater.data.operators.base import Operator, OperatorConfig
@@ -43,7 +43,9 @@ class Step(Section):
         if isinstance(value, str):
             return {value: {}}
         if isinstance(value, Mapping):
-            return {name: {} if options is None and name in cls.model_fields else options for name, options in value.items()}
+            return {
+                name: {} if options is None and name in cls.model_fields else options for name, options in value.items()
+            }
         return value
 
     @model_validator(mode="after")
@@ -62,6 +64,7 @@ class Step(Section):
         options: OperatorConfig = getattr(self, self.name)
         return OPERATORS[self.name](options)
 
+    @model_serializer(mode="plain")
     def resolved(self) -> dict[str, Any]:
         """The step as it would be written in a recipe, with all options."""
         return {self.name: getattr(self, self.name).model_dump(mode="json")}
@@ -117,7 +120,9 @@ class DocumentsConfig(Section):
     def _known_priority(self) -> DocumentsConfig:
         unknown = [source for source in self.priority if source not in self.sources]
         if unknown:
-            raise ValueError(f"priority names {unknown[0]}, which is no source of documents ({', '.join(self.sources)})")
+            raise ValueError(
+                f"priority names {unknown[0]}, which is no source of documents ({', '.join(self.sources)})"
+            )
         return self
 
     def ranks(self) -> dict[str, int]:
