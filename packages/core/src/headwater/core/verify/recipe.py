@@ -6,8 +6,8 @@ The sealed file is still a valid recipe, since the seal is a YAML comment.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from typing import Any, cast
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import yaml
 
@@ -85,12 +85,11 @@ def check_recipe(run: RunLayout, walk: Walk, findings: Findings) -> None:
             )
 
 
-def _differences(used: Any, planned: Any, path: str) -> Iterator[tuple[str, str, str]]:
+def _differences(used: Mapping[str, Any], planned: Mapping[str, Any], path: str) -> Iterator[tuple[str, str, str]]:
     """Values that both sides have and that differ; a stage may add keys, and may leave out what changes nothing."""
     for key in sorted(used.keys() & planned.keys()):
-        there: Any = used[key]
-        here: Any = planned[key]
-        if isinstance(there, dict) and isinstance(here, dict):
-            yield from _differences(cast(Any, there), cast(Any, here), f"{path}{key}.")
-        elif there != here:
-            yield f"{path}{key}", repr(there), repr(here)
+        sides: list[Any] = [used[key], planned[key]]
+        if all(isinstance(side, dict) for side in sides):
+            yield from _differences(sides[0], sides[1], f"{path}{key}.")
+        elif sides[0] != sides[1]:
+            yield f"{path}{key}", repr(sides[0]), repr(sides[1])
