@@ -286,7 +286,7 @@ def test_the_command_says_what_it_did(tmp_path: Path) -> None:
     again = CliRunner().invoke(report, [*options, "--json"])
     result = json.loads(again.stdout)
     assert result["fresh"] is False
-    assert result["stages"] == ["items", "raw", "documents", "tokenizer", "tokens"]
+    assert result["stages"] == ["items", "collect", "documents", "tokenizer", "tokens"]
 
 
 def test_open_prints_the_path_or_says_how_to_make_it(tmp_path: Path) -> None:

@@ -20,19 +20,20 @@ def stage_commands(run: RunLayout, recipe: str) -> list[Command]:
         recipe: The recipe's path or name, as the reader is to type it.
     """
     present = {
-        "items": is_artifact(run.items),
-        "raw": _any(run.root / "raw"),
-        "documents": is_artifact(run.documents),
-        "tokenizer": is_artifact(run.tokenizer),
-        "tokens": _any(run.tokens_root),
-        "train": is_artifact(run.train),
-        "eval": is_artifact(run.eval),
+        "eval items": is_artifact(run.items),
+        "data collect": _any(run.root / "raw"),
+        "data run": is_artifact(run.documents),
+        "data tokenizer": is_artifact(run.tokenizer),
+        "data tokenize": _any(run.tokens_root),
+        "train run": is_artifact(run.train),
+        "eval run": is_artifact(run.eval),
     }
     options = f"--recipe {shlex.quote(recipe)} --run {shlex.quote(str(run.root))}"
+    named = ((stage.name, " ".join(stage.command)) for stage in STAGES)
     return [
-        Command(stage.name, f"headwater {' '.join(stage.command)} {options}", present[stage.name])
-        for stage in STAGES
-        if stage.name in present
+        Command(name, words, f"headwater {words} {options}", present[words])
+        for name, words in named
+        if words in present
     ]
 
 

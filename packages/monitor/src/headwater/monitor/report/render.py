@@ -93,8 +93,8 @@ def _charts(view: RunView) -> dict[str, Markup]:
 
 
 def _missing(view: RunView) -> dict[str, str]:
-    """Stage → the command that runs it."""
-    return {command.stage: command.text for command in view.commands}
+    """Words of a stage command → the whole command."""
+    return {command.words: command.text for command in view.commands}
 
 
 def _event_kinds(view: RunView) -> list[str]:

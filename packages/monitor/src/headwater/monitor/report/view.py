@@ -256,9 +256,10 @@ class Node:
 
 @dataclass(frozen=True)
 class Command:
-    """One stage command and whether its artifact is in the run folder."""
+    """A stage of the line, its command's words and full text, and whether its artifact is in the run folder."""
 
     stage: str
+    words: str
     text: str
     present: bool
 

@@ -16,7 +16,7 @@ from .. import format as fmt
 from ..view import Node
 from . import svg
 
-BOX_W, BOX_H, GAP_X, GAP_Y, LANE = 146.0, 66.0, 34.0, 18.0, 20.0
+BOX_W, BOX_H, GAP_X, GAP_Y, LANE = 142.0, 66.0, 34.0, 18.0, 20.0
 
 
 @dataclass(eq=False)
