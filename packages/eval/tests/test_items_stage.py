@@ -1,0 +1,113 @@
+"""The items artifact: what it holds, that it is the same every time, and what is said about unknown tasks."""
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from headwater.core.documents import ITEMS
+from headwater.core.errors import ConfigError, StorageError
+from headwater.core.manifest import is_artifact, read_manifest
+from headwater.eval import items as module
+from headwater.eval.items import item_text, write_items
+from headwater.eval.items_cli import items
+from headwater.eval.tasks.packaged import MINI_TASKS, read_split
+
+
+def write_gsm8k(root: Path, answer: str = "Two and two are 2+2=<<2+2=4>>4.\n#### 4") -> Path:
+    folder = root / "gsm8k"
+    folder.mkdir(parents=True, exist_ok=True)
+    for split in ("train", "test"):
+        (folder / f"{split}.jsonl").write_text(
+            json.dumps({"question": "What is two and two?", "answer": answer}) + "\n"
+        )
+    return root
+
+
+def test_every_item_is_there_with_its_index_and_all_its_fields(tmp_path):
+    result = write_items(tmp_path / "items", MINI_TASKS)
+    table = pq.read_table(tmp_path / "items" / "items.parquet")
+    assert table.schema.equals(ITEMS)
+    assert table.schema.metadata is None
+    rows = table.to_pylist()
+    for task in MINI_TASKS:
+        own = [row for row in rows if row["task"] == task]
+        assert [row["index"] for row in own] == list(range(len(own)))
+        assert [json.loads(row["fields_json"]) for row in own] == read_split(task, "test")
+    assert result.manifest.counters["items"] == len(rows) == sum(result.manifest.counters["tasks"].values())
+
+
+def test_two_folders_get_the_same_bytes(tmp_path):
+    for name in ("one", "two"):
+        write_items(tmp_path / name / "items", MINI_TASKS)
+    for file in ("items.parquet", "manifest.json"):
+        assert (tmp_path / "one/items" / file).read_bytes() == (tmp_path / "two/items" / file).read_bytes()
+
+
+def test_a_second_call_does_nothing_and_other_tasks_make_a_new_artifact(tmp_path):
+    first = write_items(tmp_path, MINI_TASKS)
+    again = write_items(tmp_path, MINI_TASKS)
+    assert (first.fresh, again.fresh) == (True, False)
+    other = write_items(tmp_path, MINI_TASKS[:1])
+    assert other.fresh
+    assert other.manifest.digest != first.manifest.digest
+    assert set(pq.read_table(tmp_path / "items.parquet").column("task").to_pylist()) == {MINI_TASKS[0]}
+
+
+def test_a_changed_data_file_makes_a_new_artifact_and_a_moved_folder_does_not(tmp_path):
+    data = write_gsm8k(tmp_path / "data")
+    first = write_items(tmp_path / "items", ["gsm8k"], data)
+    assert not write_items(tmp_path / "items", ["gsm8k"], write_gsm8k(tmp_path / "moved")).fresh
+    again = write_items(tmp_path / "items", ["gsm8k"], write_gsm8k(data, "It is 5.\n#### 5"))
+    assert again.fresh
+    assert again.manifest.digest != first.manifest.digest
+
+
+def test_texts_are_what_a_copy_on_the_web_would_hold():
+    assert item_text({"question": "Q?", "subject": "s", "choices": ["a", "b"], "answer": 0}) == "Q?\na\nb"
+    assert item_text({"question": "Q?", "answer": "2+2=<<2+2=4>>4\n#### 4"}) == "Q?\n2+2=4\n#### 4"
+    assert item_text({"prompt": "def f():\n", "canonical_solution": "    return 1\n"}) == "def f():\n    return 1\n"
+
+
+def test_a_mistyped_task_is_refused_with_the_nearest_name(tmp_path):
+    with pytest.raises(ConfigError, match="did you mean headwater_mini_gsm8k"):
+        write_items(tmp_path / "items", ["headwater_mini_gsmk8"])
+    assert not (tmp_path / "items").exists()
+
+
+def test_tasks_without_items_are_counted(tmp_path):
+    result = write_items(tmp_path, [MINI_TASKS[0], "hellaswag", "gsm8k"])
+    assert result.without == ["hellaswag", "gsm8k"]
+    assert read_manifest(tmp_path).counters["without_items"] == ["hellaswag", "gsm8k"]
+
+
+def test_a_full_disk_leaves_no_artifact(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "_write_parquet", full)
+    with pytest.raises(StorageError, match="No space left"):
+        write_items(tmp_path / "items", MINI_TASKS)
+    assert not is_artifact(tmp_path / "items")
+    monkeypatch.undo()
+    assert write_items(tmp_path / "items", MINI_TASKS).fresh
+
+
+def test_the_command_tells_what_it_did(tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("name: test\n")
+    arguments = ["--recipe", str(recipe), "--run", str(tmp_path / "run")]
+    runner = CliRunner()
+    first = runner.invoke(items, arguments, catch_exceptions=False)
+    assert first.output.startswith("items: ")
+    assert "3 tasks" in first.output
+    assert "up to date" in runner.invoke(items, arguments, catch_exceptions=False).output
+    data = write_gsm8k(tmp_path / "data")
+    changed = runner.invoke(
+        items, [*arguments, "--data-dir", str(data), "--json", "eval.tasks=[gsm8k]"], catch_exceptions=False
+    )
+    assert json.loads(changed.stdout)["tasks"] == {"gsm8k": 1}
+    warned = runner.invoke(items, [*arguments, "eval.tasks=[gsm8k]"], catch_exceptions=False)
+    assert "no items of gsm8k here" in warned.stderr
