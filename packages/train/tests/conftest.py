@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from train_fixtures import make_run, write_recipe  # noqa: E402
+from train_fixtures import make_run, write_recipe
 
 STEPS = 24
 

@@ -3,6 +3,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from train_fixtures import END, write_recipe
+
 from headwater.core.config import Base, load_section
 from headwater.core.layout import RunLayout
 from headwater.core.mixture import Mixture
@@ -10,7 +12,6 @@ from headwater.train.batches import documents_of, read_batch
 from headwater.train.config import TrainConfig
 from headwater.train.held_out import IGNORE, held_out, unigram_bits_per_byte
 from headwater.train.inputs import Inputs, open_inputs
-from train_fixtures import END, write_recipe
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,8 @@ def test_documents_of_samples_are_those_whose_tokens_they_hold(inputs: Inputs) -
 
 
 def test_held_out_scores_every_text_token_of_its_documents_once(inputs: Inputs) -> None:
-    config = inputs.config.model_copy(update={"validation": inputs.config.validation.model_copy(update={"batches": 999})})
+    validation = inputs.config.validation.model_copy(update={"batches": 999})
+    config = inputs.config.model_copy(update={"validation": validation})
     everything = Inputs(**{**inputs.__dict__, "config": config})
     data = held_out(everything)
     assert data is not None
@@ -68,9 +70,10 @@ def test_held_out_scores_every_text_token_of_its_documents_once(inputs: Inputs) 
     assert data.tokens == texts == data.text_bytes  # one byte a token in this tokenizer
     scored = data.labels_BL[data.labels_BL != IGNORE]
     everything_held = np.concatenate([reader.tokens for reader in inputs.held_out.values()])
-    assert np.bincount(scored, minlength=END).tolist() == np.bincount(
-        everything_held[everything_held != END], minlength=END
-    ).tolist()
+    assert (
+        np.bincount(scored, minlength=END).tolist()
+        == np.bincount(everything_held[everything_held != END], minlength=END).tolist()
+    )
 
 
 def test_held_out_keeps_to_its_budget_and_counts_bytes_in_proportion(inputs: Inputs) -> None:

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from headwater.core.errors import TrainError
 from headwater.train.losses import LossLog, read_losses
 

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from headwater.train.resume import checkpoint_folders, to_delete
 
 

@@ -1,10 +1,11 @@
 from pathlib import Path
 
 import pytest
+from train_fixtures import write_recipe
+
 from headwater.core.config import load_section
 from headwater.core.errors import ConfigError
 from headwater.train.config import NEUTRAL, TrainConfig, identity
-from train_fixtures import write_recipe
 
 
 def load(tmp_path: Path, *overrides: str) -> TrainConfig:

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 import torch
 from conftest import STEPS
+from train_fixtures import make_tokenizer
+
 from headwater.core.errors import ManifestError, StorageError, TrainError
 from headwater.core.events import read_events
 from headwater.core.layout import RunLayout
@@ -23,7 +25,6 @@ from headwater.core.manifest import is_artifact, read_manifest
 from headwater.core.run import read_run
 from headwater.train.losses import read_losses
 from headwater.train.runner import TERMINATED, train
-from train_fixtures import make_tokenizer
 
 
 @pytest.fixture

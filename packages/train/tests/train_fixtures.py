@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
+
 from headwater.core.documents import SIDECAR, document_id
 from headwater.core.layout import RunLayout
 from headwater.core.manifest import ArtifactWriter, parent_of

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
+
 from headwater.core.tokens import MegatronReader
 from headwater.train.inputs import Inputs
 
@@ -70,7 +71,7 @@ def documents_of(inputs: Inputs, samples: Sequence[int]) -> list[dict[str, Any]]
             train = table.filter(np.asarray(table["split"]) == "train").sort_by("token_start")
             starts = np.asarray(train["token_start"], dtype=np.int64)
             stops = starts + np.asarray(train["token_count"], dtype=np.int64)
-            sidecars[sample.source] = (starts, stops, train["id"].to_pylist(), train["url"].to_pylist())
+            sidecars[sample.source] = (starts, stops, _strings(train["id"]), _strings(train["url"]))
         starts, stops, ids, urls = sidecars[sample.source]
         first = int(np.searchsorted(stops, sample.offset, side="right"))
         last = int(np.searchsorted(starts, sample.offset + inputs.config.seq_len + 1, side="left"))
@@ -79,3 +80,7 @@ def documents_of(inputs: Inputs, samples: Sequence[int]) -> list[dict[str, Any]]
             for row in range(first, last)
         ]
     return found
+
+
+def _strings(column: Any) -> list[str]:
+    return [str(value) for value in column.to_pylist()]

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import click
+
 from headwater.core.cli_options import recipe_options
 
 
@@ -24,7 +25,7 @@ def train() -> None:
 def run(recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...], fresh: bool, on_change: str) -> None:
     """Train as the recipe's `train` section says. Run again after an interruption to go on.
 
-    SIGTERM writes a checkpoint and exits with 75. Several processes: torchrun -m headwater.train run …
+    SIGTERM writes a checkpoint and exits with 75. Several processes: torchrun -m -- headwater.train run …
     """
     from headwater.train.runner import TERMINATED
     from headwater.train.runner import train as start

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from headwater.core.config import Section
 from pydantic import Field, model_validator
+
+from headwater.core.config import Section
 
 
 class Model(Section):

@@ -16,6 +16,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
+
 from headwater.core.console import warn
 from headwater.train.inputs import Inputs
 

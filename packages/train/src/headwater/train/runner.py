@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -84,16 +85,19 @@ def _train(inputs: Inputs, writer: ArtifactWriter, *, fresh: bool, on_change: st
 
     config = inputs.config
     device = titan.choose_device(config.device)
-    titan.start(device, config.parallel.world_size, config.threads)
-    try:
-        return _run(inputs, writer, device, fresh=fresh, on_change=on_change)
-    finally:
-        titan.stop()
+    session = Session(inputs.run)
+    with session.until_terminated():
+        titan.start(device, config.parallel.world_size, config.threads)
+        try:
+            return _run(inputs, writer, session, device, fresh=fresh, on_change=on_change)
+        finally:
+            titan.stop()
 
 
-def _run(inputs: Inputs, writer: ArtifactWriter, device: str, *, fresh: bool, on_change: str) -> Result:
-    config, layout = inputs.config, inputs.run
-    session = Session(layout)
+def _run(
+    inputs: Inputs, writer: ArtifactWriter, session: Session, device: str, *, fresh: bool, on_change: str
+) -> Result:
+    config = inputs.config
     resume_step = _on_main(lambda: _prepare(inputs, writer, session, fresh=fresh, on_change=on_change))
     sinks = _open_sinks(inputs) if os.environ.get("RANK", "0") == "0" else []
     try:
@@ -104,8 +108,7 @@ def _run(inputs: Inputs, writer: ArtifactWriter, device: str, *, fresh: bool, on
         trainer = HeadwaterTrainer(trainer_config(inputs, data, sinks, device), inputs, session)
         try:
             _announce(session, trainer, sinks, resume_step, device)
-            with progress(config.steps, "train", done=resume_step or 0) as bar:
-                session.advance = lambda note: bar.advance(1, note)
+            with _progress(config.steps, resume_step or 0, session, shown=trainer.is_main):
                 state = trainer.run(resume_step)
         finally:
             trainer.close()
@@ -117,6 +120,16 @@ def _run(inputs: Inputs, writer: ArtifactWriter, device: str, *, fresh: bool, on
         close_sinks(sinks)
     manifest = _on_main(lambda: _commit(inputs, writer, session, unigram))
     return Result("finished", config.steps, manifest)
+
+
+@contextmanager
+def _progress(steps: int, done: int, session: Session, *, shown: bool) -> Iterator[None]:
+    if not shown:
+        yield
+        return
+    with progress(steps, "train", done=done) as bar:
+        session.advance = lambda note: bar.advance(1, note)
+        yield
 
 
 def _open_sinks(inputs: Inputs) -> list[MetricSink]:

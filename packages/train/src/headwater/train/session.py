@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from headwater.core.errors import TrainError
@@ -27,6 +31,7 @@ class Session:
         losses: `losses.jsonl`.
         checkpoints_written: By this run of the command.
         advance: Called after every step with a note for the progress bar.
+        terminated: Whether SIGTERM came: the step is finished, a checkpoint written, and the run ends.
     """
 
     def __init__(self, run: RunLayout) -> None:
@@ -35,6 +40,22 @@ class Session:
         self.losses = LossLog(run.train / "losses.jsonl")
         self.checkpoints_written = 0
         self.advance: Callable[[str], None] = lambda note: None
+        self.terminated = False
+
+    @contextmanager
+    def until_terminated(self) -> Iterator[None]:
+        """Turns SIGTERM into `terminated` while the block runs. Does nothing outside the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        previous = signal.signal(signal.SIGTERM, self._on_sigterm)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+
+    def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
+        self.terminated = True
 
     def remove_checkpoint(self, step: int, now: int) -> None:
         """Deletes a checkpoint, its manifest first, so that a kill in between leaves no broken artifact."""
@@ -66,8 +87,7 @@ class NonFinite(TrainError):
         listing = "".join(f"\n    {line}" for line in lines)
         super().__init__(
             f"step {step} is not finite; it was not applied, and the last good checkpoint stays",
-            found=f"loss {loss}, gradient norm {grad_norm}; samples {samples[0]} to {samples[-1]}, "
-            f"documents:{listing}",
+            found=f"loss {loss}, gradient norm {grad_norm}; samples {samples[0]} to {samples[-1]}, documents:{listing}",
             expected="finite numbers",
             hint="see the nonfinite event in events.jsonl; lower train.optimizer.learning_rate or mend the documents, "
             "then train with --fresh",

@@ -23,7 +23,7 @@ def choose_device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("train.device asks for CUDA, which is not available here", found=device, expected="cpu or auto")
+        raise ConfigError("train.device asks for CUDA, and there is none here", found=device, expected="cpu or auto")
     return device
 
 
@@ -35,8 +35,11 @@ def start(device: str, world_size: int, threads: int | None) -> None:
     Raises:
         ConfigError: The number of processes that the launcher started is not the product of `train.parallel`.
     """
+    import warnings
+
     import torch
     import torch.distributed as dist
+
     from headwater.train.titan import cpu
 
     launched = int(os.environ.get("WORLD_SIZE", "1"))
@@ -44,7 +47,7 @@ def start(device: str, world_size: int, threads: int | None) -> None:
         raise ConfigError(
             "the number of processes is not the product of the degrees in train.parallel",
             found=f"{launched} processes", expected=f"{world_size} processes",
-            hint=f"start with: torchrun --standalone --nproc-per-node {world_size} -m headwater.train run …",
+            hint=f"start with: torchrun --standalone --nproc-per-node {world_size} -m -- headwater.train run …",
         )  # fmt: skip
     os.environ.setdefault("LOCAL_RANK", "0")
     os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "3")
@@ -52,6 +55,9 @@ def start(device: str, world_size: int, threads: int | None) -> None:
         torch.set_num_threads(threads)
     # torchtitan logs to the root logger; what matters to users goes through events, metrics and the progress bar.
     logging.getLogger().setLevel(logging.ERROR)
+    # True of drawing tensors on a CPU mesh, which happens once, before any sharding; and of a scheduler's restore.
+    warnings.filterwarnings("ignore", message="DTensor random operators may not have complete support")
+    warnings.filterwarnings("ignore", message="To get the last learning rate computed by the scheduler")
     cpu.install(device)
     # As torchtitan does when it makes the process group itself: backward stays on the calling thread.
     torch.autograd.set_multithreading_enabled(False)

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from torchtitan.components.loss import CrossEntropyLoss
+from torchtitan.components.optimizer import LRSchedulersContainer, OptimizersContainer
+from torchtitan.components.optimizer.optimizer import ParamGroupConfig
+from torchtitan.config.configs import CommConfig, CompileConfig, DebugConfig, ParallelismConfig, TrainingConfig
+
 from headwater.core.sinks import MetricSink
 from headwater.train.config import TrainConfig
 from headwater.train.held_out import HeldOut
@@ -14,10 +19,6 @@ from headwater.train.titan.metrics import HeadwaterMetrics
 from headwater.train.titan.model import model_spec
 from headwater.train.titan.trainer import HeadwaterTrainer
 from headwater.train.titan.validate import HeldOutValidator
-from torchtitan.components.loss import CrossEntropyLoss
-from torchtitan.components.optimizer import LRSchedulersContainer, OptimizersContainer
-from torchtitan.components.optimizer.optimizer import ParamGroupConfig
-from torchtitan.config.configs import CommConfig, CompileConfig, DebugConfig, ParallelismConfig, TrainingConfig
 
 NOT_DECAYED = r"(norm|tok_embeddings)\.weight$"
 
@@ -25,7 +26,7 @@ NOT_DECAYED = r"(norm|tok_embeddings)\.weight$"
 def trainer_config(
     inputs: Inputs, data: HeldOut | None, sinks: list[MetricSink], device: str
 ) -> HeadwaterTrainer.Config:
-    """torchtitan's configuration of a run.
+    """Torchtitan's configuration of a run.
 
     Args:
         inputs: The run's inputs.
@@ -39,7 +40,7 @@ def trainer_config(
         dump_folder=str(inputs.run.train),
         tokenizer=NoTokenizer.Config(),
         dataloader=OrderLoader.Config(_inputs=inputs),
-        optimizer=_optimizer(config, device),
+        optimizer=_optimizer(config),
         lr_scheduler=LRSchedulersContainer.Config(
             warmup_steps=config.schedule.warmup_steps, total_steps=config.steps,
             decay_ratio=config.schedule.decay_ratio, decay_type=config.schedule.decay,
@@ -75,7 +76,7 @@ def _validates(config: TrainConfig, data: HeldOut | None) -> bool:
     return data is not None and config.validation.every > 0
 
 
-def _optimizer(config: TrainConfig, device: str) -> OptimizersContainer.Config:
+def _optimizer(config: TrainConfig) -> OptimizersContainer.Config:
     adamw = config.optimizer
     shared: dict[str, Any] = {"lr": adamw.learning_rate, "betas": tuple(adamw.betas), "eps": adamw.eps}
     # A tied embedding is the head, which is decayed.
@@ -85,4 +86,4 @@ def _optimizer(config: TrainConfig, device: str) -> OptimizersContainer.Config:
             pattern=r".*", optimizer_name="AdamW", optimizer_kwargs={**shared, "weight_decay": adamw.weight_decay}
         ),
     ]
-    return OptimizersContainer.Config(param_groups=groups, implementation="fused" if device == "cuda" else "foreach")
+    return OptimizersContainer.Config(param_groups=groups, implementation="fused")

@@ -19,13 +19,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
-from headwater.core.errors import TrainError
-from headwater.core.manifest import ArtifactWriter, Manifest, is_artifact
-from headwater.core.run import RUN_FILE, RunInfo
-from headwater.core.storage import atomic_write, storage_errors
-from headwater.train import PRODUCER
-from headwater.train.inputs import Inputs
-from headwater.train.resume import checkpoint_folders
 from torch.distributed.checkpoint import FileSystemWriter
 from torch.distributed.checkpoint.metadata import Metadata, StorageMeta
 from torch.distributed.checkpoint.stateful import Stateful
@@ -33,6 +26,14 @@ from torch.distributed.checkpoint.storage import WriteResult
 from torch.distributed.tensor import DTensor
 from torchtitan.components.checkpointer.base import MODEL
 from torchtitan.components.checkpointer.dcp import AsyncMode, CheckpointManager
+
+from headwater.core.errors import TrainError
+from headwater.core.manifest import ArtifactWriter, Manifest, is_artifact
+from headwater.core.run import RUN_FILE, RunInfo
+from headwater.core.storage import atomic_write, storage_errors
+from headwater.train import PRODUCER
+from headwater.train.inputs import Inputs
+from headwater.train.resume import checkpoint_folders
 
 
 class ReproducibleWriter(FileSystemWriter):
@@ -66,6 +67,8 @@ class HeadwaterCheckpoints(CheckpointManager):
 
     @dataclass(kw_only=True, slots=True)
     class Config(CheckpointManager.Config):
+        """As the base, and the objects of the run that are no configuration (leading underscore)."""
+
         _inputs: Any = None
 
     def __init__(self, config: Config, **arguments: Any) -> None:

@@ -1,18 +1,19 @@
 """Everything that torchtitan 0.3.0 lacks on a CPU with torch 2.13, in one place.
 
-torchtitan is written for accelerators and for a torch newer than 2.13. On a CPU the trainer is nevertheless the same
-code path: `install()` supplies what is missing from outside, before any other torchtitan module is imported. Each
-shim names the upstream line that it covers, asks whether it is needed, and says which version makes it unnecessary.
+torchtitan is written for accelerators. On a CPU the trainer is nevertheless the same code path: `install()` supplies
+what is missing from outside, before any other torchtitan module is imported. Nothing here runs on CUDA. Each shim
+names the upstream line that it covers, and what makes it unnecessary:
 
-| shim | upstream line (torchtitan 0.3.0) | unnecessary when |
-|---|---|---|
-| `_stub_triton` | `distributed/minimal_async_ep/kernels.py:10` `import triton` at module level | triton ships for the platform, or the import becomes lazy |
-| `_cpu_device` | `tools/utils.py:55` `_get_available_device_type() or "cuda"` | torchtitan falls back to "cpu" |
-| `_set_timeout` | `distributed/utils.py` `set_pg_timeouts` calls `torch.distributed.set_timeout` | torch >= 2.14 (also on a GPU) |
-| `DocumentAttention` | `models/common/attention.py:243` FlexAttention has no CPU backward | torch gives FlexAttention a CPU backward |
-| `force_sum_reduction` | `distributed/fsdp.py` gradients reduced with PREMUL_SUM | gloo has PREMUL_SUM |
+- `_stub_triton`: `torchtitan/distributed/minimal_async_ep/kernels.py:10` imports triton at module level. Unnecessary
+  where triton is installed (detected), or once that import is lazy.
+- `_cpu_device`: `torchtitan/tools/utils.py:55` takes "cuda" when there is no accelerator, and the memory monitor
+  (`components/metrics.py:42`) asks that device for its name and memory. Unnecessary once it falls back to "cpu".
+- `attention_config`, `dense_mask_model`: `torchtitan/models/common/attention.py:243` FlexAttention has no backward on
+  a CPU in torch 2.13, and `get_attention_config` refuses SDPA. Unnecessary once FlexAttention has a CPU backward.
+- `force_sum_reduction`: `torch/distributed/fsdp` reduces gradients with PREMUL_SUM, which gloo lacks. Unnecessary
+  once gloo has it.
 
-On CUDA only `_set_timeout` is applied (it is a matter of versions, not of the device).
+torchtitan's CUDA graphs are turned off, and its `partial_dtensor` backend chosen, in `titan.build`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch.nn import functional as F
 
 # Shapes: B batch, L sequence, N heads, H head dimension.
@@ -98,23 +98,12 @@ def _cpu_device() -> None:
     utils.device_module = module
 
 
-def _set_timeout() -> bool:
-    """`torch.distributed.set_timeout` is newer than torch 2.13."""
-    if hasattr(dist, "set_timeout"):
-        return False
-    from torch.distributed import distributed_c10d
-
-    dist.set_timeout = distributed_c10d._set_pg_timeout  # type: ignore[attr-defined]
-    return True
-
-
 def install(device: str) -> None:
     """Make torchtitan importable and usable on `device` ("cpu" or "cuda"); call before importing anything of it.
 
     Importing torchtitan's device description twice for different devices in one process cannot work, because its
     modules copy the name; a second call with another device is refused.
     """
-    _set_timeout()
     known = getattr(install, "device", None)
     if known is not None:
         if known != device:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from headwater.train.batches import read_batch
-from headwater.train.inputs import Inputs
 from torchtitan.components.dataloader import BaseDataLoader
 from torchtitan.components.tokenizer import BaseTokenizer
+
+from headwater.train.batches import read_batch
+from headwater.train.inputs import Inputs
 
 
 class OrderLoader(BaseDataLoader):
@@ -22,6 +23,8 @@ class OrderLoader(BaseDataLoader):
 
     @dataclass(kw_only=True, slots=True)
     class Config(BaseDataLoader.Config):
+        """As the base, and the objects of the run that are no configuration (leading underscore)."""
+
         _inputs: Any = None
 
     def __init__(self, config: Config, *, dp_world_size: int, dp_rank: int, local_batch_size: int, **_: Any) -> None:
@@ -59,7 +62,7 @@ class NoTokenizer(BaseTokenizer):
 
     @dataclass(kw_only=True, slots=True)
     class Config(BaseTokenizer.Config):
-        pass
+        """As the base, and the objects of the run that are no configuration (leading underscore)."""
 
     def __init__(self, config: Config, *, tokenizer_path: str) -> None:
         super().__init__()

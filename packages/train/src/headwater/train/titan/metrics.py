@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from torchtitan.components.metrics import BaseLogger, MetricsProcessor
+
 from headwater.core import metrics as names
 from headwater.core.sinks import MetricSink
-from torchtitan.components.metrics import BaseLogger, MetricsProcessor
 
 
 class SinkLogger(BaseLogger):
@@ -29,6 +30,8 @@ class HeadwaterMetrics(MetricsProcessor):
 
     @dataclass(kw_only=True, slots=True)
     class Config(MetricsProcessor.Config):
+        """As the base, and the objects of the run that are no configuration (leading underscore)."""
+
         _sinks: Any = None
 
     def _build_metric_logger(self, *, config: Config, **_: Any) -> BaseLogger:  # type: ignore[override]

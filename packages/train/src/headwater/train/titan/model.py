@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from headwater.core.run import ModelShape
-from headwater.train.titan import cpu
 from torch import nn
 from torchtitan.models.common import ComplexRoPE, Embedding, Linear, RMSNorm
 from torchtitan.models.common.config_utils import get_attention_config, make_ffn_config, make_gqa_config
@@ -15,6 +13,9 @@ from torchtitan.models.llama3 import Llama3Model, parallelize_llama
 from torchtitan.models.llama3.model import Llama3TransformerBlock
 from torchtitan.models.llama3.state_dict_adapter import Llama3StateDictAdapter
 from torchtitan.protocols.model_spec import ModelSpec
+
+from headwater.core.run import ModelShape
+from headwater.train.titan import cpu
 
 STD = 0.02
 """Standard deviation of the initial matrices, as in GPT-2 and Llama."""
@@ -74,9 +75,7 @@ def _layer(shape: ModelShape, index: int, attention: Any) -> Llama3TransformerBl
 
 
 def _norm(shape: ModelShape) -> RMSNorm.Config:
-    return RMSNorm.Config(
-        normalized_shape=shape.dim, eps=shape.norm_eps, param_init={"weight": nn.init.ones_}
-    )
+    return RMSNorm.Config(normalized_shape=shape.dim, eps=shape.norm_eps, param_init={"weight": nn.init.ones_})
 
 
 def _model_class(device: str) -> Any:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from torchtitan.components.loss import IGNORE_INDEX
+from torchtitan.distributed import utils as dist_utils
+from torchtitan.trainer import Trainer
+
 from headwater.core.run import RunInfo
 from headwater.train.batches import documents_of
 from headwater.train.inputs import Inputs
@@ -20,9 +22,6 @@ from headwater.train.titan.checkpoint import HeadwaterCheckpoints
 from headwater.train.titan.loader import OrderLoader
 from headwater.train.titan.metrics import HeadwaterMetrics
 from headwater.train.titan.validate import Figures, HeldOutValidator
-from torchtitan.components.loss import IGNORE_INDEX
-from torchtitan.distributed import utils as dist_utils
-from torchtitan.trainer import Trainer
 
 Batches = Iterator[tuple[dict[str, torch.Tensor], torch.Tensor]]
 
@@ -38,19 +37,19 @@ class HeadwaterTrainer(Trainer):
 
     @dataclass(kw_only=True, slots=True)
     class Config(Trainer.Config):
-        pass
+        """As torchtitan's."""
 
-    checkpointer: HeadwaterCheckpoints
-    metrics_processor: HeadwaterMetrics
-    dataloader: OrderLoader
-    validator: HeldOutValidator
+    # Built by the base class from our configs (`titan.build`).
+    checkpointer: HeadwaterCheckpoints  # pyright: ignore[reportIncompatibleVariableOverride]
+    metrics_processor: HeadwaterMetrics  # pyright: ignore[reportIncompatibleVariableOverride]
+    dataloader: OrderLoader  # pyright: ignore[reportIncompatibleVariableOverride]
+    validator: HeldOutValidator  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __init__(self, config: Config, inputs: Inputs, session: Session) -> None:
         self.inputs = inputs
         self.session = session
         self._figures: Figures | None = None
         self._figures_step = -1
-        self._terminated = False
         super().__init__(config)
 
     @property
@@ -73,11 +72,7 @@ class HeadwaterTrainer(Trainer):
         if resume_step is not None:
             self.checkpointer.load(step=resume_step)
             self._restore_saved(resume_step)
-        previous = signal.signal(signal.SIGTERM, self._on_sigterm)
-        try:
-            return self._loop()
-        finally:
-            signal.signal(signal.SIGTERM, previous)
+        return self._loop()
 
     def _loop(self) -> str:
         plan = self.inputs.config
@@ -87,11 +82,11 @@ class HeadwaterTrainer(Trainer):
             self.gc_handler.run(self.step)
             self.train_step(batches)
             last = self.step == plan.steps
-            stop = self._any_rank(self._terminated)
+            stop = self._any_rank(self.session.terminated)
             save = last or stop or self.step % plan.checkpoint.every == 0
-            if self.config.validator.enable and not stop:
-                if save or self.step % plan.validation.every == 0:
-                    self._validate()
+            due = save or (plan.validation.every > 0 and self.step % plan.validation.every == 0)
+            if self.config.validator.enable and due and not stop:
+                self._validate()
             if save:
                 self._save()
             if stop and not last:
@@ -132,7 +127,8 @@ class HeadwaterTrainer(Trainer):
         for _ in range(self.gradient_accumulation_steps):
             inputs, labels = next(data_iterator)
             count += (labels != IGNORE_INDEX).sum()
-            micro_batches.append(({key: value.to(self.device) for key, value in inputs.items()}, labels.to(self.device)))
+            moved = {key: value.to(self.device) for key, value in inputs.items()}
+            micro_batches.append((moved, labels.to(self.device)))
         valid = count.to(self.device)
         if self.parallel_dims.dp_enabled:
             valid = dist_utils.dist_sum_tensor(valid, self.parallel_dims.get_mesh("batch"))
@@ -231,8 +227,3 @@ class HeadwaterTrainer(Trainer):
         value = torch.tensor(int(flag), device=self.device)
         dist.all_reduce(value, op=dist.ReduceOp.MAX)
         return bool(value.item())
-
-    def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
-        self._terminated = True
-
-

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from headwater.train.held_out import IGNORE, HeldOut
 from torchtitan.components.validate import BaseValidator, Validator
 from torchtitan.distributed import utils as dist_utils
+
+from headwater.train.held_out import IGNORE, HeldOut
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,9 @@ class HeldOutValidator(Validator):
     """Scores the whole held-out set in its fixed order; ranks share the micro-batches among them."""
 
     @dataclass(kw_only=True, slots=True)
-    class Config(BaseValidator.Config):
-        enable: bool = False
+    class Config(Validator.Config):
+        """As the base, and the objects of the run that are no configuration (leading underscore)."""
+
         _data: Any = None
 
     def __init__(self, config: Config, *, loss_fn: Any, validation_context: Any, parallelism: Any, parallel_dims: Any,
