@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import json
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -287,6 +289,37 @@ def test_the_command_says_what_it_did(tmp_path: Path) -> None:
     result = json.loads(again.stdout)
     assert result["fresh"] is False
     assert result["stages"] == ["items", "collect", "documents", "tokenizer", "tokens"]
+
+
+def test_the_commands_are_exact(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path)
+    run = make_run(tmp_path / "run", until="raw")
+    words = Page(build_report(str(recipe), run, ["seed=3"]).path.read_text()).sections["reproduce"]
+    assert f"headwater line run {recipe} --run {run.root}-again seed=3" in words
+    run.recipe.write_text(recipe.read_text())
+    words = Page(build_report(str(recipe), run).path.read_text()).sections["reproduce"]
+    assert f"headwater line run {run.recipe} --run {run.root}-again\n" in words
+
+
+def test_a_run_that_stopped_says_so(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path)
+    run = make_run(tmp_path / "run", until="tokens")
+    run.train.mkdir()
+    (run.train / "losses.jsonl").write_text('{"step": 1, "loss": 9.0}\n')
+    documents = [{"id": str(n), "url": f"http://pydoc.localhost/{n}"} for n in range(9)]
+    event = {"kind": "nonfinite", "step": 2, "loss": "nan", "grad_norm": "inf", "documents": documents}
+    (run.train / "events.jsonl").write_text(json.dumps(event) + "\n")
+    text = build_report(str(recipe), run).path.read_text()
+    assert "train · stopped" in text
+    assert "1 step had a loss or gradient that was not finite" in text
+    assert "step 2: nonfinite · loss nan · grad norm inf · 9 documents: http://pydoc.localhost/0, " in text
+
+
+def test_help_imports_nothing_heavy() -> None:
+    heavy = "{'jinja2', 'numpy', 'pydantic', 'prometheus_client', 'yaml', 'headwater.core.config'}"
+    code = f"import sys, headwater.monitor.cli; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_open_prints_the_path_or_says_how_to_make_it(tmp_path: Path) -> None:

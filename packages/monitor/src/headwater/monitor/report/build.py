@@ -47,7 +47,7 @@ def build_report(recipe: str, run: RunLayout, overrides: Sequence[str] = ()) -> 
         config=config.model_dump(mode="json"), parents=report_parents(run),
     )  # fmt: skip
     page = run.report / PAGE
-    html = render(view, title=config.title, theme=config.theme, again=reproduce(run, recipe))
+    html = render(view, title=config.title, theme=config.theme, again=reproduce(run, recipe, overrides))
     if writer.up_to_date() is not None and page.read_text(encoding="utf-8") == html:
         return Built(page, view, fresh=False)
     writer.begin()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from headwater.core.layout import RunLayout
@@ -12,12 +13,13 @@ from headwater.core.manifest import is_artifact
 from .view import Command
 
 
-def stage_commands(run: RunLayout, recipe: str) -> list[Command]:
+def stage_commands(run: RunLayout, recipe: str, overrides: Sequence[str] = ()) -> list[Command]:
     """Every stage in the order of the line, with whether its artifact is in the run folder.
 
     Args:
         run: The run folder, as the reader is to type it.
         recipe: The recipe's path or name, as the reader is to type it.
+        overrides: What was changed of the recipe on the command line.
     """
     present = {
         "eval items": is_artifact(run.items),
@@ -28,7 +30,8 @@ def stage_commands(run: RunLayout, recipe: str) -> list[Command]:
         "train run": is_artifact(run.train),
         "eval run": is_artifact(run.eval),
     }
-    options = f"--recipe {shlex.quote(recipe)} --run {shlex.quote(str(run.root))}"
+    source, changes = _recipe(run, recipe, overrides)
+    options = f"--recipe {source} --run {shlex.quote(str(run.root))}{changes}"
     named = ((stage.name, " ".join(stage.command)) for stage in STAGES)
     return [
         Command(name, words, f"headwater {words} {options}", present[words])
@@ -37,10 +40,18 @@ def stage_commands(run: RunLayout, recipe: str) -> list[Command]:
     ]
 
 
-def reproduce(run: RunLayout, recipe: str) -> list[str]:
+def reproduce(run: RunLayout, recipe: str, overrides: Sequence[str] = ()) -> list[str]:
     """Commands that make the whole run again in another folder and compare it."""
     again = shlex.quote(str(run.root) + "-again")
-    return [f"headwater line run {shlex.quote(recipe)} --run {again}", f"headwater verify {again}"]
+    source, changes = _recipe(run, recipe, overrides)
+    return [f"headwater line run {source} --run {again}{changes}", f"headwater verify {again}"]
+
+
+def _recipe(run: RunLayout, recipe: str, overrides: Sequence[str]) -> tuple[str, str]:
+    """The recipe and the overrides to type: the resolved recipe where the run has one, for it holds everything."""
+    if run.recipe.is_file():
+        return shlex.quote(str(run.recipe)), ""
+    return shlex.quote(recipe), "".join(f" {shlex.quote(override)}" for override in overrides)
 
 
 def _any(folder: Path) -> bool:

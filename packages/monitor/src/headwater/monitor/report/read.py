@@ -46,7 +46,7 @@ def read_run_view(run: RunLayout, recipe: str, overrides: Sequence[str] = ()) ->
         training=training,
         evaluation=read_evaluation(files, run),
         lineage=read_lineage(files, run),
-        commands=stage_commands(run, recipe),
+        commands=stage_commands(run, recipe, overrides),
         problems=tuple(files.problems),
     )
 

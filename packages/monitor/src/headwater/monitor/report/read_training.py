@@ -40,7 +40,7 @@ def read_training(files: RunFiles, run: RunLayout) -> Training | None:
         steps=steps,
         samples=samples,
         tokens_seen=tokens if tokens is not None else info.samples * info.seq_len if info else None,
-        finished=manifest is not None or any(row.get("kind") == "finish" for row in raw_events),
+        state=_state(raw_events, manifest is not None),
         loss=curve("train", losses or metrics, "loss", "headwater_train_loss"),
         validation=curve("validation", validated, "validation_loss", "headwater_train_validation_loss"),
         validation_bits=curve(
@@ -97,6 +97,13 @@ def event(row: Row) -> Event:
         named = [str(d.get("url") or d.get("id")) for d in documents[:_DOCUMENTS] if isinstance(d, dict)]
         words.append(f"{fmt.plural(len(documents), 'document')}: {', '.join(named)}")
     return Event(str(row.get("kind", "unknown")), whole(row, "step") or 0, " · ".join(words))
+
+
+def _state(events: Sequence[Row], committed: bool) -> str:
+    last = events[-1].get("kind") if events else None
+    if committed or last == "finish":
+        return "finished"
+    return "stopped" if last in ("stop", "nonfinite") else "in progress"
 
 
 def _value(value: Any) -> str:

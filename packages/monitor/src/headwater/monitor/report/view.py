@@ -149,12 +149,15 @@ class Event:
 
 @dataclass(frozen=True)
 class Training:
-    """The curves of a training run. Losses in nats per token, throughput in tokens per second."""
+    """The curves of a training run. Losses in nats a token, throughput in tokens a second.
+
+    `state` is `finished`, `stopped` or `in progress`.
+    """
 
     steps: int
     samples: int | None
     tokens_seen: int | None
-    finished: bool
+    state: str
     loss: Curve
     validation: Curve
     validation_bits: Curve
