@@ -2,38 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+from itertools import accumulate
+from threading import Lock
 from types import TracebackType
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
 
 from headwater.core.errors import TrainError
 from headwater.core.metrics import TABLE, Metric
 from headwater.core.sinks import check_names
 
+Family = GaugeMetricFamily | CounterMetricFamily | HistogramMetricFamily
+
+
+class Values(Collector):
+    """The latest values, as a collector: exactly the table's metrics, and none of the client's own besides.
+
+    A gauge is absent until it is set. Counters and histograms that were not set yet stand at 0 from the first `take`
+    on, because Prometheus sees an increase only between two samples: a counter that appears with its first
+    non-finite step would never fire an alert.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._values: dict[str, float] = {}
+        self._buckets: dict[str, list[int]] = {}
+
+    def take(self, values: Mapping[str, float]) -> None:
+        """Takes gauges by value, counters by running total, histograms by observation."""
+        with self._lock:
+            for metric in TABLE.values():
+                if metric.kind != "gauge":
+                    self._values.setdefault(metric.name, 0.0)
+                    self._buckets.setdefault(metric.name, [0] * (len(metric.buckets) + 1))
+            for name, value in values.items():
+                metric = TABLE[name]
+                if metric.kind == "histogram":
+                    self._buckets[name][bisect_left(metric.buckets, value)] += 1
+                    self._values[name] += value
+                else:
+                    self._values[name] = float(value)
+
+    def collect(self) -> Iterator[Family]:
+        """The families of one scrape, in the table's order."""
+        with self._lock:
+            families = [self._family(metric) for metric in TABLE.values() if metric.name in self._values]
+        yield from families
+
+    def _family(self, metric: Metric) -> Family:
+        value = self._values[metric.name]
+        if metric.kind == "gauge":
+            return GaugeMetricFamily(metric.name, metric.help, value=value)
+        if metric.kind == "counter":
+            return CounterMetricFamily(metric.name, metric.help, value=value)
+        bounds = [*(str(float(bound)) for bound in metric.buckets), "+Inf"]
+        counts = accumulate(self._buckets[metric.name])
+        return HistogramMetricFamily(metric.name, metric.help, list(zip(bounds, counts, strict=True)), value)
+
 
 class PrometheusSink:
     """A `MetricSink` that serves what it is given at `http://HOST:PORT/metrics`.
 
-    It has a registry of its own, so that nothing but the table's metrics is exported and several sinks can live in
-    one process. A metric appears from its first value on: a gauge that nobody set yet is absent rather than 0.
+    It has a registry of its own, so several sinks can live in one process.
 
     Args:
         host: Address to listen on; loopback unless told otherwise.
-        port: Port to listen on; 0 takes any free one (see `port`).
+        port: Port to listen on; 0 takes any free one (see `port` and `url`).
 
     Raises:
-        TrainError: The port is taken or the address is not one of this machine.
+        TrainError: The port is taken, or the address is not one of this machine.
     """
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
-        self._registry = CollectorRegistry()
-        self._gauges: dict[str, Gauge] = {}
-        self._counters: dict[str, Counter] = {}
-        self._totals: dict[str, float] = {}
-        self._histograms: dict[str, Histogram] = {}
+        self._values = Values()
+        registry = CollectorRegistry()
+        registry.register(self._values)
         try:
-            self._server, self._thread = start_http_server(port, addr=host, registry=self._registry)
+            self._server, self._thread = start_http_server(port, addr=host, registry=registry)
         except OSError as error:
             raise TrainError(
                 f"cannot serve metrics on {host}:{port}: {error.strerror or error}",
@@ -59,14 +108,7 @@ class PrometheusSink:
             KeyError: A name is not in `core.metrics.TABLE`.
         """
         check_names(values)
-        for name, value in values.items():
-            metric = TABLE[name]
-            if metric.kind == "gauge":
-                self._gauge(metric).set(value)
-            elif metric.kind == "counter":
-                self._count(metric, value)
-            else:
-                self._histogram(metric).observe(value)
+        self._values.take(values)
 
     def close(self) -> None:
         """Stops the server and frees the port. Closing twice is allowed."""
@@ -82,26 +124,3 @@ class PrometheusSink:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _gauge(self, metric: Metric) -> Gauge:
-        if metric.name not in self._gauges:
-            self._gauges[metric.name] = Gauge(metric.name, metric.help, registry=self._registry)
-        return self._gauges[metric.name]
-
-    def _histogram(self, metric: Metric) -> Histogram:
-        if metric.name not in self._histograms:
-            self._histograms[metric.name] = Histogram(
-                metric.name, metric.help, buckets=metric.buckets, registry=self._registry
-            )
-        return self._histograms[metric.name]
-
-    def _count(self, metric: Metric, total: float) -> None:
-        if metric.name not in self._counters:
-            self._counters[metric.name] = Counter(metric.name, metric.help, registry=self._registry)
-        counter, before = self._counters[metric.name], self._totals.get(metric.name, 0.0)
-        if total < before:
-            # The run went back to an earlier checkpoint. Prometheus reads a fall as a reset, which it is.
-            counter.reset()
-            before = 0.0
-        counter.inc(total - before)
-        self._totals[metric.name] = total
