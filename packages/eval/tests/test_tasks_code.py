@@ -50,13 +50,16 @@ def test_no_lazy_solution_passes(body):
 def test_every_known_solution_with_its_numbers_changed_fails():
     """The tests of each problem notice a small mistake: one constant or comparison of the solution is changed."""
     unnoticed = []
-    changes = [("1", "2"), (" < ", " <= "), (" > ", " < "), ("+", "-"), ("sorted(set(", "list(("),
-               ("zip(*rows)", "rows"), ('"/"', '"."'), ("-places", "places"), (".lower()", ""), ("// 2", "// 3"), ("min(", "max(")]  # fmt: skip
+    changes = [
+        ("1", "2"), (" < ", " <= "), (" > ", " < "), ("+", "-"), ("sorted(set(", "list(("), ("zip(*rows)", "rows"),
+        ('"/"', '"."'), ("-places", "places"), (".lower()", ""), ("// 2", "// 3"), ("min(", "max("),
+        ("return not stack", "return True"), (".partition", ".rpartition"),
+    ]  # fmt: skip
     for row in PROBLEMS:
         mutants = [row["canonical_solution"].replace(old, new) for old, new in changes]
         mutants = [mutant for mutant in mutants if mutant != row["canonical_solution"]]
         tests = f"{row['test']}\ncheck({row['entry_point']})"
-        if mutants and all(code.solves(row["prompt"] + mutant, tests) for mutant in mutants[:3]):
+        if not mutants or all(code.solves(row["prompt"] + mutant, tests) for mutant in mutants[:3]):
             unnoticed.append(row["task_id"])
     assert unnoticed == []
 
