@@ -175,7 +175,12 @@ def collect_common_crawl(
         name: the artifact's name; also the stem of its WARC files.
         folder: folder of the artifact.
         fetcher: does the requests and the waiting.
-        crawl, pattern, limit, filters, index_url, data_url: as `common_crawl.fetch`.
+        crawl: as `common_crawl.fetch`.
+        pattern: as `common_crawl.fetch`.
+        limit: as `common_crawl.fetch`.
+        filters: as `common_crawl.fetch`.
+        index_url: as `common_crawl.fetch`.
+        data_url: as `common_crawl.fetch`.
 
     Raises:
         DataError: the index cannot be asked, or there is nothing to fetch.

@@ -20,7 +20,7 @@ def fetch() -> None:
 @click.option("--crawl", "crawl_name", metavar="NAME", help="Which crawl, for example CC-MAIN-2026-05.")
 @click.option("--list", "list_crawls", is_flag=True, help="List the crawls that the index knows, and stop.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-              help="Folder for the WARC files. The same command, run again, goes on where it was interrupted.")  # fmt: skip
+              help="Folder for the WARC files. The same command goes on where it was interrupted.")  # fmt: skip
 @click.option("--limit", default=1000, show_default=True, type=click.IntRange(1), help="Captures to fetch, at most.")
 @click.option("--filter", "filters", multiple=True, metavar="RULE", default=("=status:200",), show_default=True,
               help='Index filter, for example "=languages:eng" or "~mime:text/.*".')  # fmt: skip
@@ -31,8 +31,10 @@ def fetch() -> None:
 @click.option("--timeout", default=60.0, show_default=True, type=click.FloatRange(0, min_open=True), metavar="SECONDS",
               help="Limit for connecting and for each read.")  # fmt: skip
 @click.option("--name", default="common-crawl", show_default=True, help="Stem of the WARC file names.")
-@click.option("--index-url", default="https://index.commoncrawl.org", show_default=True, help="Where the index is.")
-@click.option("--data-url", default="https://data.commoncrawl.org", show_default=True, help="Where the files are.")
+@click.option("--index-url", default="https://index.commoncrawl.org", show_default=True, metavar="URL",
+              help="Where the index is.")  # fmt: skip
+@click.option("--data-url", default="https://data.commoncrawl.org", show_default=True, metavar="URL",
+              help="Where the files are.")  # fmt: skip
 @json_option
 def common_crawl(
     pattern: str | None, crawl_name: str | None, list_crawls: bool, out: Path | None, limit: int,
@@ -63,7 +65,8 @@ def common_crawl(
             else:
                 click.echo("\n".join(names))
             return
-        missing = [flag for flag, value in (("URL_PATTERN", pattern), ("--crawl", crawl_name), ("--out", out)) if not value]
+        needed = (("URL_PATTERN", pattern), ("--crawl", crawl_name), ("--out", out))
+        missing = [flag for flag, value in needed if not value]
         if pattern is None or crawl_name is None or out is None:
             raise click.UsageError(f"missing {', '.join(missing)} (or --list, to see which crawls there are)")
         result = collect_common_crawl(
