@@ -20,6 +20,7 @@ from headwater.core.trace.documents import find_documents
 from headwater.core.trace.items import trace_item
 from headwater.core.trace.overlap import ItemGrams, count_shared, outermost
 from headwater.core.trace.payload import read_record
+from headwater.core.trace.show import _plain
 from headwater.core.trace.steps import trace_step
 from headwater.core.trace.tokens import Sidecars
 from headwater.core.trace.training import ranges, read_training
@@ -245,6 +246,20 @@ def test_shared_runs_are_those_of_a_plain_search(item: str, texts: list[str], n:
         grams = {tuple(words(text)[i : i + n]) for i in range(len(words(text)) - n + 1)}
         expected = sum(tuple(words(item)[i : i + n]) in grams for i in range(len(words(item)) - n + 1))
         assert count_shared(mine, n) == count_shared(outermost(mine), n) == expected
+
+
+@pytest.mark.parametrize(
+    ("detail", "expected"),
+    [
+        ('{"kept": "ab12", "jaccard": 0.9}', "kept ab12, jaccard 0.9"),
+        ("0.3 > 0.2", "0.3 > 0.2"),
+        ("", ""),
+        ("17", "17"),
+        ("[1]", "[1]"),
+    ],
+)
+def test_details_in_plain_words(detail: str, expected: str):
+    assert _plain(detail) == expected
 
 
 @pytest.mark.parametrize(

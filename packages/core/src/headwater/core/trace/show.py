@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from collections.abc import Sequence
 
@@ -32,9 +33,9 @@ def show_document(document: Document, place: Place | None, training: Training | 
             ("text", f"{size(document.text_bytes)}, {document.split} split"),
         ]
     )
-    rows: list[Sequence[str]] = [(v.operator, v.outcome, v.reason, v.detail) for v in document.verdicts]
+    rows: list[Sequence[str]] = [(v.operator, v.outcome, v.reason, _plain(v.detail)) for v in document.verdicts]
     if rejection is not None and not any(verdict.outcome == "reject" for verdict in document.verdicts):
-        rows.append((rejection.operator, "reject", rejection.reason, rejection.detail))
+        rows.append((rejection.operator, "reject", rejection.reason, _plain(rejection.detail)))
     click.echo()
     table(["operator", "outcome", "reason", "detail"], rows, title="What each operator said")
     if rejection is not None:
@@ -162,8 +163,17 @@ def _when(overlap: Overlap, trace: ItemTrace) -> str:
 
 
 def _why(rejection: Rejection) -> str:
-    detail = f", {rejection.detail}" if rejection.detail else ""
+    detail = f", {_plain(rejection.detail)}" if rejection.detail else ""
     return f"{rejection.operator}, {rejection.reason}{detail}"
+
+
+def _plain(detail: str) -> str:
+    """A detail that is a JSON object as `name value, name value`; any other as it is."""
+    try:
+        value: dict[str, object] = json.loads(detail)
+        return ", ".join(f"{name} {part}" for name, part in value.items())
+    except (ValueError, AttributeError):
+        return detail
 
 
 def _steps(steps: list[int]) -> str:
