@@ -28,7 +28,7 @@ class EvalConfig(Section):
     batch_tokens: int = Field(default=16384, ge=1, description="Most tokens, padding included, in one forward pass.")
     bits_per_byte: bool = Field(default=True, description="Measure bits per byte on the held-out documents.")
     held_out_tokens: int = Field(
-        default=65536, ge=1, description="Most held-out tokens per source that bits per byte reads."
+        default=16384, ge=1, description="Most held-out tokens per source that bits per byte reads."
     )
     hub: bool = Field(default=False, description="Allow data sets to come from the Hugging Face hub (needs a network).")
 

@@ -17,7 +17,6 @@ from headwater.core.manifest import is_artifact
 from headwater.core.storage import atomic_write
 from headwater.eval import checkpoint as checkpoints
 from headwater.eval.config import EvalConfig
-from headwater.eval.harness.environment import prepare
 from headwater.eval.held_out import HeldOut, bits_per_byte, read_held_out
 from headwater.eval.notes import notes
 from headwater.eval.results import EvaluatedCheckpoint, HeldOutBits, Refused, Results, Score
@@ -55,11 +54,10 @@ class Session:
         self.data_dir = data_dir
         self.include = list(include)
         self.sandbox_problem = sandbox_problem
-        self.seconds: dict[str, float] = {}
+        self.timing: dict[str, dict[str, float]] = {}
 
     def results(self, settings: dict[str, Any]) -> Results:
         """Measures what is missing and gathers all of it."""
-        prepare(self.config.hub)
         scores, refused = self._tasks() if self.config.tasks else ([], [])
         bits = self._bits_per_byte() if self.config.bits_per_byte else None
         names = ("lm-eval", "torch", "transformers", "tokenizers", "datasets")
@@ -126,12 +124,16 @@ class Session:
         return scores, loaded.refused
 
     def _include(self) -> list[Path]:
-        """The user's task files, and those that read from the data folder, made for this evaluation."""
-        if self.data_dir is None:
-            return self.include
-        from headwater.eval.data_dir import prepare_data_dir
+        """The user's task files, and those made for this evaluation: from the data folder, or for the hub."""
+        if self.data_dir is not None:
+            from headwater.eval.data_dir import prepare_data_dir
 
-        return [*self.include, prepare_data_dir(self.data_dir, self.work, list(self.config.tasks))]
+            return [*self.include, prepare_data_dir(self.data_dir, self.work, list(self.config.tasks))]
+        if self.config.hub:
+            from headwater.eval.harness.tasks import hub_task_files
+
+            return [*self.include, *hub_task_files(self.config.tasks, self.work / "hub_tasks")]
+        return self.include
 
     def _bits_per_byte(self) -> HeldOutBits | None:
         kept = self.work / "bits_per_byte.json"
@@ -179,6 +181,7 @@ class Session:
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:
-        started = time.monotonic()
+        wall, cpu = time.monotonic(), time.process_time()
         yield
-        self.seconds[name] = round(time.monotonic() - started, 3)
+        spent = {"seconds": time.monotonic() - wall, "cpu_seconds": time.process_time() - cpu}
+        self.timing[name] = {key: round(value, 3) for key, value in spent.items()}

@@ -82,6 +82,10 @@ def run_eval(
         return Evaluation(folder, manifest, _read_results(folder), fresh=False)
     work = writer.begin()
 
+    from headwater.eval.harness.environment import prepare
+
+    # Before anything else: the libraries read these settings when they are imported.
+    prepare(config.hub)
     from headwater.eval.session import Session
 
     started = time.monotonic()
@@ -144,7 +148,7 @@ def _publish(folder: Path, work: Path, results: Results, session: "Session", sec
     for path in sorted((work / "samples").glob("*.jsonl")):
         atomic_write(samples / path.name, path.read_bytes())
     atomic_write(folder / "results.json", results.model_dump_json(indent=1) + "\n")
-    timing = {"seconds": round(seconds, 3), "stages": session.seconds}
+    timing = {"seconds": round(seconds, 3), "stages": session.timing}
     atomic_write(folder / "timing.json", json.dumps(timing, indent=1) + "\n")
 
 

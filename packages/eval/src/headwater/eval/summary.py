@@ -11,7 +11,11 @@ def print_summary(evaluation: Evaluation) -> None:
     results = evaluation.results
     if results.tasks:
         headers = ["task", "metric", "score", "95% interval", "chance", "items", "shots", "truncated", "reading"]
-        table(headers, [_row(score) for score in results.tasks])
+        asked = results.settings["eval"]["tasks"]
+        shown = [score for score in results.tasks if score.group or score.task in asked] or results.tasks
+        table(headers, [_row(score) for score in shown])
+        if hidden := len({score.task for score in results.tasks} - {score.task for score in shown}):
+            print(f"{hidden} tasks of these groups: {evaluation.folder / 'results.json'}")
     if results.bits_per_byte:
         named = [*results.bits_per_byte.sources.items(), ("all sources", results.bits_per_byte)]
         rows = [[name, f"{b.model:.3f}", f"{b.unigram:.3f}", b.documents, b.bytes] for name, b in named]

@@ -19,6 +19,8 @@ def prepare(hub: bool) -> None:
     os.environ.pop("HF_ALLOW_CODE_EVAL", None)
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # lm-eval shows a bar for every task while it builds prompts; the stage shows its own, where they take time.
+    os.environ.setdefault("TQDM_DISABLE", "1")
     # What lm-eval warns of (truncated prompts, few-shot settings) is counted in the results instead.
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     logging.getLogger("datasets").setLevel(logging.ERROR)

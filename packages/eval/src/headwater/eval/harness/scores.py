@@ -13,7 +13,7 @@ from headwater.eval.results import ConfidenceInterval, Score, TaskOutcome
 
 # Metrics of multiple-choice tasks for which guessing gives one over the number of choices.
 _ACCURACIES = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info")
-_EXACT = ("exact_match", "pass_at_k", "pass@1", "pass_at_1")
+_EXACT = ("exact_match", "pass@1")
 
 
 def task_outcome(
@@ -58,7 +58,7 @@ def task_outcome(
                 interval=_interval(interval),
                 chance=chance,
                 indistinguishable_from_chance=_at_chance(interval, chance),
-                higher_is_better=(task.higher_is_better() or {}).get(metric),
+                higher_is_better=_higher_is_better(task, metric),
                 few_shot=int(task.get_config("num_fewshot") or 0),
                 version=str(task.VERSION),
                 truncated=len(lm.truncated[name]),
@@ -131,6 +131,13 @@ def _chance(task: Task, metric: str, samples: list[dict[str, Any]]) -> float | N
     if task.OUTPUT_TYPE == "generate_until" and metric in _EXACT:
         return 0.0
     return None
+
+
+def _higher_is_better(task: Task, metric: str) -> bool | None:
+    directions: dict[str, Any] = task.higher_is_better() or {}
+    # A metric function that gives several metrics, pass@1 and pass@10, is declared under its own name only.
+    found = directions.get(metric, next(iter(directions.values())) if len(directions) == 1 else None)
+    return None if found is None else bool(found)
 
 
 def _at_chance(interval: Interval | None, chance: float | None) -> bool | None:

@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from lm_eval.tasks import TaskManager
 
 import headwater.eval as package
 from headwater.core.errors import ConfigError, EvalError
+from headwater.core.storage import atomic_write
 from headwater.eval.results import Refused
 
 OWN_TASKS = Path(package.__file__).parent / "tasks"
@@ -69,6 +71,25 @@ def load_tasks(names: Sequence[str], include: Sequence[Path], *, hub: bool, sand
             found.refused.append(Refused(task=name, reason=reason))
             del tasks[name]
     return found
+
+
+def hub_task_files(names: Sequence[str], folder: Path) -> list[Path]:
+    """Task files for built-in tasks that cannot run as they are, with data from the hub.
+
+    lm-eval's own humaneval fetches a metric that runs generated code in this process when it is read; this one has the
+    same prompt and stop sequences, and a metric that uses the sandbox.
+
+    Args:
+        names: The tasks asked for.
+        folder: Where the files are written; made if needed.
+    """
+    if "humaneval" not in names:
+        return []
+    folder.mkdir(parents=True, exist_ok=True)
+    base = OWN_TASKS / "humaneval_base"
+    content = f"include: {json.dumps(str(base))}\ntask: humaneval\ndataset_path: openai/openai_humaneval\n"
+    atomic_write(folder / "humaneval.yaml", content)
+    return [folder]
 
 
 def _manager(names: Sequence[str], include: Sequence[Path]) -> TaskManager:
