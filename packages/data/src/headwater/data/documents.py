@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
 
 from headwater.core.documents import DOCUMENTS, REJECTED
 from headwater.core.errors import DataError
 from headwater.core.layout import RunLayout
-from headwater.core.manifest import ArtifactWriter, Manifest, Parent, parent_of
+from headwater.core.manifest import ArtifactWriter, Parent, parent_of
 from headwater.core.storage import atomic_write, storage_errors
 from headwater.data import PRODUCER, funnel, warc_parts
 from headwater.data.config import DocumentsConfig
 from headwater.data.engine import Dataset, Engine
-from headwater.data.engines.local import LocalEngine, clear, workers_for
+from headwater.data.engines.local import LocalEngine, clear
+from headwater.data.engines.processes import workers_for
 from headwater.data.operators import exact_dedup, minhash_dedup
 from headwater.data.operators.base import Operator, OperatorConfig
 from headwater.data.operators.decontaminate import Decontaminate
 from headwater.data.operators.exact_dedup import DECISIONS
 from headwater.data.operators.read import Read
+from headwater.data.outcome import Outcome
 from headwater.data.rows import ROWS
 from headwater.data.steps import (
     PAIRS,
@@ -39,21 +39,6 @@ from headwater.data.steps import (
     Verify,
 )
 from headwater.data.warc_parts import WarcPart
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a stage ended.
-
-    Attributes:
-        manifest: Of the artifact.
-        fresh: False when the artifact was up to date already.
-        result: What was counted.
-    """
-
-    manifest: Manifest
-    fresh: bool
-    result: dict[str, Any]
 
 
 def make_documents(layout: RunLayout, config: DocumentsConfig) -> Outcome:
@@ -175,5 +160,3 @@ def _counters(found: dict[str, Any]) -> dict[str, Any]:
         for source, rows in found["sources"].items()
     }
     return {**found["total"], "sources": sources}
-
-

@@ -10,11 +10,8 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import lru_cache
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +23,11 @@ from datatrove.executor.local import LocalPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
 from loguru import logger
 
-from headwater.core.console import progress
-from headwater.core.errors import DataError
 from headwater.core.storage import storage_errors
 from headwater.data.engine import BatchFunction, GroupFunction, Reader
+from headwater.data.engines.processes import Workers
 
-ROWS_PER_ROW_GROUP = 1_000
+ROWS_PER_ROW_GROUP = 250
 ROWS_PER_BATCH = 1_024
 
 
@@ -102,7 +98,9 @@ class _MapTask(PipelineStep):
 
     def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Any:
         """Writes every output of partition `rank`; datatrove's signature."""
-        writers = {name: _PartWriter(_part(self.folder, name, rank), schema) for name, schema in self.function.outputs.items()}
+        writers = {
+            name: _PartWriter(_part(self.folder, name, rank), schema) for name, schema in self.function.outputs.items()
+        }
         try:
             for batch in self.parts[rank]():
                 for name, rows in self.function(batch).items():
@@ -153,30 +151,10 @@ class _Executor(LocalPipelineExecutor):
         super().__init__(pipeline=[task], tasks=tasks, workers=1, logging_dir=str(folder))
         self.stage = stage
 
-    def run_on(self, engine: LocalEngine) -> None:
-        """Runs the tasks that are not complete, in the engine's processes."""
+    def run_on(self, workers: Workers) -> None:
+        """Runs the tasks that are not complete."""
         ranks = self.get_incomplete_ranks()
-        with progress(self.tasks, self.stage, done=self.tasks - len(ranks)) as shown:
-            if engine.workers == 1 or len(ranks) <= 1:
-                for rank in ranks:
-                    _run_rank(self, rank)
-                    shown.advance()
-                return
-            pool = engine.pool()
-            futures = [pool.submit(_run_rank, self, rank) for rank in ranks]
-            try:
-                for future in as_completed(futures):
-                    future.result()
-                    shown.advance()
-            except BrokenProcessPool as error:
-                raise DataError(
-                    f"a worker process of the step {self.stage} was killed", found="a lost process",
-                    hint="it often is the memory: set documents.engine.workers lower and run the same command again; "
-                    "finished partitions are kept",
-                ) from error  # fmt: skip
-            finally:
-                for future in futures:
-                    future.cancel()
+        workers.run(self.stage, _run_rank, [(self, rank) for rank in ranks], done=self.tasks - len(ranks))
 
 
 def _run_rank(executor: _Executor, rank: int) -> None:
@@ -193,25 +171,15 @@ class LocalEngine:
     """
 
     def __init__(self, folder: Path, workers: int = 1) -> None:
-        self.folder, self.workers = folder, workers
+        self.folder = folder
+        self.workers = Workers(workers, "documents.engine.workers")
         self._seen: set[str] = set()
-        self._pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> LocalEngine:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-            self._pool = None
-
-    def pool(self) -> ProcessPoolExecutor:
-        """The worker processes, started when they are first needed."""
-        if self._pool is None:
-            context = get_context("forkserver")
-            context.set_forkserver_preload(["headwater.data.documents"])
-            self._pool = ProcessPoolExecutor(self.workers, mp_context=context)
-        return self._pool
+    def __exit__(self, *error: object) -> None:
+        self.workers.__exit__(*error)
 
     def read(self, readers: Sequence[Reader], schema: pa.Schema) -> LocalDataset:
         """One partition a reader."""
@@ -221,7 +189,7 @@ class LocalEngine:
         """Runs unfinished partitions in `workers` processes."""
         folder = self._stage(stage)
         task = _MapTask(data.parts, function, folder)
-        _Executor(stage, task, len(data.parts), folder).run_on(self)
+        _Executor(stage, task, len(data.parts), folder).run_on(self.workers)
         return {
             name: LocalDataset(schema, tuple(ArrowPart(str(_part(folder, name, i))) for i in range(len(data.parts))))
             for name, schema in function.outputs.items()
@@ -237,7 +205,12 @@ class LocalEngine:
         return LocalDataset(pa.schema([*left.schema, *added]), parts)
 
     def group_by_key(
-        self, stage: str, data: Sequence[LocalDataset], keys: Sequence[str], order: Sequence[str], function: GroupFunction
+        self,
+        stage: str,
+        data: Sequence[LocalDataset],
+        keys: Sequence[str],
+        order: Sequence[str],
+        function: GroupFunction,
     ) -> LocalDataset:
         """In this process: the rows are keys and ids."""
         folder = self._stage(stage)
@@ -268,7 +241,13 @@ class LocalEngine:
         return pa.Table.from_batches(batches, schema=data.schema)
 
     def write(
-        self, data: Sequence[LocalDataset], folder: Path, *, sort_by: Sequence[str], rows_per_file: int, schema: pa.Schema
+        self,
+        data: Sequence[LocalDataset],
+        folder: Path,
+        *,
+        sort_by: Sequence[str],
+        rows_per_file: int,
+        schema: pa.Schema,
     ) -> list[Path]:
         """Sorts by the key columns first, then gathers the rows of one file after the other."""
         parts = [pa.Table.from_batches(list(part()), schema=rows.schema) for rows in data for part in rows.parts]
@@ -318,12 +297,5 @@ def clear(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def workers_for(wanted: int) -> int:
-    """The number of processes for a setting in which 0 means one a core."""
-    return wanted or len(os.sched_getaffinity(0))
-
-
 def _part(folder: Path, name: str, rank: int) -> Path:
     return folder / f"{name}-{rank:05d}.arrow"
-
-

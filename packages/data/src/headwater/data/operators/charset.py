@@ -15,6 +15,7 @@ _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs
          (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))  # fmt: skip
 _COOKIE = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-_.a-zA-Z0-9]{1,40})")  # PEP 263, first two lines
 _SEVEN_BIT = ("iso-2022", "hz-gb", "hz", "utf-7", "iso2022")  # escape sequences: ASCII bytes that are not ASCII text
+_WHATWG = {"iso8859-1": "cp1252", "ascii": "cp1252", "iso8859-9": "cp1254", "gb2312": "gb18030", "gbk": "gb18030"}
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
 
@@ -73,38 +74,43 @@ def looks_binary(text: str, max_control: float) -> bool:
 
 
 def _strict(payload: bytes, label: str) -> Decoded | None:
-    name = _python_name(label)
-    if name is None:
-        return None
-    try:
-        return Decoded(payload.decode(name), name)
-    except (UnicodeDecodeError, ValueError):
-        return None
+    for name in _codecs(label):
+        try:
+            return Decoded(payload.decode(name), name)
+        except (UnicodeDecodeError, ValueError):
+            continue
+    return None
 
 
 def _lossy(payload: bytes, label: str, max_replaced: float) -> Decoded | None:
-    name = _python_name(label)
-    if name is None:
-        return None
-    text = payload.decode(name, "replace")
-    replaced = text.count("\ufffd") - payload.count(b"\xef\xbf\xbd") * (name == "utf-8")
-    if replaced > max_replaced * max(len(text), 1):
-        return None
-    return Decoded(text, name, max(replaced, 0))
+    for name in _codecs(label):
+        text = payload.decode(name, "replace")
+        own = payload.count(b"\xef\xbf\xbd") if name == "utf-8" else 0
+        replaced = max(text.count("\ufffd") - own, 0)
+        if replaced <= max_replaced * max(len(text), 1):
+            return Decoded(text, name, replaced)
+    return None
 
 
-def _python_name(label: str) -> str | None:
+def _codecs(label: str) -> list[str]:
+    """Python's names for a label: first what the WHATWG standard takes it for (Latin-1 is windows-1252), then itself."""
     from resiliparse.parse.encoding import map_encoding_to_html5
 
-    for candidate in (map_encoding_to_html5(label, fallback_utf8=False), label):
-        if candidate:
-            try:
-                info = codecs.lookup(candidate)
-            except (LookupError, ValueError):
-                continue
-            if getattr(info, "_is_text_encoding", True):
-                return info.name
-    return None
+    try:
+        own = codecs.lookup(label)
+    except (LookupError, ValueError):
+        own = None
+    if own is not None and not getattr(own, "_is_text_encoding", True):
+        return []
+    names: list[str] = []
+    for candidate in (_WHATWG.get(own.name) if own else None, map_encoding_to_html5(label, fallback_utf8=False), label):
+        try:
+            name = codecs.lookup(candidate).name if candidate else None
+        except (LookupError, ValueError):
+            continue
+        if name and name not in names:
+            names.append(name)
+    return names
 
 
 def _inner_label(payload: bytes, html: bool) -> str:

@@ -56,9 +56,12 @@ class GopherRepetition(Operator):
             if not text:
                 decided.reject(row, "empty")
                 continue
-            found = self._paragraphs(text) or self._lines(
-                line_hashes[first_lines[row] : first_lines[row + 1]], lengths[first_lines[row] : first_lines[row + 1]], len(text)
-            ) or self._ngrams(split, row)  # fmt: skip
+            mine = slice(first_lines[row], first_lines[row + 1])
+            found = (
+                self._paragraphs(text)
+                or self._lines(line_hashes[mine], lengths[mine], len(text))
+                or self._ngrams(split, row)
+            )
             if found:
                 decided.reject(row, *found)
         return decided.verdicts()
@@ -70,8 +73,16 @@ class GopherRepetition(Operator):
         if not repeated:
             return None
         characters = sum(map(len, paragraphs)) - sum(map(len, seen))
-        return _over(repeated / len(paragraphs), self.config.max_duplicate_paragraphs_ratio, "duplicate_paragraphs") or _over(
-            characters / len(text), self.config.max_duplicate_paragraph_characters_ratio, "duplicate_paragraph_characters"
+        return _over(
+            repeated / len(paragraphs),
+            self.config.max_duplicate_paragraphs_ratio,
+            "duplicate_paragraphs",
+            " of paragraphs seen before",
+        ) or _over(
+            characters / len(text),
+            self.config.max_duplicate_paragraph_characters_ratio,
+            "duplicate_paragraph_characters",
+            " of characters in paragraphs seen before",
         )
 
     def _lines(self, hashes: U64, lengths: I64, characters: int) -> tuple[str, str] | None:
@@ -80,8 +91,13 @@ class GopherRepetition(Operator):
         _, first = np.unique(hashes, return_index=True)
         repeated = len(hashes) - len(first)
         repeated_characters = int(lengths.sum() - lengths[first].sum())
-        return _over(repeated / len(hashes), self.config.max_duplicate_lines_ratio, "duplicate_lines") or _over(
-            repeated_characters / characters, self.config.max_duplicate_line_characters_ratio, "duplicate_line_characters"
+        return _over(
+            repeated / len(hashes), self.config.max_duplicate_lines_ratio, "duplicate_lines", " of lines seen before"
+        ) or _over(
+            repeated_characters / characters,
+            self.config.max_duplicate_line_characters_ratio,
+            "duplicate_line_characters",
+            " of characters in lines seen before",
         )
 
     def _ngrams(self, split: TextSplit, row: int) -> tuple[str, str] | None:
@@ -90,7 +106,9 @@ class GopherRepetition(Operator):
         starts, stops = split.starts[first:end], split.stops[first:end]
         characters = int(split.characters[row])
         for n, limit in sorted(self.config.top_ngrams.items()):
-            found = _over(_top(hashes, stops - starts, n) / characters, limit, "top_ngram", f" in the top {n}-gram")
+            found = _over(
+                _top(hashes, stops - starts, n) / characters, limit, "top_ngram", f" of characters in the top {n}-gram"
+            )
             if found:
                 return found
         ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(stops - starts)])
@@ -99,13 +117,13 @@ class GopherRepetition(Operator):
             # A run of n words that repeats begins where a shorter run repeats: the places to look at only get fewer.
             candidates, keys = _repeated(hashes, candidates, n)
             taken = _greedy(candidates, keys, ends, n)
-            found = _over(taken / characters, limit, "duplicate_ngrams", f" in repeated {n}-grams")
+            found = _over(taken / characters, limit, "duplicate_ngrams", f" of characters in repeated {n}-grams")
             if found:
                 return found
         return None
 
 
-def _over(share: float, limit: float | None, reason: str, what: str = "") -> tuple[str, str] | None:
+def _over(share: float, limit: float | None, reason: str, what: str) -> tuple[str, str] | None:
     if limit is None or share <= limit:
         return None
     return reason, f"{share:.3f}{what} > {limit}"

@@ -1,0 +1,309 @@
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from headwater.core.config import load_section
+from headwater.core.documents import DOCUMENTS, REJECTED
+from headwater.core.errors import ConfigError, DataError, StorageError
+from headwater.core.layout import RunLayout
+from headwater.data.config import DocumentsConfig
+from headwater.data.documents import make_documents
+
+
+def make(run, recipe, *overrides):
+    return make_documents(RunLayout(run), load_section("documents", DocumentsConfig, recipe, overrides))
+
+
+def digests(folder):
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(Path(folder).rglob("*"))
+        if path.is_file()
+    }
+
+
+def kept(run):
+    return [row for path in sorted((run / "documents").glob("part-*.parquet")) for row in pq.read_table(path).to_pylist()]
+
+
+def rejected(run):
+    folder = run / "documents" / "rejected"
+    return [row for path in sorted(folder.glob("part-*.parquet")) for row in pq.read_table(path).to_pylist()]
+
+
+def by_url(rows):
+    return {row["url"]: row for row in rows}
+
+
+def test_every_document_is_kept_or_set_aside_with_its_reason(tiny):
+    run, recipe = tiny()
+    outcome = make(run, recipe)
+    good, bad = by_url(kept(run)), by_url(rejected(run))
+    assert len(good) + len(bad) == 46 + 13 == outcome.result["total"]["documents_in"]
+    assert not set(good) & set(bad)
+    why = {url: (row["operator"], row["reason"]) for url, row in bad.items()}
+    assert why["http://w/menu.html"] == ("gopher_quality", "too_few_words")
+    assert why["http://w/gone.html"] == ("extract", "http_status")
+    assert why["http://w/leak.html"] == ("decontaminate", "item_overlap")
+    assert "<EMAIL>" in good["http://w/mail.html"]["text"] and "jane.doe" not in good["http://w/mail.html"]["text"]
+    assert all(row["text_bytes"] == len(row["text"].encode()) for row in [*kept(run), *rejected(run)])
+    assert pq.read_schema(run / "documents" / "part-00000.parquet").equals(DOCUMENTS)
+    assert pq.read_schema(run / "documents" / "rejected" / "part-00000.parquet").equals(REJECTED)
+
+
+def test_duplicates_name_the_document_that_stays_by_priority(tiny):
+    run, recipe = tiny()
+    make(run, recipe)
+    good, bad = by_url(kept(run)), by_url(rejected(run))
+    # Three copies: two in web and one in reference, which the recipe prefers.
+    assert "ref:copy" in good
+    for url in ("http://w/5.html", "http://w/copy.html"):
+        assert bad[url]["operator"] == "exact_dedup"
+        assert json.loads(bad[url]["detail"]) == {"kept": good["ref:copy"]["id"], "jaccard": 1.0}
+    pair = {"http://w/3.html", "http://w/near.html"}
+    gone = (pair & set(bad)).pop()
+    stays = (pair - {gone}).pop()
+    detail = json.loads(bad[gone]["detail"])
+    assert bad[gone]["operator"] == "minhash_dedup" and detail["kept"] == good[stays]["id"] < bad[gone]["id"]
+    assert 0.7 <= detail["jaccard"] < 1
+
+
+def test_verdicts_tell_the_whole_way(tiny):
+    run, recipe = tiny()
+    make(run, recipe)
+    row = by_url(kept(run))["http://w/mail.html"]
+    assert [v["operator"] for v in row["verdicts"]] == [
+        "read", "extract", "language", "gopher_quality", "gopher_repetition", "pii", "exact_dedup", "minhash_dedup", "decontaminate"
+    ]  # fmt: skip
+    assert row["verdicts"][5] == {"operator": "pii", "outcome": "change", "reason": "redacted", "detail": "email=1"}
+    leak = by_url(rejected(run))["http://w/leak.html"]
+    assert leak["verdicts"][-1]["outcome"] == "reject" and leak["verdicts"][-1]["reason"] == leak["reason"]
+
+
+def test_the_funnel_adds_up(tiny):
+    run, recipe = tiny()
+    make(run, recipe)
+    funnel = json.loads((run / "documents" / "funnel.json").read_text())
+    for content in funnel["sources"].values():
+        rows = content["operators"]
+        for before, after in zip(rows, rows[1:], strict=False):
+            assert before["documents_out"] == after["documents_in"] and before["bytes_out"] == after["bytes_in"]
+        for row in rows:
+            assert row["documents_in"] - row["documents_out"] == sum(row["rejected"].values())
+    assert funnel["total"]["documents_out"] == len(kept(run))
+    assert funnel["total"]["bytes_out"] == sum(row["text_bytes"] for row in kept(run))
+
+
+@pytest.mark.parametrize("options", [("workers=1", "partition_bytes=1000"), ("workers=2", "partition_bytes=1000"), ("workers=2", "partition_bytes=7000")],)
+def test_workers_and_partitions_change_no_byte(tiny, options):
+    run, recipe = tiny("a")
+    make(run, recipe)
+    other, _ = tiny("b")
+    make(other, recipe, *(f"documents.engine.{option}" for option in options))
+    assert digests(run / "documents") == digests(other / "documents")
+
+
+def test_a_second_run_is_up_to_date_and_a_changed_recipe_is_not(tiny):
+    run, recipe = tiny()
+    first = make(run, recipe)
+    again = make(run, recipe, "documents.engine.workers=2")
+    assert first.fresh and not again.fresh and again.manifest.digest == first.manifest.digest
+    changed = make(run, recipe, "documents.sources.web.2.gopher_quality.min_words=25")
+    assert changed.fresh and changed.manifest.digest != first.manifest.digest
+    assert not (run / "documents" / "_work").exists()
+
+
+def test_parts_left_by_a_larger_result_do_not_stay(tiny):
+    run, recipe = tiny()
+    make(run, recipe, "documents.rows_per_file=2")
+    (run / "documents" / "manifest.json").unlink()
+    make(run, recipe, "documents.rows_per_file=1000")
+    assert [path.name for path in (run / "documents").glob("part-*")] == ["part-00000.parquet"]
+
+
+def test_a_truncated_warc_is_set_aside_with_its_place(tiny, warc):
+    member, page, prose, _ = warc
+    torn = member("http://w/torn.html", page(prose(300)), "text/html", 200)[:-200]
+    run, recipe = tiny(extra=torn)
+    outcome = make(run, recipe)
+    bad = [row for row in rejected(run) if row["operator"] == "read"]
+    size = (run / "raw" / "web" / "web-00000.warc.gz").stat().st_size
+    assert [(row["reason"], row["warc_file"], row["warc_offset"]) for row in bad] == [
+        ("bad_record", "web-00000.warc.gz", size - len(torn))
+    ]
+    assert "truncated" in bad[0]["detail"]
+    read = outcome.result["sources"]["web"]["operators"][0]
+    assert read["rejected"] == {"bad_record": 1}
+
+
+@pytest.mark.parametrize("partition_bytes", [1000, 10_000_000])
+def test_a_corrupt_member_costs_only_itself(tiny, warc, partition_bytes):
+    member, page, prose, _ = warc
+    members = [member(f"http://w/{i}.html", page(prose(i)), "text/html", 200) for i in range(12)]
+    broken = bytearray(members[4])
+    broken[40:60] = b"\xff" * 20
+    run, recipe = tiny(web=[*members[:4], bytes(broken), *members[5:]])
+    make(run, recipe, f"documents.engine.partition_bytes={partition_bytes}")
+    bad = [row for row in rejected(run) if row["operator"] == "read"]
+    assert [row["warc_offset"] for row in bad] == [sum(map(len, members[:4]))]
+    assert {f"http://w/{i}.html" for i in range(12) if i not in (4, 5)} <= set(by_url(kept(run)))
+
+
+def test_a_page_in_another_encoding_is_read_and_noise_is_set_aside(tiny, warc):
+    member, page, prose, _ = warc
+    text = prose(400).replace("river", "Fluß")
+    latin = page(text).decode().encode("latin-1")
+    web = [member("http://w/latin.html", latin, "text/html; charset=iso-8859-1", 200),
+           member("http://w/noise.html", bytes(range(256)) * 20, "text/html", 200),
+           *(member(f"http://w/{i}.html", page(prose(i)), "text/html", 200) for i in range(8))]  # fmt: skip
+    run, recipe = tiny(web=web)
+    make(run, recipe, "documents.sources.web.1={language: {allowed: {en: 0.1}}}")
+    assert "Fluß" in by_url(kept(run))["http://w/latin.html"]["text"]
+    assert by_url(rejected(run))["http://w/noise.html"]["reason"] == "undecodable"
+
+
+def test_an_empty_corpus_names_the_operator_and_leaves_nothing(tiny):
+    run, recipe = tiny()
+    with pytest.raises(DataError) as caught:
+        make(run, recipe, "documents.sources.web.2.gopher_quality.min_words=90000")
+    message = str(caught.value)
+    assert "gopher_quality removed" in message and "too_few_words" in message and "source web" in message
+    assert not list((run / "documents").rglob("*.parquet")) and not (run / "documents" / "manifest.json").exists()
+    assert not (run / "documents" / "_work").exists()
+    allowed = make(run, recipe, "documents.sources.web.2.gopher_quality.min_words=90000", "documents.allow_empty_sources=true")
+    assert allowed.result["sources"]["web"]["documents_out"] == 0
+
+
+def test_a_source_without_warc_files_is_refused(tiny, warc):
+    run, recipe = tiny()
+    warc[3](run, "empty", {})
+    with pytest.raises(DataError, match=r"no WARC file"):
+        make(run, recipe, "documents.sources.empty=[extract]")
+
+
+@pytest.mark.parametrize(
+    ("override", "match"),
+    [
+        ("documents.sources.web.2.gopher_quality.min_wrods=3", "min_words"),
+        ("documents.sources.web.0=pii", "begin with extract"),
+        ("documents.sources.web.1={language: {}, pii: {}}", "exactly one operator"),
+        ("documents.priority=[nowhere]", "nowhere"),
+        ("documents.validation_ratio=1.5", "validation_ratio"),
+        ("documents.sources.web.3=gopher", "gopher"),
+    ],
+)
+def test_mistakes_in_the_recipe_are_refused_before_anything_starts(tiny, override, match):
+    run, recipe = tiny()
+    with pytest.raises(ConfigError, match=match):
+        make(run, recipe, override)
+    assert not (run / "documents").exists()
+
+
+def test_the_recorded_config_is_a_recipe(tiny):
+    run, recipe = tiny()
+    manifest = make(run, recipe).manifest
+    again = DocumentsConfig.model_validate(manifest.config)
+    assert again.content() == manifest.config
+
+
+def test_a_full_disk_leaves_no_artifact_and_the_same_command_goes_on(tiny, monkeypatch):
+    run, recipe = tiny()
+    reference, _ = tiny("reference")
+    make(reference, recipe)
+    real, calls = pq.write_table, []
+
+    def full(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(pq, "write_table", full)
+    with pytest.raises(StorageError, match="No space left"):
+        make(run, recipe)
+    assert not (run / "documents" / "manifest.json").exists()
+    monkeypatch.setattr(pq, "write_table", real)
+    assert make(run, recipe).fresh
+    assert digests(run / "documents") == digests(reference / "documents")
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_kill_9_in_the_middle_then_the_same_command(tiny, after):
+    reference, recipe = tiny("reference")
+    make(reference, recipe)
+    run, _ = tiny("killed")
+    arguments = [sys.executable, "-m", "headwater.core.cli", "data", "run", "--recipe", str(recipe), "--run", str(run),
+                 "documents.engine.partition_bytes=2000"]  # fmt: skip
+    arguments[1:3] = ["-c", "from headwater.core.cli import main; main()"]
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        if len(list((run / "documents").glob("_work/*/filter/completions/*"))) >= after:
+            break
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (run / "documents" / "manifest.json").exists()
+    marks = {path: path.stat().st_mtime_ns for path in (run / "documents").glob("_work/*/filter/*.arrow")}
+    assert marks
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert digests(run / "documents") == digests(reference / "documents")
+
+
+def test_finished_partitions_are_not_done_again(tiny, monkeypatch):
+    from headwater.data import steps
+
+    run, recipe = tiny()
+    seen: list[int] = []
+    real = steps.run_chain
+
+    def failing(operators, batch):
+        seen.append(batch.num_rows)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return real(operators, batch)
+
+    monkeypatch.setattr(steps, "run_chain", failing)
+    small = "documents.engine.partition_bytes=1000"
+    with pytest.raises(KeyboardInterrupt):
+        make(run, recipe, small)
+    finished = len(list((run / "documents").glob("_work/*/filter/completions/*")))
+    assert finished >= 1
+    before = sum(seen[:finished])
+    seen.clear()
+    seen.extend([0] * 10)
+    make(run, recipe, small)
+    filtered = sum(seen[10:])
+    assert before > 0 and filtered <= 59 - before + 59  # the rest of filter, and finish on what was kept
+
+
+def test_a_lost_worker_is_reported_and_the_command_goes_on(tiny, monkeypatch):
+    run, recipe = tiny()
+    probe = f"""
+import os, signal
+from pathlib import Path
+from headwater.core.cli import main
+import sys
+sys.argv = ["headwater", "data", "run", "--recipe", {str(recipe)!r}, "--run", {str(run)!r},
+            "documents.engine.workers=2", "documents.engine.partition_bytes=1000"]
+from headwater.data.engines import processes
+real = processes.Workers.pool
+def pool(self):
+    made = real(self)
+    made.submit(os.getpid).result()
+    os.kill(next(iter(made._processes)), signal.SIGKILL)
+    return made
+processes.Workers.pool = pool
+main()
+"""
+    failed = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
+    assert failed.returncode == 1 and "worker process" in failed.stderr and "Traceback" not in failed.stderr, failed.stderr
+    assert make(run, recipe, "documents.engine.partition_bytes=1000").fresh
