@@ -79,7 +79,7 @@ def test_held_out_scores_every_text_token_of_its_documents_once(inputs: Inputs) 
 def test_held_out_keeps_to_its_budget_and_counts_bytes_in_proportion(inputs: Inputs) -> None:
     data = held_out(inputs)
     assert data is not None
-    assert data.labels_BL.shape == (16, 32)  # batches (4) of micro_batch (4), of seq_len (32)
+    assert data.labels_BL.shape == (32, 32)  # batches (4) of global_batch (8), of seq_len (32)
     assert data.tokens == data.text_bytes or abs(data.tokens - data.text_bytes) <= 2  # two cut documents
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import STEPS
+from train_fixtures import VOCAB
+
 from headwater.core.errors import ConfigError
 from headwater.core.events import read_events
 from headwater.core.layout import RunLayout
@@ -20,7 +22,6 @@ from headwater.core.metrics import TABLE
 from headwater.core.run import ModelShape, read_run
 from headwater.train import titan
 from headwater.train.losses import read_losses
-from train_fixtures import VOCAB
 
 PACKED = torch.tensor([[0, 1, 2, 0, 1, 2, 3, 0]])
 
@@ -83,8 +84,8 @@ def test_norms_and_embedding_are_not_decayed() -> None:
 
 
 def torchrun(processes: int, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m", "--",
-               "headwater.train", "run", *arguments]  # fmt: skip
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    command = [*launcher, "-m", "--", "headwater.train", "run", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -145,7 +146,8 @@ def test_metrics_are_served_while_it_trains(tmp_path: Path, data: Path, long_rec
     assert process.returncode == 75 and f"metrics: {url}" in said
     served = {line.split("{")[0].split(" ")[0] for line in page.splitlines() if not line.startswith("#")}
     names = {f"{name}_count" if metric.kind == "histogram" else name for name, metric in TABLE.items()}
-    assert names - served == {"headwater_train_nonfinite_steps_total"}
+    # A sink may show a counter only once it counted something.
+    assert names - served <= {"headwater_train_nonfinite_steps_total"}
 
 
 def test_command_line_prints_json_and_exits_2_on_a_wrong_key(whole: Path, long_recipe: Path) -> None:

@@ -80,7 +80,7 @@ class Validation(Section):
 
     Attributes:
         every: Steps between two validations; 0 turns it off. The last step and every checkpoint are validated too.
-        batches: At most so many batches of `micro_batch` samples, over all sources together.
+        batches: At most so many batches of `global_batch` samples, over all sources together.
     """
 
     every: int = Field(default=100, ge=0)

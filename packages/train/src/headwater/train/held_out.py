@@ -25,6 +25,9 @@ I64 = npt.NDArray[np.int64]
 IGNORE = -100
 """Label of a token that is not scored, as torch's cross-entropy has it."""
 
+UNIGRAM_TOKENS = 50_000_000
+"""Tokens of each source that the unigram model counts, at most: enough for frequencies, seconds to read."""
+
 
 @dataclass(frozen=True)
 class HeldOut:
@@ -57,7 +60,7 @@ class HeldOut:
 def held_out(inputs: Inputs) -> HeldOut | None:
     """The validation set of a run, or none when no source has held-out documents."""
     config = inputs.config
-    windows = config.validation.batches * config.micro_batch
+    windows = config.validation.batches * config.global_batch
     parts: list[tuple[I64, I64, I64]] = []
     text_bytes = documents = 0
     for source, weight in inputs.mixture.normalised().items():
@@ -121,7 +124,8 @@ def unigram_bits_per_byte(inputs: Inputs, data: HeldOut) -> float:
     """
     frequency_V = np.zeros(inputs.vocab_size)
     for source, weight in inputs.mixture.normalised().items():
-        counts = np.bincount(np.asarray(inputs.readers[source].tokens), minlength=inputs.vocab_size).astype(float)
+        tokens = np.asarray(inputs.readers[source].tokens[:UNIGRAM_TOKENS])
+        counts = np.bincount(tokens, minlength=inputs.vocab_size).astype(float)
         counts[inputs.end_of_text] = 0
         counts += 1
         frequency_V += weight * counts / counts.sum()

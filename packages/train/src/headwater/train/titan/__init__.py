@@ -11,6 +11,9 @@ import os
 
 from headwater.core.errors import ConfigError
 
+_log_level: int | None = None
+"""The root logger's level before `start`, which `stop` puts back."""
+
 
 def choose_device(device: str) -> str:
     """The device that `auto`, `cpu` or `cuda` means here.
@@ -54,7 +57,10 @@ def start(device: str, world_size: int, threads: int | None) -> None:
     if threads is not None:
         torch.set_num_threads(threads)
     # torchtitan logs to the root logger; what matters to users goes through events, metrics and the progress bar.
+    global _log_level
+    _log_level = logging.getLogger().level if _log_level is None else _log_level
     logging.getLogger().setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message=r"DTensor manual_seed\(\) may not have complete support")
     # True of drawing tensors on a CPU mesh, which happens once, before any sharding; and of a scheduler's restore.
     warnings.filterwarnings("ignore", message="DTensor random operators may not have complete support")
     warnings.filterwarnings("ignore", message="To get the last learning rate computed by the scheduler")
@@ -73,5 +79,9 @@ def stop() -> None:
     """Leaves the process group, so that the process can end or train again."""
     import torch.distributed as dist
 
+    global _log_level
+    if _log_level is not None:
+        logging.getLogger().setLevel(_log_level)
+        _log_level = None
     if dist.is_initialized():
         dist.destroy_process_group()
