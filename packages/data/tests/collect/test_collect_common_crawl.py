@@ -165,8 +165,8 @@ def test_a_killed_fetch_goes_on(tmp_path, request_number):
     out = tmp_path / "out"
     with serve(deadly) as site:
         url = f"http://127.0.0.1:{site.port}"
-        arguments = ["common-crawl", "example.org/*", "--crawl", CRAWL, "--out", str(out), "--rate", "0", "--name", "cc"]
-        arguments += ["--index-url", url, "--data-url", url]
+        arguments = ["common-crawl", "example.org/*", "--crawl", CRAWL, "--out", str(out), "--rate", "0"]
+        arguments += ["--name", "cc", "--index-url", url, "--data-url", url]
         program = (
             "import sys; from headwater.data.collect.fetch_cli import fetch\n"
             "sys.stdin.readline(); fetch(sys.argv[1:], prog_name='fetch')"

@@ -102,7 +102,11 @@ def test_tree_that_is_not_there_or_empty_is_refused(tmp_path):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_leaves_no_artifact(tmp_path, monkeypatch):
     real = os.open
-    monkeypatch.setattr(warc_writer.os, "open", lambda path, flags, mode=0o666: real("/dev/full", os.O_WRONLY))
+
+    def full(path: Path, flags: int, mode: int = 0o777) -> int:
+        return real("/dev/full", os.O_WRONLY) if str(path).endswith(".warc.gz") else real(path, flags, mode)
+
+    monkeypatch.setattr(warc_writer.os, "open", full)
     with pytest.raises(StorageError, match="No space left on device"):
         collect("code", source(make_tree(tmp_path / "tree")), tmp_path / "a")
     assert not (tmp_path / "a/manifest.json").exists()
@@ -187,7 +191,7 @@ def test_the_stage_twice_gives_the_same_bytes_and_no_trace_of_the_machine(tmp_pa
     assert {"http://pydoc.localhost/", "http://pydoc.localhost/json.decoder.html"} <= set(found)
     everything = b"".join(record.payload for record in found.values())
     assert b"JSONDecodeError" in everything
-    for secret in (sys.prefix, str(tmp_path), "do-not-leak-9d1c", "127.0.0.1"):
+    for secret in (sys.prefix, sys.base_prefix, os.uname().release, str(tmp_path), "do-not-leak-9d1c", "127.0.0.1"):
         assert secret.encode() not in everything
     assert read_manifest(tmp_path / "one/raw/web").counters["pages"] == len(found)
 

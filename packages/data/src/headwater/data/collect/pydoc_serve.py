@@ -4,8 +4,8 @@ Run by path with `python -s -P`, it needs nothing but the standard library. It s
 these changes, all of them so that two crawls of one environment give the same bytes:
 
 - only the standard library and site-packages are shown, not what the environment adds to the path;
-- their locations on this machine are written as /python/lib and /python/site-packages, and the addresses of
-  objects as 0x0;
+- their locations on this machine are written as /python/lib and /python/site-packages, the addresses of objects
+  as 0x0, and the operating system without its version;
 - modules are imported once, not again for every page (extension modules cannot be imported twice).
 
 Importing a module runs its code. An audit hook refuses what documentation does not need: connections, new
@@ -15,11 +15,11 @@ Usage: pydoc_serve.py LIFELINE_FD — prints the port, then serves until the oth
 """
 
 import os
+import platform
 import pydoc
 import re
 import sys
 import sysconfig
-import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ def contain(workdir: str) -> None:
 
 
 def places() -> list[tuple[str, str]]:
-    """(folder of this machine, its stable name), the longest first."""
+    """(what names this machine, what is written instead), the longest first."""
     paths = sysconfig.get_paths()
     named = {
         paths["purelib"]: "/python/site-packages",
@@ -60,8 +60,11 @@ def places() -> list[tuple[str, str]]:
         str(Path(os.__file__).parent): "/python/lib",
         sys.prefix: "/python",
         sys.base_prefix: "/python",
-        tempfile.gettempdir(): "/python/tmp",
+        str(Path.cwd()): "/python/tmp",
+        platform.platform(terse=True): sys.platform,
     }
+    for common in ("/usr", "/usr/local", "/"):  # a system's Python: these stand in ordinary text, too
+        named.pop(common, None)
     return sorted(named.items(), key=lambda item: -len(item[0]))
 
 
@@ -70,8 +73,8 @@ def main() -> None:
     lifeline = int(sys.argv[1])
     sys.argv = ["pydoc"]
     known = places()
-    library = [path for path in sys.path if any(path == place or path.startswith(place + os.sep) for place, _ in known)]
-    sys.path[:] = [path for path in library if not path.endswith(".zip")]
+    library = tuple({path for key, path in sysconfig.get_paths().items() if key.endswith("lib") or "std" in key})
+    sys.path[:] = [path for path in sys.path if path.startswith(library) and not path.endswith(".zip")]
     # The parts of pydoc that make up its server have no public names.
     machinery: Any = pydoc
     locate, handler = machinery.locate, machinery._url_handler

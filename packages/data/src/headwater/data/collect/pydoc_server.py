@@ -6,17 +6,19 @@ import os
 import subprocess
 import sys
 import tempfile
-from importlib.metadata import distributions
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from headwater.core.errors import DataError
-from headwater.core.storage import json_digest
 from headwater.data.collect.sources import PYDOC_URL
 
 
 class PydocServer:
     """The documentation server in a process of its own, with an empty environment and its own working folder.
+
+    A page can depend on which modules were imported before it (a class lists the subclasses that are known). One
+    server, asked in one fixed order, gives the same pages each time; a crawl that was interrupted goes on with a
+    fresh server and may differ from an uninterrupted one in a few pages.
 
     Attributes:
         connect_to: maps the server's stable address to where it listens now; kept up to date over restarts.
@@ -79,12 +81,9 @@ class PydocServer:
 
 
 def python_fingerprint() -> dict[str, str]:
-    """What decides the pages: the Python version and the installed distributions (as one digest).
+    """The Python whose documentation is served; another one is another site.
 
-    Headwater's own packages are left out: the crawl does not visit them, and a new version of them is no reason to
-    crawl again.
+    Installed packages are left out on purpose: as with any crawled site, pages that changed since are no reason to
+    throw a finished crawl away. Remove the source's folder to crawl again.
     """
-    installed = sorted(
-        {(d.name.lower(), d.version) for d in distributions() if not d.name.lower().startswith("headwater")}
-    )
-    return {"python": sys.version, "distributions": json_digest(installed)}
+    return {"python": sys.version}

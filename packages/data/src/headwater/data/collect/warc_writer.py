@@ -12,6 +12,7 @@ import os
 import uuid
 import zlib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -103,8 +104,14 @@ class WarcArchive:
     def __enter__(self) -> WarcArchive:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
+        if failure is None:
+            self.close()
+        elif self._file is not None:
+            # What failed must not be hidden behind a second failure of the same disk.
+            with suppress(OSError):
+                os.close(self._file)
+            self._file = None
 
     def files(self) -> list[Path]:
         """Every file written so far, in order."""
