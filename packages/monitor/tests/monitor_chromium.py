@@ -90,6 +90,7 @@ def chromium(profile: Path) -> Iterator[Page]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(str(shutil.which("chromedriver"))))
     try:
+        driver.get("about:blank")  # leaves the new-tab page, which makes requests of its own
         yield Page(driver)
     finally:
         driver.quit()

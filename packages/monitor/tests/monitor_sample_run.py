@@ -184,22 +184,24 @@ def _evaluate(run: RunLayout, hostile: str) -> None:
             "cut_short": 0, "higher_is_better": True, "indistinguishable_from_chance": low <= chance <= high,
         }  # fmt: skip
 
-    def bits(source: str, model: float, unigram: float) -> dict[str, Any]:
-        row = {"source": source, "model": model, "unigram": unigram}
-        return {**row, "documents": 41, "tokens": 16_000, "bytes": 52_000}
+    def bits(model: float, unigram: float) -> dict[str, Any]:
+        return {"model": model, "unigram": unigram, "documents": 41, "tokens": 16_000, "bytes": 52_000}
 
     gsm = row("headwater_mini_gsm8k", "exact_match", 0.0, 0.0, 0.088, 40, 0.0)
     results = {
         "schema_version": 1,
-        "model": {"step": STEPS, "samples": STEPS * BATCH},
-        "scores": [
+        "checkpoint": {"step": STEPS, "samples": STEPS * BATCH},
+        "tasks": [
             row("headwater_mini_mmlu", "acc", 0.267, 0.17, 0.39, 60, 0.25),
             {**gsm, "filter": "strict-match"},
             {**gsm, "filter": "flexible-extract", "truncated": 3},
             row("headwater_mini_humaneval" + hostile, "pass@1", 0.0, 0.0, 0.161, 20, 0.0),
         ],
         "refused": [{"task": "mbpp", "reason": "no sandbox: bwrap is not installed" + hostile}] if hostile else [],
-        "bits_per_byte": [bits("code", 1.41, 3.61), bits("web", 1.73, 3.55), bits("total", 1.632, 3.574)],
+        "bits_per_byte": {**bits(1.632, 3.574), "sources": {"code": bits(1.41, 3.61), "web": bits(1.73, 3.55)}},
+        "notes": [
+            "Prompts whose beginning did not fit the model's 256 tokens: headwater_mini_gsm8k (3 of 40)." + hostile
+        ],
     }
     parents = {"checkpoint": run.checkpoint(STEPS), "items": run.items, "tokenizer": run.tokenizer}
     write_artifact(run.eval, "eval", {"items": 120}, {"results.json": json.dumps(results)}, parents)

@@ -21,7 +21,7 @@ from headwater.monitor.report.charts.mixture import mixture_chart
 from headwater.monitor.report.charts.scale import bounds, ticks
 from headwater.monitor.report.charts.whisker import whisker_chart
 from headwater.monitor.report.theme import DARK, GRAPHIC_PAIRS, LIGHT, TEXT_PAIRS, contrast
-from headwater.monitor.report.view import Curve, Event, Funnel, FunnelRow, MixtureRow, Node, Score
+from headwater.monitor.report.view import Curve, Evaluation, Event, Funnel, FunnelRow, MixtureRow, Node, Score
 
 NAN = float("nan")
 HOSTILE = "<script>alert(1)</script>\"'&"
@@ -164,6 +164,28 @@ def test_a_score_is_read_against_chance(low: float, high: float, chance: float |
     score = Score("t", "acc", (low + high) / 2, low, high, 60, chance)
     assert score.verdict == verdict
     assert len(classes(whisker_chart([score], key="k"), "chance")) == (2 if chance is not None else 0)
+
+
+def test_of_a_group_only_the_group_is_drawn_and_counted() -> None:
+    def score(task: str, metric: str = "acc", group: bool = False) -> Score:
+        return Score(task, metric, 0.3, 0.2, 0.4, 10, 0.25, group=group)
+
+    names = [
+        score("mmlu", group=True),
+        score("mmlu_stem", group=True),
+        score("mmlu_astronomy"),
+        score("gsm8k", "strict"),
+    ]
+    found = Evaluation([*names, score("gsm8k", "flexible")])
+    assert [(s.task, s.metric) for s in found.top] == [("mmlu", "acc"), ("gsm8k", "strict"), ("gsm8k", "flexible")]
+    assert [(s.task, s.metric) for s in found.headline] == [("mmlu", "acc"), ("gsm8k", "strict")]
+
+
+def test_the_first_bar_is_what_was_collected() -> None:
+    reader = FunnelRow("read", "web", 100, 100, 1, 1, {})
+    words = ["".join(e.itertext()) for e in classes(funnel_chart(Funnel([reader]), {"web": "s1"}, key="k"), "strong")]
+    assert "read" in words
+    assert "collected" not in words
 
 
 def node(name: str, *parents: str) -> Node:

@@ -110,7 +110,7 @@ def test_a_tiny_model_is_said_to_score_at_chance(whole: str) -> None:
     assert "This model scores at chance." in words
     assert words.count("at chance") >= 4
     assert "17.0% – 39.0%" in words
-    assert "3 of 40 prompts were cut" in words
+    assert "headwater_mini_gsm8k (3 of 40)" in words
 
 
 def test_the_mixture_is_counted_from_the_order(whole: str) -> None:
@@ -212,7 +212,7 @@ def test_steps_done_again_after_a_resume_are_drawn_once(tmp_path: Path) -> None:
     ("name", "content"),
     [
         ("documents/funnel.json", "{"), ("documents/funnel.json", "[1]"), ("eval/results.json", "\xff\x00"),
-        ("train/losses.jsonl", "{]\n" * 3), ("documents/manifest.json", "{}"), ("eval/results.json", '{"scores": 4}'),
+        ("train/losses.jsonl", "{]\n" * 3), ("documents/manifest.json", "{}"), ("eval/results.json", '{"tasks": 4}'),
         ("train/checkpoints/step-00000400/run.json", "no"), ("documents/funnel.json", '{"operators": [4]}'),
     ],
 )  # fmt: skip
@@ -222,7 +222,7 @@ def test_a_damaged_file_does_not_stop_the_report(tmp_path: Path, name: str, cont
     (run.root / name).write_text(content, encoding="latin-1")
     built = build_report(str(recipe), run)
     assert list(Page(built.path.read_text()).sections) == SECTIONS
-    if content[0] != "{" or content == "{":
+    if content[0] != "{" or content == "{" or "tasks" in content:
         named = [problem for problem in built.view.problems if name in problem]
         assert named or "run.json" in name
         assert all(html.escape(problem) in built.path.read_text() for problem in named)

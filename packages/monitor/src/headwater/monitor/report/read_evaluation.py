@@ -10,30 +10,30 @@ from headwater.core.layout import RunLayout
 from .files import Row, RunFiles, number, whole
 from .view import Bits, Evaluation, Score
 
-#: The row of `bits_per_byte` that is over all sources.
-TOTAL = "total"
-
 
 def read_evaluation(files: RunFiles, run: RunLayout) -> Evaluation | None:
     """The evaluation, or `None` when there is none."""
-    results = files.json(run.eval / "results.json")
+    path = run.eval / "results.json"
+    results = files.json(path)
     if results is None:
         return None
-    rows = list(_objects(results.get("scores")))
-    bits = [
-        Bits(str(row.get("source")), value, number(row, "unigram"), whole(row, "documents"), whole(row, "bytes"))
-        for row in _objects(results.get("bits_per_byte"))
-        if (value := number(row, "model")) is not None
-    ]
-    model = results.get("model")
+    if not isinstance(results.get("tasks"), list):
+        files.note(path, "it has no list of tasks")
+        return None
+    bits = _object(results.get("bits_per_byte"))
+    sources = ((str(name), _object(row)) for name, row in _object(bits.get("sources")).items())
     return Evaluation(
-        scores=[score for row in rows if (score := _score(row)) is not None],
-        total=next((row for row in bits if row.source == TOTAL), None),
-        by_source=[row for row in bits if row.source != TOTAL],
-        checkpoint_step=whole(model, "step") if isinstance(model, dict) else None,
+        scores=[score for row in _objects(results["tasks"]) if (score := _score(row)) is not None],
+        total=_bits("all sources", bits),
+        by_source=[found for name, row in sources if (found := _bits(name, row)) is not None],
+        checkpoint_step=whole(_object(results.get("checkpoint")), "step"),
         refused={str(row.get("task")): str(row.get("reason")) for row in _objects(results.get("refused"))},
-        notes=list(dict.fromkeys(_cuts(rows))),
+        notes=[str(note) for note in results.get("notes") or ()],
     )
+
+
+def _object(value: Any) -> Row:
+    return value if isinstance(value, dict) else {}
 
 
 def _objects(value: Any) -> Iterator[Row]:
@@ -58,14 +58,12 @@ def _score(row: Row) -> Score | None:
         n=whole(row, "items") or 0,
         chance=number(row, "chance"),
         few_shot=whole(row, "few_shot") or 0,
+        group=row.get("group") is True,
     )
 
 
-def _cuts(rows: list[Row]) -> Iterator[str]:
-    """Sentences on what was cut; a score over cut prompts is not the score it seems to be."""
-    for row in rows:
-        task, items = row.get("task"), whole(row, "items") or 0
-        if cut := whole(row, "truncated"):
-            yield f"{task}: {cut:,} of {items:,} prompts were cut to fit the model."
-        if cut := whole(row, "cut_short"):
-            yield f"{task}: {cut:,} of {items:,} answers ended at the length limit."
+def _bits(source: str, row: Row) -> Bits | None:
+    value = number(row, "model")
+    if value is None:
+        return None
+    return Bits(source, value, number(row, "unigram"), whole(row, "documents"), whole(row, "bytes"))

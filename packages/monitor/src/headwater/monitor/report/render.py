@@ -67,7 +67,7 @@ def _charts(view: RunView) -> dict[str, Markup]:
         charts["mixture"] = mixture_chart(view.mixture, view.colours, key="mixture")
     if view.lineage:
         charts["lineage"] = lineage_chart(view.lineage, key="lineage")
-    drawable = [score for score in view.evaluation.scores if score.is_share] if view.evaluation else []
+    drawable = [score for score in view.evaluation.top if score.is_share] if view.evaluation else []
     if drawable:
         charts["scores"] = whisker_chart(drawable, key="scores")
     run = view.training

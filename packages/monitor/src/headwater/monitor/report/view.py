@@ -192,6 +192,7 @@ class Score:
     n: int
     chance: float | None
     few_shot: int = 0
+    group: bool = False
 
     @property
     def is_share(self) -> bool:
@@ -221,7 +222,7 @@ class Bits:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores and bits per byte. `refused` says why a task was not run; `notes` say what was cut."""
+    """Scores and bits per byte. `refused` says why a task was not run; `notes` must not be missed."""
 
     scores: Sequence[Score]
     total: Bits | None = None
@@ -231,9 +232,15 @@ class Evaluation:
     notes: Sequence[str] = ()
 
     @property
+    def top(self) -> list[Score]:
+        """The scores that are no part of a group: of MMLU the group, not its 57 subjects."""
+        groups = [score.task + "_" for score in self.scores if score.group]
+        return [score for score in self.scores if not score.task.startswith(tuple(groups))]
+
+    @property
     def headline(self) -> list[Score]:
-        """The first metric of each task."""
-        return list({score.task: score for score in reversed(self.scores)}.values())[::-1]
+        """The first metric of each group, and of each task that is in none."""
+        return list({score.task: score for score in reversed(self.top)}.values())[::-1]
 
     @property
     def all_at_chance(self) -> bool:

@@ -26,8 +26,9 @@ class _Bar:
 
 def funnel_chart(funnel: Funnel, colours: Mapping[str, str], *, key: str) -> Markup:
     """One bar an operator on a common scale: what is left, stacked by source, then what this operator removed."""
-    bars = [_Bar("collected", funnel.collected)]
-    bars += [_Bar(step.operator, step.left, step.removed, _note(step)) for step in funnel.steps]
+    bars = [_Bar(step.operator, step.left, step.removed, _note(step)) for step in funnel.steps]
+    if bars[0].removed > 0:  # else the first operator's bar is what was collected
+        bars.insert(0, _Bar("collected", funnel.collected))
     total = max(1, funnel.documents_in)
     words = (
         f"{fmt.count(funnel.documents_in)} documents came in, {fmt.count(funnel.documents_out)} were kept. "
