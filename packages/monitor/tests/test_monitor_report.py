@@ -108,9 +108,23 @@ def test_the_headline_says_what_came_out(whole: str) -> None:
 def test_a_tiny_model_is_said_to_score_at_chance(whole: str) -> None:
     words = Page(whole).sections["evaluation"]
     assert "This model scores at chance." in words
+    assert "What it learned shows in the bits per byte" in words
+    assert "has not yet learned" not in words
     assert words.count("at chance") >= 4
     assert "17.0% – 39.0%" in words
     assert "headwater_mini_gsm8k (3 of 40)" in words
+
+
+def test_a_model_worse_than_a_unigram_is_said_to_be(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path)
+    run = make_run(tmp_path / "run")
+    results = json.loads((run.eval / "results.json").read_text())
+    results["bits_per_byte"]["model"] = 4.8
+    (run.eval / "results.json").write_text(json.dumps(results))
+    text = build_report(str(recipe), run).path.read_text()
+    assert "has not yet learned more than how often each token occurs" in text
+    assert "What it learned shows" not in text
+    assert "34.3% more bits" in text
 
 
 def test_the_mixture_is_counted_from_the_order(whole: str) -> None:
@@ -299,6 +313,9 @@ def test_the_commands_are_exact(tmp_path: Path) -> None:
     run.recipe.write_text(recipe.read_text())
     words = Page(build_report(str(recipe), run).path.read_text()).sections["reproduce"]
     assert f"headwater line run {run.recipe} --run {run.root}-again\n" in words
+    page = Page(build_report(str(recipe), run, ["seed=3"]).path.read_text())
+    assert f"headwater line run {recipe} --run {run.root}-again seed=3" in page.sections["reproduce"]
+    assert "seed: 3" in page.sections["recipe"]
 
 
 def test_a_run_that_stopped_says_so(tmp_path: Path) -> None:

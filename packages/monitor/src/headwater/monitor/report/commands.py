@@ -48,8 +48,8 @@ def reproduce(run: RunLayout, recipe: str, overrides: Sequence[str] = ()) -> lis
 
 
 def _recipe(run: RunLayout, recipe: str, overrides: Sequence[str]) -> tuple[str, str]:
-    """The recipe and the overrides to type: the resolved recipe where the run has one, for it holds everything."""
-    if run.recipe.is_file():
+    """The recipe and the overrides to type: the run's resolved recipe unless overrides go beyond it."""
+    if run.recipe.is_file() and not overrides:
         return shlex.quote(str(run.recipe)), ""
     return shlex.quote(recipe), "".join(f" {shlex.quote(override)}" for override in overrides)
 

@@ -29,7 +29,7 @@ def read_run_view(run: RunLayout, recipe: str, overrides: Sequence[str] = ()) ->
     base = load_base(recipe, overrides)
     mixed = "mixture" in read_recipe(recipe, overrides)
     mixture = load_section("mixture", Mixture, recipe, overrides) if mixed else None
-    text = files.text(run.recipe)
+    text = None if overrides else files.text(run.recipe)
     if text is None:
         text = yaml.safe_dump(resolve_recipe(recipe, overrides), sort_keys=False, allow_unicode=True)
     training = read_training(files, run)
