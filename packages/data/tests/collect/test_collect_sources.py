@@ -163,6 +163,12 @@ def test_wrong_sources_are_refused_by_name(sources, message):
         validate(SourcesConfig, sources, "sources")
 
 
+def test_a_date_without_time_zone_is_utc():
+    given = {"reference": {"kind": "pydoc-topics", "date": "2026-01-01"}}
+    source = validate(SourcesConfig, given, "sources").root["reference"]
+    assert isinstance(source, TopicsSource) and source.date == DATE
+
+
 RECIPE = """
 name: small
 sources:

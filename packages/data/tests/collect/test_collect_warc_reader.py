@@ -13,7 +13,7 @@ from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
 from headwater.core.errors import DataError
-from headwater.data.collect import warc_reader
+from headwater.data.collect import warc_framing
 from headwater.data.collect.warc_reader import BadRecord, Record, read_record_at, read_records
 
 
@@ -166,7 +166,7 @@ def test_undecodable_compressed_body_is_a_bad_record(tmp_path):
 
 
 def test_decompression_bombs_are_not_inflated(tmp_path, monkeypatch):
-    monkeypatch.setattr(warc_reader, "MAX_RECORD_BYTES", 1_000_000)
+    monkeypatch.setattr(warc_framing, "MAX_RECORD_BYTES", 1_000_000)
     outer = gzip.compress(http_record(0, b"a" * 2_000_000))
     inner = gzip.compress(http_record(1, gzip.compress(b"a" * 2_000_000), (("Content-Encoding", "gzip"),)))
     items = read(tmp_path, outer + inner + MEMBERS[2])

@@ -5,7 +5,7 @@ these changes, all of them so that two crawls of one environment give the same b
 
 - only the standard library and site-packages are shown, not what the environment adds to the path;
 - their locations on this machine are written as /python/lib and /python/site-packages, the addresses of objects
-  as 0x0, and the operating system without its version;
+  as 0x0, sets in one order, and the operating system without its version;
 - modules are imported once, not again for every page (extension modules cannot be imported twice).
 
 Importing a module runs its code. An audit hook refuses what documentation does not need: connections, new
@@ -18,6 +18,7 @@ import os
 import platform
 import pydoc
 import re
+import reprlib
 import sys
 import sysconfig
 import threading
@@ -25,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,16}\b")
+_NUMBER = re.compile(r"\b(?:1[34]\d{13}|7[ef][0-9a-f]{10})\b")
+"""Addresses that are shown without 0x: thread and object identifiers, handles (of 47-bit user space)."""
 _REFUSED = frozenset(
     {"socket.connect", "socket.sendto", "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork",
      "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.truncate", "webbrowser.open"}
@@ -58,6 +61,7 @@ def places() -> list[tuple[str, str]]:
         paths["stdlib"]: "/python/lib",
         paths["platstdlib"]: "/python/lib",
         str(Path(os.__file__).parent): "/python/lib",
+        sys.executable: "/python/bin/python",
         sys.prefix: "/python",
         sys.base_prefix: "/python",
         str(Path.cwd()): "/python/tmp",
@@ -75,18 +79,27 @@ def main() -> None:
     known = places()
     library = tuple({path for key, path in sysconfig.get_paths().items() if key.endswith("lib") or "std" in key})
     sys.path[:] = [path for path in sys.path if path.startswith(library) and not path.endswith(".zip")]
+    sys.orig_argv = ["python", "-m", "pydoc"]
+
+    def stable(text: str) -> str:
+        for place, name in known:
+            text = text.replace(place, name)
+        return _NUMBER.sub("0", _ADDRESS.sub("0x0", text))
+
     # The parts of pydoc that make up its server have no public names.
     machinery: Any = pydoc
-    locate, handler = machinery.locate, machinery._url_handler
+    locate, handler, cram = machinery.locate, machinery._url_handler, machinery.cram
     machinery.locate = lambda path, forceload=0: locate(path, 0)
+    # Long values are cut in the middle, by length: what differs must be gone before.
+    machinery.cram = lambda text, limit: cram(stable(text), limit)
+    # A set of things without an order is shown in the order of their addresses.
+    sort: Any = reprlib
+    sort._possibly_sorted = lambda things: sorted(things, key=repr)
 
-    def stable(url: str, content_type: str = "text/html") -> str:
-        page = handler(url, content_type)
-        for place, name in known:
-            page = page.replace(place, name)
-        return _ADDRESS.sub("0x0", page)
+    def page(url: str, content_type: str = "text/html") -> str:
+        return stable(handler(url, content_type))
 
-    server = machinery._start_server(stable, "127.0.0.1", 0)
+    server = machinery._start_server(page, "127.0.0.1", 0)
     os.write(1, f"{server.port}\n".encode())
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):

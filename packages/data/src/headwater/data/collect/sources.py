@@ -10,7 +10,7 @@ sources:
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, RootModel, model_validator
@@ -39,6 +39,12 @@ def _connect_to(value: str) -> str:
     return value
 
 
+def _utc(value: datetime) -> datetime:
+    return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+
+
+Date = Annotated[datetime, AfterValidator(_utc)]
+"""A moment; one without a time zone is meant in UTC, wherever the machine is."""
 Pattern = Annotated[str, AfterValidator(_pattern)]
 ConnectToRule = Annotated[str, AfterValidator(_connect_to)]
 
@@ -52,7 +58,7 @@ class _Written(Section):
         max_file_bytes: a WARC file that has reached this size is closed and the next one begun.
     """
 
-    date: datetime | None = None
+    date: Date | None = None
     max_file_bytes: int = Field(default=DEFAULT_MAX_BYTES, ge=1024)
 
 

@@ -11,7 +11,6 @@ Specification: ISO 28500:2017 (WARC/1.1), of which Annex A recommends one gzip m
 from __future__ import annotations
 
 import hashlib
-import mmap
 import re
 import zlib
 from collections.abc import Callable, Collection, Iterator
@@ -20,17 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headwater.core.errors import DataError
+from headwater.data.collect import warc_framing
+from headwater.data.collect.warc_framing import GZIP_MAGIC, Buffer, InMemory, frames, inflate, next_member, open_archive
 
 PAYLOAD_TYPES = frozenset({"response", "resource", "conversion"})
-MAX_RECORD_BYTES = 256 * 1024 * 1024
-"""The most bytes that one record, or one decoded payload, may take: a decompression bomb is set aside, not inflated."""
-
-_GZIP_MAGIC = b"\x1f\x8b\x08"
-_CHUNK_BYTES = 64 * 1024
-_CONTENT_LENGTH = re.compile(rb"^content-length:[ \t]*(\d+)[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
-_RECORD_START = re.compile(rb"(?<=\n)WARC/\d\.\d\r?\n")
-_HEADER_END = re.compile(rb"\r?\n\r?\n")
-_MAX_HEADER_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +80,13 @@ def read_records(
     """
     path = Path(path)
     name = path.relative_to(root).as_posix() if root is not None else path.name
-    with closing(_open(path)) as buffer:
+    with closing(open_archive(path)) as buffer:
         yield from _read(buffer, name, types)
 
 
 def read_bytes(data: bytes, name: str, *, types: Collection[str] = PAYLOAD_TYPES) -> Iterator[Record | BadRecord]:
     """As `read_records`, of a WARC file's bytes in memory; `name` stands for the file."""
-    yield from _read(_Bytes(data), name, types)
+    yield from _read(InMemory(data), name, types)
 
 
 def read_record_at(path: Path | str, offset: int, *, payload_sha256: str | None = None) -> Record:
@@ -109,7 +101,7 @@ def read_record_at(path: Path | str, offset: int, *, payload_sha256: str | None 
         DataError: the file cannot be opened, or no readable record (of that digest) starts there.
     """
     path = Path(path)
-    with closing(_open(path)) as buffer:
+    with closing(open_archive(path)) as buffer:
         if not 0 <= offset < len(buffer):
             raise DataError(f"no WARC record at offset {offset:,} of {path}", found=f"a file of {len(buffer):,} bytes")
         for record in _read(buffer, path.name, PAYLOAD_TYPES, start=offset):
@@ -126,127 +118,31 @@ def read_record_at(path: Path | str, offset: int, *, payload_sha256: str | None 
     )
 
 
-class _Bytes(bytes):
-    """Bytes where a mapped file is expected (an empty file cannot be mapped)."""
-
-    def close(self) -> None:
-        """Nothing to close."""
-
-
-def _open(path: Path) -> mmap.mmap | _Bytes:
-    try:
-        with path.open("rb") as file:
-            if path.stat().st_size == 0:
-                return _Bytes()
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except OSError as error:
-        raise DataError(f"cannot read the WARC file {path}", found=error.strerror) from error
-
-
 def _read(
-    buffer: mmap.mmap | _Bytes, name: str, types: Collection[str], start: int = 0
+    buffer: Buffer, name: str, types: Collection[str], start: int = 0
 ) -> Iterator[Record | BadRecord]:
     size = len(buffer)
     if size == 0:
         yield BadRecord(name, 0, "empty file")
         return
-    if buffer[:2] != _GZIP_MAGIC[:2] and buffer[:5] == b"WARC/":
-        for offset, block in _frames(buffer, start):
+    if buffer[:2] != GZIP_MAGIC[:2] and buffer[:5] == b"WARC/":
+        for offset, block in frames(buffer, start):
             item = block if isinstance(block, str) else _parse(block, name, offset, types)
             if item is not None:
                 yield BadRecord(name, offset, item) if isinstance(item, str) else item
         return
     position = start
     while position < size:
-        data, end = _inflate(buffer, position)
+        data, end = inflate(buffer, position)
         if isinstance(data, str):
             yield BadRecord(name, position, data)
-            position = _next_member(buffer, max(position + 1, end))
+            position = next_member(buffer, max(position + 1, end))
             continue
-        for _, block in _frames(data, 0):
+        for _, block in frames(data, 0):
             item = block if isinstance(block, str) else _parse(block, name, position, types)
             if item is not None:
                 yield BadRecord(name, position, item) if isinstance(item, str) else item
         position = end
-
-
-def _inflate(buffer: mmap.mmap | _Bytes, start: int) -> tuple[bytes | str, int]:
-    """Inflate the gzip member at `start`: (its bytes, the offset after it), or (the reason, where to look on)."""
-    if buffer[start : start + 3] != _GZIP_MAGIC:
-        return "bytes that are no gzip member", start
-    inflater = zlib.decompressobj(wbits=31)
-    pieces: list[bytes] = []
-    total, position = 0, start
-    try:
-        while not inflater.eof:
-            chunk = buffer[position : position + _CHUNK_BYTES]
-            if not chunk:
-                return "truncated gzip member: the file ends inside it", start
-            position += len(chunk)
-            while chunk:
-                piece = inflater.decompress(chunk, MAX_RECORD_BYTES + 1 - total)
-                pieces.append(piece)
-                total += len(piece)
-                if total > MAX_RECORD_BYTES:
-                    reason = f"gzip member of more than {MAX_RECORD_BYTES:,} bytes"
-                    return f"{reason} (`warcio recompress` writes one member a record)", start
-                chunk = inflater.unconsumed_tail
-    except zlib.error as error:
-        return f"corrupt gzip member: {error}", start
-    return b"".join(pieces), position - len(inflater.unused_data)
-
-
-def _next_member(buffer: mmap.mmap | _Bytes, start: int) -> int:
-    """Offset of the next gzip member that holds a WARC record, or the size of the file."""
-    position = buffer.find(_GZIP_MAGIC, start)
-    while position >= 0:
-        try:
-            if zlib.decompressobj(wbits=31).decompress(buffer[position : position + 4096], 5) == b"WARC/":
-                return position
-        except zlib.error:
-            pass
-        position = buffer.find(_GZIP_MAGIC, position + 1)
-    return len(buffer)
-
-
-def _frames(buffer: mmap.mmap | bytes, start: int) -> Iterator[tuple[int, bytes | str]]:
-    """Cut a plain buffer into records: (offset, the record's bytes, or the reason why it is not one).
-
-    A record is trusted only when its Content-Length leads to the end of the buffer or to the next record: a length
-    that lies would otherwise swallow the records after it.
-    """
-    position = start
-    size = len(buffer)
-    while position < size:
-        reason, end = _frame(buffer, position)
-        if reason is None:
-            yield position, buffer[position:end]
-        else:
-            yield position, reason
-            following = _RECORD_START.search(buffer, min(position + 6, size))
-            end = following.start() if following else size
-        position = end
-        while buffer[position : position + 1] in (b"\r", b"\n"):
-            position += 1
-
-
-def _frame(buffer: mmap.mmap | bytes, position: int) -> tuple[str | None, int]:
-    if buffer[position : position + 5] != b"WARC/":
-        return "bytes that are no WARC record", position
-    header_end = _HEADER_END.search(buffer, position, position + _MAX_HEADER_BYTES)
-    if header_end is None:
-        return "truncated WARC header", position
-    length = _CONTENT_LENGTH.search(buffer, position, header_end.end())
-    if length is None:
-        return "WARC record without Content-Length", position
-    end = header_end.end() + int(length[1])
-    if end > len(buffer):
-        held = len(buffer) - header_end.end()
-        return f"truncated record, or a wrong Content-Length: it says {int(length[1]):,} bytes, {held:,} are here", end
-    tail = bytes(buffer[end : end + 9])
-    if tail.strip(b"\r\n") and tail[:9].lstrip(b"\r\n")[:5] != b"WARC/":
-        return f"wrong Content-Length: no record ends after its {int(length[1]):,} bytes", end
-    return None, end
 
 
 def _parse(block: bytes, name: str, offset: int, types: Collection[str]) -> Record | str | None:
@@ -294,19 +190,19 @@ def _http_payload(parse: Callable) -> tuple[str, int | None, bytes] | str:
     record = parse()
     try:
         record.parse_http(auto_decode="all", strict_mode=False)
-        payload = record.reader.read(MAX_RECORD_BYTES + 1)
+        payload = record.reader.read(warc_framing.MAX_RECORD_BYTES + 1)
     except OSError as error:
         # Many archives (Common Crawl among them) store the decoded body under the original headers, and some
         # servers lie about the encoding: the body is then taken as it is, unless it plainly is compressed.
         record = parse()
         record.parse_http(auto_decode="none", strict_mode=False)
-        raw = record.reader.read(MAX_RECORD_BYTES + 1)
+        raw = record.reader.read(warc_framing.MAX_RECORD_BYTES + 1)
         decoded = _raw_deflate(record.http_headers.get("Content-Encoding"), raw)
-        if decoded is None and (b"\0" in raw[:1024] or raw[:2] == _GZIP_MAGIC[:2]):
+        if decoded is None and (b"\0" in raw[:1024] or raw[:2] == GZIP_MAGIC[:2]):
             return f"HTTP body cannot be decoded: {str(error)[:120]}"
         payload = raw if decoded is None else decoded
-    if len(payload) > MAX_RECORD_BYTES:
-        return f"HTTP body of more than {MAX_RECORD_BYTES:,} bytes after decoding"
+    if len(payload) > warc_framing.MAX_RECORD_BYTES:
+        return f"HTTP body of more than {warc_framing.MAX_RECORD_BYTES:,} bytes after decoding"
     status = record.http_headers.status_code
     if status is None:
         return "application/http record without an HTTP status line"
@@ -318,7 +214,7 @@ def _raw_deflate(encoding: str | None, raw: bytes) -> bytes | None:
     if (encoding or "").strip().lower() != "deflate":
         return None
     try:
-        return zlib.decompressobj(wbits=-15).decompress(raw, MAX_RECORD_BYTES + 1)
+        return zlib.decompressobj(wbits=-15).decompress(raw, warc_framing.MAX_RECORD_BYTES + 1)
     except zlib.error:
         return None
 

@@ -1,0 +1,129 @@
+"""Cut a WARC file into records, and find the way on after damage.
+
+A gzip member is inflated whole and checked (RFC 1952 CRC) before anything in it is believed; after a damaged one,
+the search goes on for the next member that starts with a WARC record.
+"""
+
+from __future__ import annotations
+
+import mmap
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from headwater.core.errors import DataError
+
+MAX_RECORD_BYTES = 256 * 1024 * 1024
+"""The most bytes that one record, or one decoded payload, may take: a decompression bomb is set aside, not inflated."""
+
+GZIP_MAGIC = b"\x1f\x8b\x08"
+_CHUNK_BYTES = 64 * 1024
+_CONTENT_LENGTH = re.compile(rb"^content-length:[ \t]*(\d+)[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
+_RECORD_START = re.compile(rb"(?<=\n)WARC/\d\.\d\r?\n")
+_HEADER_END = re.compile(rb"\r?\n\r?\n")
+_MAX_HEADER_BYTES = 64 * 1024
+
+
+class InMemory(bytes):
+    """Bytes where a mapped file is expected (an empty file cannot be mapped)."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+Buffer = mmap.mmap | InMemory
+
+
+def open_archive(path: Path) -> Buffer:
+    """Map a file into memory.
+
+    Raises:
+        DataError: it cannot be opened.
+    """
+    try:
+        with path.open("rb") as file:
+            if path.stat().st_size == 0:
+                return InMemory()
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        raise DataError(f"cannot read the WARC file {path}", found=error.strerror) from error
+
+
+def inflate(buffer: Buffer, start: int) -> tuple[bytes | str, int]:
+    """Inflate the gzip member at `start`: (its bytes, the offset after it), or (the reason, where to look on)."""
+    if buffer[start : start + 3] != GZIP_MAGIC:
+        return "bytes that are no gzip member", start
+    inflater = zlib.decompressobj(wbits=31)
+    pieces: list[bytes] = []
+    total, position = 0, start
+    try:
+        while not inflater.eof:
+            chunk = buffer[position : position + _CHUNK_BYTES]
+            if not chunk:
+                return "truncated gzip member: the file ends inside it", start
+            position += len(chunk)
+            while chunk:
+                piece = inflater.decompress(chunk, MAX_RECORD_BYTES + 1 - total)
+                pieces.append(piece)
+                total += len(piece)
+                if total > MAX_RECORD_BYTES:
+                    reason = f"gzip member of more than {MAX_RECORD_BYTES:,} bytes"
+                    return f"{reason} (`warcio recompress` writes one member a record)", start
+                chunk = inflater.unconsumed_tail
+    except zlib.error as error:
+        return f"corrupt gzip member: {error}", start
+    return b"".join(pieces), position - len(inflater.unused_data)
+
+
+def next_member(buffer: Buffer, start: int) -> int:
+    """Offset of the next gzip member that holds a WARC record, or the size of the file."""
+    position = buffer.find(GZIP_MAGIC, start)
+    while position >= 0:
+        try:
+            if zlib.decompressobj(wbits=31).decompress(buffer[position : position + 4096], 5) == b"WARC/":
+                return position
+        except zlib.error:
+            pass
+        position = buffer.find(GZIP_MAGIC, position + 1)
+    return len(buffer)
+
+
+def frames(buffer: mmap.mmap | bytes, start: int) -> Iterator[tuple[int, bytes | str]]:
+    """Cut a plain buffer into records: (offset, the record's bytes, or the reason why it is not one).
+
+    A record is trusted only when its Content-Length leads to the end of the buffer or to the next record: a length
+    that lies would otherwise swallow the records after it.
+    """
+    position = start
+    size = len(buffer)
+    while position < size:
+        reason, end = _frame(buffer, position)
+        if reason is None:
+            yield position, buffer[position:end]
+        else:
+            yield position, reason
+            following = _RECORD_START.search(buffer, min(position + 6, size))
+            end = following.start() if following else size
+        position = end
+        while buffer[position : position + 1] in (b"\r", b"\n"):
+            position += 1
+
+
+def _frame(buffer: mmap.mmap | bytes, position: int) -> tuple[str | None, int]:
+    if buffer[position : position + 5] != b"WARC/":
+        return "bytes that are no WARC record", position
+    header_end = _HEADER_END.search(buffer, position, position + _MAX_HEADER_BYTES)
+    if header_end is None:
+        return "truncated WARC header", position
+    length = _CONTENT_LENGTH.search(buffer, position, header_end.end())
+    if length is None:
+        return "WARC record without Content-Length", position
+    end = header_end.end() + int(length[1])
+    if end > len(buffer):
+        held = len(buffer) - header_end.end()
+        return f"truncated record, or a wrong Content-Length: it says {int(length[1]):,} bytes, {held:,} are here", end
+    tail = bytes(buffer[end : end + 9])
+    if tail.strip(b"\r\n") and tail[:9].lstrip(b"\r\n")[:5] != b"WARC/":
+        return f"wrong Content-Length: no record ends after its {int(length[1]):,} bytes", end
+    return None, end
