@@ -34,7 +34,9 @@ def prose(seed: int, sentences: int = 12) -> str:
     return "\n".join(lines)
 
 
-def member(url: str, payload: bytes, content_type: str = "text/plain; charset=utf-8", status: int | None = None) -> bytes:
+def member(
+    url: str, payload: bytes, content_type: str = "text/plain; charset=utf-8", status: int | None = None
+) -> bytes:
     """One gzip member with one WARC record; a response when `status` is given."""
     if status is None:
         body, kind, media = payload, "resource", content_type
@@ -129,9 +131,20 @@ def tiny(tmp_path):
             near = prose(3).replace("patient", "calm", 1)
             web.append(member("http://w/near.html", page(near), "text/html", 200))
             web.append(member("http://w/copy.html", page(prose(5)), "text/html", 200))
-            web.append(member("http://w/mail.html", page(prose(90) + "\nWrite to jane.doe@mail.org for the rest."), "text/html", 200))
-            web.append(member("http://w/leak.html", page(prose(91) + f"\nHe asked {ITEM}, and nobody knew."), "text/html", 200))
+            web.append(
+                member(
+                    "http://w/mail.html",
+                    page(prose(90) + "\nWrite to jane.doe@mail.org for the rest."),
+                    "text/html",
+                    200,
+                )
+            )
+            web.append(
+                member("http://w/leak.html", page(prose(91) + f"\nHe asked {ITEM}, and nobody knew."), "text/html", 200)
+            )
             web.append(member("http://w/menu.html", page("Home\nAbout"), "text/html", 200))
+            few = page("The river rises in the hills to the north of the town.")
+            web.append(member("http://w/few.html", few, "text/html", 200))
             web.append(member("http://w/gone.html", page(prose(92)), "text/html", 404))
         raw_artifact(run, "web", {"web-00000.warc.gz": b"".join(web) + extra})
         reference = [member(f"ref:{i}", prose(200 + i).encode()) for i in range(12)]

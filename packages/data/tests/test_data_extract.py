@@ -1,3 +1,4 @@
+# ruff: noqa: E501 — whole lines of text are the data here
 import pytest
 
 from headwater.data.operators.charset import decode
@@ -30,7 +31,7 @@ def test_preformatted_code_keeps_its_white_space(rows):
 
 
 def test_no_break_spaces_and_trailing_blanks_are_normalised(rows):
-    _, text = extract(rows, "<body><p>a&nbsp;&nbsp;b   </p></body>".encode(), scope="full")
+    _, text = extract(rows, b"<body><p>a&nbsp;&nbsp;b   </p></body>", scope="full")
     assert text == "a  b"
 
 
@@ -47,7 +48,11 @@ def test_source_code_is_kept_whole_with_its_comments(rows):
         ("<p>Größe und Maß</p>".encode(), "iso-8859-1", "Größe und Maß"),  # a false label: the bytes are UTF-8
         ('<meta charset="windows-1251"><p>Большая река</p>'.encode("cp1251"), "", "Большая река"),
         ("\ufeff<p>Fluß</p>".encode("utf-16"), "", "Fluß"),
-        ("<p>日本語のページです。川が流れています。</p>".encode("shift_jis"), "shift_jis", "日本語のページです。川が流れています。"),
+        (
+            "<p>日本語のページです。川が流れています。</p>".encode("shift_jis"),
+            "shift_jis",
+            "日本語のページです。川が流れています。",
+        ),
         ("<p>日本語のページ</p>".encode("iso2022_jp"), "iso-2022-jp", "日本語のページ"),
         ("<p>Größe</p>".encode("latin-1"), "no-such-charset", "Größe"),
     ],

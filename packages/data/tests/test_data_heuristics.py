@@ -1,3 +1,4 @@
+# ruff: noqa: E501 — whole lines of text are the data here
 import pytest
 
 from headwater.data.operators.c4 import C4, C4Config
@@ -18,7 +19,12 @@ def reasons(operator, config, rows, *texts):
 
 
 def test_prose_passes_everything(rows):
-    for operator, config in ((GopherQuality, GopherQualityConfig()), (GopherRepetition, GopherRepetitionConfig()), (C4, C4Config()), (Fineweb, FinewebConfig())):
+    for operator, config in (
+        (GopherQuality, GopherQualityConfig()),
+        (GopherRepetition, GopherRepetitionConfig()),
+        (C4, C4Config()),
+        (Fineweb, FinewebConfig()),
+    ):
         assert reasons(operator, config, rows, GOOD) == [""]
 
 
@@ -31,7 +37,10 @@ def test_prose_passes_everything(rows):
         ("the dog and that cat have # # " * 12, "hash_ratio"),
         ("the dog and that cat have gone... " * 12, "ellipsis_ratio"),
         ("\n".join(["- the dog and that cat have gone home again"] * 10), "bullet_lines"),
-        ("\n".join(["the dog and that cat have gone home again and over there they all sleep ..."] * 10), "ellipsis_lines"),
+        (
+            "\n".join(["the dog and that cat have gone home again and over there they all sleep ..."] * 10),
+            "ellipsis_lines",
+        ),
         ("the dog 1234 and 5678 that 9012 cat 3456 " * 10, "alpha_words"),
         ("dogs chase cats across fields every single morning without resting " * 8, "stop_words"),
         ("", "too_few_words"),
@@ -54,7 +63,10 @@ def test_gopher_quality_upper_limit_and_switches(rows):
         ("", "empty"),
         ("\n\n".join(["one two three", "one two three", "four five six"]), "duplicate_paragraphs"),
         ("\n".join(["the same line again"] * 4 + ["another one", "and a third", "a fourth"]), "duplicate_lines"),
-        ("\n".join([f"short {i}" for i in range(9)] + ["a very long line that is repeated " * 3] * 2), "duplicate_line_characters"),
+        (
+            "\n".join([f"short {i}" for i in range(9)] + ["a very long line that is repeated " * 3] * 2),
+            "duplicate_line_characters",
+        ),
         ("buy now " * 30, "top_ngram"),
         (" ".join(f"alpha beta gamma delta epsilon zeta eta theta iota kappa {i}" for i in range(6)), "top_ngram"),
     ],
@@ -78,10 +90,10 @@ def reference_duplicate_characters(words, n):
 
 
 def test_repeated_runs_are_counted_as_by_a_plain_loop(rows):
+    import numpy as np
+
     from headwater.data.operators.gopher_repetition import _greedy, _repeated
     from headwater.data.operators.text_split import split_texts
-
-    import numpy as np
 
     state = 1
     for vocabulary in (2, 3, 6, 20):
@@ -111,7 +123,9 @@ def test_c4_reasons(rows, text, reason):
 
 def test_c4_drops_lines_that_are_no_sentences(rows):
     noise = "Home\nSign in to go on\nPlease enable Javascript to see this page.\nWe use cookies on this fine site.\nRead more ...\nNo way."
-    verdicts = C4(C4Config()).process(rows([GOOD + "\n" + noise + "\nThe mill [12] stands [citation needed] to this day."]))
+    verdicts = C4(C4Config()).process(
+        rows([GOOD + "\n" + noise + "\nThe mill [12] stands [citation needed] to this day."])
+    )
     assert verdicts.batch.column("text")[0].as_py() == GOOD + "\nThe mill  stands  to this day."
     assert verdicts.reasons == ["lines_dropped"] and verdicts.counters == {"lines_dropped": 6}
 
@@ -120,10 +134,16 @@ def test_c4_drops_lines_that_are_no_sentences(rows):
     ("text", "reason"),
     [
         ("\n\n", "empty"),
-        ("\n".join(f"Item number {i} of a list that goes on and on without an end" for i in range(20)), "terminal_lines"),
+        (
+            "\n".join(f"Item number {i} of a list that goes on and on without an end" for i in range(20)),
+            "terminal_lines",
+        ),
         ("\n".join(f"Line {i}." for i in range(20)), "short_lines"),
         (GOOD + "\n" + GOOD.split("\n")[0], "duplicate_line_characters"),
-        ("\n".join(f"Supercalifragilisticexpialidocious{i} antidisestablishmentarianism." for i in range(20)), "lines_per_word"),
+        (
+            "\n".join(f"Supercalifragilisticexpialidocious{i} antidisestablishmentarianism." for i in range(20)),
+            "lines_per_word",
+        ),
     ],
 )
 def test_fineweb_reasons(rows, text, reason):
@@ -132,7 +152,12 @@ def test_fineweb_reasons(rows, text, reason):
 
 def test_decisions_do_not_depend_on_the_batch(rows):
     texts = [GOOD, "the cat", "", "buy now " * 30, "- a\n- b", GOOD + "\n" + GOOD, "x" * 500]
-    for operator, config in ((GopherQuality, GopherQualityConfig()), (GopherRepetition, GopherRepetitionConfig()), (C4, C4Config()), (Fineweb, FinewebConfig())):
+    for operator, config in (
+        (GopherQuality, GopherQualityConfig()),
+        (GopherRepetition, GopherRepetitionConfig()),
+        (C4, C4Config()),
+        (Fineweb, FinewebConfig()),
+    ):
         together = operator(config).process(rows(texts))
         for row, text in enumerate(texts):
             alone = operator(config).process(rows([text]))

@@ -17,7 +17,11 @@ WORDS = st.lists(st.sampled_from(["river", "mill", "bridge", "old", "the", "æ—¥æ
 
 def plain_shingles(text, n):
     found = words(text)
-    return {tuple(found[i : i + n]) for i in range(len(found) - n + 1)} if len(found) >= n else ({tuple(found)} if found else set())
+    return (
+        {tuple(found[i : i + n]) for i in range(len(found) - n + 1)}
+        if len(found) >= n
+        else ({tuple(found)} if found else set())
+    )
 
 
 @given(st.lists(WORDS, max_size=5), st.integers(1, 6))
@@ -51,7 +55,9 @@ def test_bands_find_pairs_as_often_as_the_s_curve_says():
         for _ in range(pairs):
             shared = random.integers(0, 2**63, 400, dtype=np.uint64)
             own = round(400 * (1 - similarity) / (2 * similarity))
-            sets += [np.unique(np.concatenate([shared, random.integers(0, 2**63, own, dtype=np.uint64)])) for _ in range(2)]
+            sets += [
+                np.unique(np.concatenate([shared, random.integers(0, 2**63, own, dtype=np.uint64)])) for _ in range(2)
+            ]
         # the hashes of words fill all 64 bits: spread these too
         keys = band_keys([s * np.uint64(0x9E3779B97F4A7C15) for s in sets], config)
         found = int((keys[0::2] == keys[1::2]).any(axis=1).sum())

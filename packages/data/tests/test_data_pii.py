@@ -50,8 +50,24 @@ def test_what_only_looks_like_personal_data_stays(text):
 
 
 WORDS = st.sampled_from(
-    ["a@b.org", "8.8.8.8", "+44 20 7946 0018", "ghp_" + "x1" * 18, "word", "@", "::", "-----BEGIN PRIVATE KEY-----", "1.2.3", "\n",
-     "<EMAIL>", "é", "+1", "(650) 253-0000", "x" * 70 + "@y.zz", 'secret="A1b2C3d4E5f6G7h8J9"']  # fmt: skip
+    [
+        "a@b.org",
+        "8.8.8.8",
+        "+44 20 7946 0018",
+        "ghp_" + "x1" * 18,
+        "word",
+        "@",
+        "::",
+        "-----BEGIN PRIVATE KEY-----",
+        "1.2.3",
+        "\n",
+        "<EMAIL>",
+        "é",
+        "+1",
+        "(650) 253-0000",
+        "x" * 70 + "@y.zz",
+        'secret="A1b2C3d4E5f6G7h8J9"',
+    ]
 )
 MIXED = st.lists(st.one_of(WORDS, st.text(max_size=8)), max_size=12).map(" ".join)
 
@@ -78,7 +94,25 @@ def test_an_address_between_spaces_is_always_found(before, after):
     assert "jane@mail.org" not in redacted and counts.get("email", 0) + counts.get("secret", 0) >= 1
 
 
-@pytest.mark.parametrize("piece", ["a@", "@", "a.b-c@d.", "1.", "1.1.1.", ":", "a:", "+1 ", "(555", "555-", "key=", 'token="', "-----BEGIN ", "A" * 64])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "a@",
+        "@",
+        "a.b-c@d.",
+        "1.",
+        "1.1.1.",
+        ":",
+        "a:",
+        "+1 ",
+        "(555",
+        "555-",
+        "key=",
+        'token="',
+        "-----BEGIN ",
+        "A" * 64,
+    ],
+)
 def test_hostile_repetition_takes_linear_time(piece):
     def seconds(copies):
         text = piece * copies

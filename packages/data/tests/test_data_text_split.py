@@ -12,7 +12,9 @@ def test_words_are_those_of_str_split(texts):
     for row, text in enumerate(texts):
         first, end = split.first_words[row], split.first_words[row + 1]
         origin = split.text_starts[row]
-        found = [text[a - origin : b - origin] for a, b in zip(split.starts[first:end], split.stops[first:end], strict=True)]
+        found = [
+            text[a - origin : b - origin] for a, b in zip(split.starts[first:end], split.stops[first:end], strict=True)
+        ]
         assert found == text.split()
 
 
@@ -28,7 +30,9 @@ def test_lines_are_those_of_split_at_line_feeds(texts):
         assert split.line_words[first:end].tolist() == [len(line.split()) for line in lines]
         last = [chr(c) if c else "" for c in split.line_last_codes[first:end]]
         assert last == [line.strip()[-1:] for line in lines]
-        assert split.ends_with_ellipsis()[first:end].tolist() == [line.rstrip().endswith(("...", "…")) for line in lines]
+        assert split.ends_with_ellipsis()[first:end].tolist() == [
+            line.rstrip().endswith(("...", "…")) for line in lines
+        ]
 
 
 @given(st.text(max_size=80), st.text(max_size=80))

@@ -17,7 +17,11 @@ from headwater.data.documents import make_documents
 from headwater.data.tokenize import encode, make_tokens
 from headwater.data.tokenizer import make_tokenizer, train
 
-TEXTS = ["def f(x):\n    return x + 1  # naïve\n" * 5, "The river rises in the hills. " * 20, "日本語 и русский 🎉\t\r\n\x00" * 3]
+TEXTS = [
+    "def f(x):\n    return x + 1  # naïve\n" * 5,
+    "The river rises in the hills. " * 20,
+    "日本語 и русский 🎉\t\r\n\x00" * 3,
+]
 
 
 @pytest.fixture
@@ -48,8 +52,13 @@ def test_threads_do_not_change_the_tokenizer():
         "print(hashlib.sha256(train(words, TokenizerConfig(vocab_size=500)).to_str().encode()).hexdigest())"
     )
     found = {
-        subprocess.run([sys.executable, "-c", program], env={**os.environ, "RAYON_NUM_THREADS": n, "TOKENIZERS_PARALLELISM": p},
-                       capture_output=True, text=True, check=True).stdout  # fmt: skip
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "RAYON_NUM_THREADS": n, "TOKENIZERS_PARALLELISM": p},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
         for n, p in (("1", "false"), ("2", "true"), ("5", "true"))
     }
     assert len(found) == 1
@@ -155,7 +164,9 @@ def test_a_changed_tokenizer_makes_the_tokens_again(made):
 
 def test_a_full_disk_leaves_no_token_artifact(made, monkeypatch):
     layout, _ = made
-    monkeypatch.setattr(pq, "write_table", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(
+        pq, "write_table", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
     with pytest.raises(StorageError, match="No space left"):
         make_tokens(layout, TokensConfig(workers=1))
     assert not (layout.tokens("reference") / "manifest.json").exists()

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from headwater.data.arrow import compute
 from headwater.data.operators.base import REJECT, Operator
 from headwater.data.rows import REJECTED_ROWS, Verdict, append_verdicts
 
@@ -40,7 +40,9 @@ class ChainResult:
 
     def counts_table(self, source: str) -> pa.Table:
         """The counters as rows."""
-        rows = [{"source": source, "operator": o, "counter": c, "value": v} for (o, c), v in sorted(self.counts.items())]
+        rows = [
+            {"source": source, "operator": o, "counter": c, "value": v} for (o, c), v in sorted(self.counts.items())
+        ]
         return pa.Table.from_pylist(rows, schema=COUNTS)
 
 
@@ -96,8 +98,12 @@ def _compact(
     return batch.filter(pa.array(alive)), left, np.ones(len(left), dtype=np.bool_)
 
 
-def _count_docs(result: ChainResult, operator: str, way: str, batch: pa.RecordBatch, alive: npt.NDArray[np.bool_]) -> None:
-    text, payload = (pc.binary_length(batch.column(name)).to_numpy(zero_copy_only=False) for name in ("text", "payload"))
+def _count_docs(
+    result: ChainResult, operator: str, way: str, batch: pa.RecordBatch, alive: npt.NDArray[np.bool_]
+) -> None:
+    text, payload = (
+        compute.binary_length(batch.column(name)).to_numpy(zero_copy_only=False) for name in ("text", "payload")
+    )
     _add(result, operator, f"docs_{way}", int(alive.sum()))
     _add(result, operator, f"bytes_{way}", int((np.where(text > 0, text, payload))[alive].sum()))
 

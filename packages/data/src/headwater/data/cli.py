@@ -31,7 +31,10 @@ class _Data(click.Group):
         return super().get_command(ctx, cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        rows = [(name, _ELSEWHERE.get(name) or self.commands[name].get_short_help_str(100)) for name in self.list_commands(ctx)]
+        rows = [
+            (name, _ELSEWHERE.get(name) or self.commands[name].get_short_help_str(100))
+            for name in self.list_commands(ctx)
+        ]
         with formatter.section("Commands, in the order of the line"):
             formatter.write_dl(rows)
 
@@ -73,7 +76,9 @@ def run_command(recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...
     total = outcome.result["total"]
     from headwater.core.console import size
 
-    message = f"{total['documents_out']:,} of {total['documents_in']:,} documents kept · {size(total['bytes_out'])} of text"
+    message = (
+        f"{total['documents_out']:,} of {total['documents_in']:,} documents kept · {size(total['bytes_out'])} of text"
+    )
     _end("documents", message, outcome, as_json)
 
 
@@ -105,15 +110,21 @@ def tokenize_command(recipe: str, run: Path, as_json: bool, overrides: tuple[str
     outcomes = make_tokens(RunLayout(run), load_section("tokens", TokensConfig, recipe, overrides))
     results = {source: outcome.result for source, outcome in outcomes.items()}
     if as_json:
-        print_json({source: {**result, "digest": outcomes[source].manifest.digest} for source, result in results.items()})
+        print_json(
+            {source: {**result, "digest": outcomes[source].manifest.digest} for source, result in results.items()}
+        )
         return
     fresh = any(outcome.fresh for outcome in outcomes.values())
     if fresh:
-        rows = [[s, r["documents"], r["train_tokens"], r["validation_tokens"], r["bytes_per_token"]] for s, r in results.items()]
+        rows = [
+            [s, r["documents"], r["train_tokens"], r["validation_tokens"], r["bytes_per_token"]]
+            for s, r in results.items()
+        ]
         table(["source", "documents", "train tokens", "validation tokens", "bytes per token"], rows, title="Tokens")
     train = sum(r["train_tokens"] for r in results.values())
     held_out = sum(r["validation_tokens"] for r in results.values())
-    done("tokens", f"{'' if fresh else 'up to date · '}{train:,} training and {held_out:,} validation tokens of {len(results)} sources")
+    message = f"{train:,} training and {held_out:,} validation tokens of {len(results)} sources"
+    done("tokens", message if fresh else f"up to date · {message}")
 
 
 def _end(stage: str, message: str, outcome: Any, as_json: bool) -> None:

@@ -28,7 +28,10 @@ class Reader(Protocol):
 class BatchFunction(Protocol):
     """Turns one batch into batches of named outputs; it keeps nothing from one batch to the next."""
 
-    outputs: Mapping[str, pa.Schema]
+    @property
+    def outputs(self) -> Mapping[str, pa.Schema]:
+        """The schema of each output."""
+        ...
 
     def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table | pa.RecordBatch]:
         """The rows of each output that come from this batch; an output may be missing."""
@@ -38,7 +41,10 @@ class BatchFunction(Protocol):
 class GroupFunction(Protocol):
     """Turns whole groups into rows."""
 
-    output: pa.Schema
+    @property
+    def output(self) -> pa.Schema:
+        """The schema of the result."""
+        ...
 
     def __call__(self, groups: pa.Table) -> pa.Table:
         """Gets one or more whole groups, sorted by key and then by the order asked for."""
@@ -60,7 +66,7 @@ class Engine(Protocol):
         ...
 
     def join(self, left: Dataset, right: Dataset, *, left_on: str, right_on: str, prefix: str = "") -> Dataset:
-        """Adds the other columns of `right` (at most one row a key), named with a prefix, to `left`; null where missing."""
+        """Adds the other columns of `right` (one row a key), named with a prefix, to `left`; null where missing."""
         ...
 
     def group_by_key(

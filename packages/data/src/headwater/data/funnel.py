@@ -26,7 +26,7 @@ def build(counts: Sequence[pa.Table], operators: Mapping[str, Sequence[str]]) ->
         columns = (part.column(name).to_pylist() for name in ("source", "operator", "counter", "value"))
         for source, operator, counter, value in zip(*columns, strict=True):
             sums[source, operator, counter] += value
-    sources = {
+    sources: dict[str, dict[str, Any]] = {
         source: {"operators": [_row(sums, source, operator) for operator in names]}
         for source, names in sorted(operators.items())
     }
@@ -34,7 +34,10 @@ def build(counts: Sequence[pa.Table], operators: Mapping[str, Sequence[str]]) ->
         first, last = rows["operators"][0], rows["operators"][-1]
         rows["documents_in"], rows["documents_out"] = first["documents_in"], last["documents_out"]
         rows["bytes_in"], rows["bytes_out"] = first["bytes_in"], last["bytes_out"]
-    total = {key: sum(rows[key] for rows in sources.values()) for key in ("documents_in", "documents_out", "bytes_in", "bytes_out")}
+    total = {
+        key: sum(rows[key] for rows in sources.values())
+        for key in ("documents_in", "documents_out", "bytes_in", "bytes_out")
+    }
     return {"sources": sources, "total": total}
 
 
@@ -59,10 +62,9 @@ def show(funnel: Funnel) -> None:
     for source, content in funnel["sources"].items():
         for place, row in enumerate(content["operators"]):
             removed = row["documents_in"] - row["documents_out"]
-            rows.append(
-                [source if place == 0 else "", row["operator"], row["documents_in"], row["documents_out"], -removed or 0,
-                 size(row["bytes_in"]), size(row["bytes_out"]), _reasons(row)]
-            )  # fmt: skip
+            counts = [row["documents_in"], row["documents_out"], -removed or 0]
+            sizes = [size(row["bytes_in"]), size(row["bytes_out"])]
+            rows.append([source if place == 0 else "", row["operator"], *counts, *sizes, _reasons(row)])
         rows.append([""] * 8)
     table(["source", "operator", "docs in", "docs out", "removed", "bytes in", "bytes out", "top reasons"], rows[:-1],
           title="Funnel")  # fmt: skip

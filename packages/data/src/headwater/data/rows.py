@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 import pyarrow as pa
 
 from headwater.core.documents import VERDICT
+from headwater.data.arrow import values
 
 ROWS = pa.schema(
     [
@@ -58,7 +59,7 @@ def is_code(content_type: str) -> bool:
 
 def texts_of(batch: pa.RecordBatch) -> list[str]:
     """The text column as Python strings."""
-    return batch.column("text").to_pylist()
+    return values(batch, "text")
 
 
 def with_column(batch: pa.RecordBatch, name: str, values: pa.Array) -> pa.RecordBatch:
@@ -74,12 +75,14 @@ def verdict_lists(histories: Sequence[Iterable[Verdict]]) -> pa.Array:
         flat.extend(history)
         offsets.append(len(flat))
     columns = zip(*flat, strict=True) if flat else ((), (), (), ())
-    values = pa.StructArray.from_arrays([pa.array(list(column), pa.string()) for column in columns], fields=list(VERDICT))
+    values = pa.StructArray.from_arrays(
+        [pa.array(list(column), pa.string()) for column in columns], fields=list(VERDICT)
+    )
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values, type=pa.list_(VERDICT))
 
 
 def append_verdicts(batch: pa.RecordBatch, histories: Sequence[Iterable[Verdict]]) -> pa.RecordBatch:
     """The batch with further verdicts after those that each row has."""
-    old = [[tuple(v.values()) for v in row] for row in batch.column("verdicts").to_pylist()]
+    old = [[tuple(v.values()) for v in row] for row in values(batch, "verdicts")]
     joined = [[*before, *after] for before, after in zip(old, histories, strict=True)]
     return with_column(batch, "verdicts", verdict_lists(joined))

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from headwater.core.documents import DOCUMENTS, REJECTED, split_of
+from headwater.data.arrow import column, compute, lists, sets, table, take, values
 from headwater.data.chain import COUNTS, run_chain
 from headwater.data.operators import exact_dedup, minhash_dedup
 from headwater.data.operators.apply_decisions import ApplyDecisions, decisions_of
@@ -45,7 +45,13 @@ class Filter:
     minhash: MinhashDedupConfig | None
     validation_ratio: float
     outputs: Mapping[str, pa.Schema] = field(
-        default_factory=lambda: {"kept": ROWS, "rejected": REJECTED, "counts": COUNTS, "keys": KEYS, "signatures": SIGNATURES}
+        default_factory=lambda: {
+            "kept": ROWS,
+            "rejected": REJECTED,
+            "counts": COUNTS,
+            "keys": KEYS,
+            "signatures": SIGNATURES,
+        }
     )
 
     def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table | pa.RecordBatch]:
@@ -59,10 +65,10 @@ class Filter:
                   "rank": pa.array([self.ranks[source]] * len(texts), pa.int32())}  # fmt: skip
         if self.exact:
             keys = [exact_dedup.text_key(text, self.exact.normalize) for text in texts]
-            found["keys"] = pa.table({**common, "key": pa.array(keys, pa.binary(16))})
+            found["keys"] = table({**common, "key": pa.array(keys, pa.binary(16))})
         if self.minhash:
             bands = minhash_dedup.band_keys(minhash_dedup.shingle_sets(texts, self.minhash.ngram), self.minhash)
-            found["signatures"] = pa.table({**common, "bands": _lists(list(bands))})
+            found["signatures"] = table({**common, "bands": lists(list(bands))})
         return found
 
 
@@ -86,12 +92,14 @@ class Explode:
     def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
         """Reads signatures joined with decisions."""
         if "operator" in batch.schema.names:
-            batch = batch.filter(pc.is_null(batch.column("operator")))
-        bands = batch.column("bands")
-        owner = pc.list_parent_indices(bands)
-        table = {name: batch.column(name).take(owner) for name in ("rank", "id", "row")}
-        rows = pa.table({**table, "key": bands.flatten()})
-        return {"bands": rows.filter(pc.not_equal(rows.column("key"), pa.scalar(0, pa.uint64())))}  # zero: a text without a word
+            batch = batch.filter(compute.is_null(batch.column("operator")))
+        bands = column(batch, "bands")
+        owner = compute.list_parent_indices(bands)
+        common = {name: column(batch, name).take(owner) for name in ("rank", "id", "row")}
+        rows = table({**common, "key": bands.flatten()})
+        return {
+            "bands": rows.filter(compute.not_equal(rows.column("key"), pa.scalar(0, pa.uint64())))
+        }  # zero: a text without a word
 
 
 @dataclass(frozen=True)
@@ -105,7 +113,7 @@ class Candidates:
         """Reads `BANDS`, whole groups of a key in order."""
         a, b = minhash_dedup.candidate_pairs(groups.column("key").to_numpy(), self.limit)
         rows = groups.column("row")
-        return pa.table({"a": rows.take(pa.array(a)), "b": rows.take(pa.array(b))})
+        return table({"a": take(rows, a), "b": take(rows, b)})
 
 
 @dataclass(frozen=True)
@@ -121,8 +129,8 @@ class Distinct:
         if groups.num_rows > 1:
             same = np.ones(groups.num_rows - 1, dtype=np.bool_)
             for key in self.keys:
-                column = groups.column(key)
-                same &= pc.equal(column.slice(1), column.slice(0, groups.num_rows - 1)).to_numpy()
+                part = groups.column(key)
+                same &= compute.equal(part.slice(1), part.slice(0, groups.num_rows - 1)).to_numpy()
             fresh[1:] = ~same
         return groups.filter(pa.array(fresh))
 
@@ -136,7 +144,7 @@ class Ends:
     def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
         """Reads `PAIRS`."""
         rows = pa.concat_arrays([batch.column("a"), batch.column("b")])
-        return {"rows": pa.table({"row": rows, "wanted": pa.array([True] * len(rows))})}
+        return {"rows": table({"row": rows, "wanted": pa.array([True] * len(rows))})}
 
 
 @dataclass(frozen=True)
@@ -149,13 +157,13 @@ class Shingle:
 
     def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
         """Reads rows joined with `WANTED`."""
-        batch = batch.filter(pc.is_valid(batch.column("wanted")))
-        ranks = [self.ranks[source] for source in batch.column("source").to_pylist()]
-        sets = minhash_dedup.shingle_sets(texts_of(batch), self.ngram)
+        batch = batch.filter(compute.is_valid(batch.column("wanted")))
+        ranks = [self.ranks[source] for source in values(batch, "source")]
+        found = minhash_dedup.shingle_sets(texts_of(batch), self.ngram)
         return {
-            "shingles": pa.table(
+            "shingles": table(
                 {"row": batch.column("row"), "id": batch.column("id"), "rank": pa.array(ranks, pa.int32()),
-                 "shingles": _lists(sets, pa.LargeListArray)}
+                 "shingles": lists(found, large=True)}
             )
         }  # fmt: skip
 
@@ -169,7 +177,7 @@ class Verify:
 
     def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table | pa.RecordBatch]:
         """Reads `PAIRS` joined with the shingles of both ends."""
-        first, second = _sets(batch.column("a_shingles")), _sets(batch.column("b_shingles"))
+        first, second = sets(batch.column("a_shingles")), sets(batch.column("b_shingles"))
         near = [minhash_dedup.jaccard(a, b) >= self.min_jaccard for a, b in zip(first, second, strict=True)]
         return {"edges": batch.select(["a", "b"]).filter(pa.array(near, pa.bool_()))}
 
@@ -183,17 +191,17 @@ class Resolve:
 
     def __call__(self, groups: pa.Table) -> pa.Table:
         """Reads `SHINGLES` with a column `component`, whole components in order of preference."""
-        groups = groups.filter(pc.is_valid(groups.column("component"))).combine_chunks()
-        components = groups.column("component").to_pylist()
-        ids, rows = groups.column("id").to_pylist(), groups.column("row").to_pylist()
-        sets = _sets(groups.column("shingles").combine_chunks() if groups.num_rows else groups.column("shingles"))
+        groups = groups.filter(compute.is_valid(groups.column("component"))).combine_chunks()
+        components = values(groups, "component")
+        ids, rows = values(groups, "id"), values(groups, "row")
+        shingles = sets(groups.column("shingles"))
         decisions: list[dict[str, str]] = []
         start = 0
         while start < len(components):
             end = start
             while end < len(components) and components[end] == components[start]:
                 end += 1
-            for place, found in enumerate(minhash_dedup.resolve(sets[start:end], self.min_jaccard)):
+            for place, found in enumerate(minhash_dedup.resolve(shingles[start:end], self.min_jaccard)):
                 if found is not None:
                     detail = minhash_dedup.detail(ids[start + found[0]], found[1])
                     decisions.append({"row": rows[start + place], "operator": minhash_dedup.NAME,
@@ -232,21 +240,7 @@ class Finish:
 
 def finished(rows: pa.Table, schema: pa.Schema, validation_ratio: float) -> pa.Table:
     """Rows with the columns that only documents have: `text_bytes` and `split`."""
-    sizes = pc.cast(pc.binary_length(rows.column("text")), pa.int64())
-    splits = [split_of(identifier, validation_ratio) for identifier in rows.column("id").to_pylist()]
+    sizes = compute.cast(compute.binary_length(rows.column("text")), pa.int64())
+    splits = [split_of(identifier, validation_ratio) for identifier in values(rows, "id")]
     rows = rows.append_column("text_bytes", sizes).append_column("split", pa.array(splits, pa.string()))
     return rows.select(schema.names).cast(schema)
-
-
-def _lists(sets: Sequence[np.ndarray], kind: type = pa.ListArray) -> pa.Array:
-    offsets = np.cumsum([0, *(len(values) for values in sets)])
-    flat = np.concatenate(sets) if sets else np.empty(0, np.uint64)
-    wide = pa.int64() if kind is pa.LargeListArray else pa.int32()
-    return kind.from_arrays(pa.array(offsets, wide), pa.array(flat, pa.uint64()))
-
-
-def _sets(lists: pa.Array) -> list[np.ndarray]:
-    if not len(lists):
-        return []
-    flat, offsets = lists.values.to_numpy(), lists.offsets.to_numpy()
-    return [flat[a:b] for a, b in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)]

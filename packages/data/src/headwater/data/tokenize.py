@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from headwater.core.documents import SIDECAR, SPLITS
@@ -23,6 +22,7 @@ from headwater.core.manifest import ArtifactWriter, Parent, parent_of, read_mani
 from headwater.core.storage import storage_errors
 from headwater.core.tokens import END_OF_TEXT, MegatronWriter, token_dtype
 from headwater.data import PRODUCER
+from headwater.data.arrow import column, compute, values
 from headwater.data.config import TokensConfig
 from headwater.data.engines.processes import Workers, workers_for
 from headwater.data.outcome import Outcome
@@ -75,7 +75,7 @@ def _slices(documents: Path, source: str, work: Path) -> list[Slice]:
         for path in sorted(documents.glob("part-*.parquet")):
             file = pq.ParquetFile(path)
             for group in range(file.num_row_groups):
-                sources = pc.unique(file.read_row_group(group, columns=["source"]).column("source")).to_pylist()
+                sources = compute.unique(file.read_row_group(group, columns=["source"]).column("source")).to_pylist()
                 if source in sources:
                     found.append((source, str(path), group, str(work / f"{path.stem}-{group:05d}.arrow")))
     return found
@@ -94,8 +94,8 @@ def _encode(tokenizer: str, piece: Slice) -> None:
     source, path, group, target = piece
     with storage_errors("write", target):
         rows = pq.ParquetFile(path).read_row_group(group, columns=[*_COLUMNS, "source"])
-        rows = rows.filter(pc.equal(rows.column("source"), source))
-        tokens, lengths = encode(_load(tokenizer), rows.column("text").to_pylist())
+        rows = rows.filter(compute.equal(rows.column("source"), source))
+        tokens, lengths = encode(_load(tokenizer), values(rows, "text"))
         lists = pa.LargeListArray.from_arrays(pa.array(np.cumsum([0, *lengths]), pa.int64()), pa.array(tokens))
         table = rows.select(["id", "url", "split", "text_bytes"]).append_column("tokens", lists)
         temporary = Path(f"{target}.{os.getpid()}.tmp")
@@ -139,11 +139,11 @@ def _write(folder: Path, slices: list[Path], tokenizer: str) -> dict[str, Any]:
         with storage_errors("read", path), pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
             table = reader.read_all()
         for batch in table.to_batches():
-            lists = batch.column("tokens")
-            values, offsets = lists.values.to_numpy(), lists.offsets.to_numpy()
+            lists = column(batch, "tokens")
+            flat, offsets = lists.values.to_numpy(), lists.offsets.to_numpy()
             columns = (batch.column(name).to_pylist() for name in ("id", "url", "split", "text_bytes"))
             for place, (identifier, url, split, text_bytes) in enumerate(zip(*columns, strict=True)):
-                tokens = values[offsets[place] : offsets[place + 1]]
+                tokens = flat[offsets[place] : offsets[place + 1]]
                 writers[split].add(tokens)
                 row = (identifier, url, split, sequences[split], starts[split], len(tokens), text_bytes)
                 for name, value in zip(SIDECAR.names, row, strict=True):

@@ -82,9 +82,12 @@ def train(texts: list[str], config: TokenizerConfig) -> Any:
         tokenizer.train_from_iterator(batches(), trainer=trainer)
     found = tokenizer.get_vocab_size()
     if found < config.vocab_size:
-        raise DataError("the sample is too small for the vocabulary", found=f"{found:,} entries",
-                        expected=f"{config.vocab_size:,} (tokenizer.vocab_size)",
-                        hint="raise tokenizer.sample_bytes, collect more, or set a smaller tokenizer.vocab_size")  # fmt: skip
+        raise DataError(
+            "the sample is too small for the vocabulary",
+            found=f"{found:,} entries",
+            expected=f"{config.vocab_size:,} (tokenizer.vocab_size)",
+            hint="raise tokenizer.sample_bytes, collect more, or set a smaller tokenizer.vocab_size",
+        )
     return tokenizer
 
 
@@ -92,11 +95,10 @@ def sample(documents: Path, source: str, split: str, limit: int) -> list[str]:
     """Texts of one source and split, in the order of their ids (hashes: an even sample), up to `limit` UTF-8 bytes."""
     texts: list[str] = []
     taken = 0
+    wanted: Any = [("source", "=", source), ("split", "=", split)]
     with storage_errors("read", documents):
         for path in sorted(documents.glob("part-*.parquet")):
-            rows = pq.read_table(
-                path, columns=["text", "text_bytes"], filters=[("source", "=", source), ("split", "=", split)]
-            )
+            rows = pq.read_table(path, columns=["text", "text_bytes"], filters=wanted)
             for text, size in zip(*(rows.column(name).to_pylist() for name in ("text", "text_bytes")), strict=True):
                 if taken >= limit:
                     return texts
@@ -114,10 +116,8 @@ def _bytes_per_token(tokenizer: Any, documents: Path, source: str) -> float:
 
 def _transformers_config() -> dict[str, Any]:
     """What `transformers.AutoTokenizer` needs beside tokenizer.json."""
-    special = {
-        str(number): {"content": token, "lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True}
-        for number, token in enumerate(SPECIAL_TOKENS)
-    }  # fmt: skip
+    flags = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True}
+    special = {str(number): {"content": token, **flags} for number, token in enumerate(SPECIAL_TOKENS)}
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "added_tokens_decoder": special,

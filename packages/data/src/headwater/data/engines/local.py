@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datatrove.executor.local import LocalPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
 from loguru import logger
 
 from headwater.core.storage import storage_errors
+from headwater.data.arrow import compute, take
 from headwater.data.engine import BatchFunction, GroupFunction, Reader
 from headwater.data.engines.processes import Workers
 
@@ -39,10 +39,13 @@ class ArrowPart:
 
     def __call__(self) -> Iterator[pa.RecordBatch]:
         """The file's batches, memory-mapped."""
-        with storage_errors("read", self.path):
-            with pa.memory_map(self.path) as source, pa.ipc.open_file(source) as reader:
-                for number in range(reader.num_record_batches):
-                    yield reader.get_batch(number)
+        with (
+            storage_errors("read", self.path),
+            pa.memory_map(self.path) as source,
+            pa.ipc.open_file(source) as reader,
+        ):
+            for number in range(reader.num_record_batches):
+                yield reader.get_batch(number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ class JoinedPart:
         table = _load(self.right)
         keys = table.column(self.right_on)
         for batch in self.left():
-            places = pc.index_in(batch.column(self.left_on), value_set=keys)
+            places = compute.index_in(batch.column(self.left_on), value_set=keys)
             for name in table.column_names:
                 if name != self.right_on:
                     column = table.column(name).take(places).combine_chunks()
@@ -216,7 +219,7 @@ class LocalEngine:
         folder = self._stage(stage)
         if not _part(folder, "rows", 0).exists():
             table = pa.concat_tables([self.collect(part) for part in data])
-            table = table.take(pc.sort_indices(table, sort_keys=[(name, "ascending") for name in (*keys, *order)]))
+            table = table.take(compute.sort_indices(table, sort_keys=[(name, "ascending") for name in (*keys, *order)]))
             self._save(folder, function(table.combine_chunks()).cast(function.output))
         return LocalDataset(function.output, (ArrowPart(str(_part(folder, "rows", 0))),))
 
@@ -227,12 +230,14 @@ class LocalEngine:
 
         folder = self._stage(stage)
         table = self.collect(edges)
-        nodes = pc.unique(pa.concat_arrays([c.combine_chunks() for c in (table.column("a"), table.column("b"))])).sort()
-        a, b = (pc.index_in(table.column(name), value_set=nodes).to_numpy() for name in ("a", "b"))
+        nodes = compute.unique(
+            pa.concat_arrays([c.combine_chunks() for c in (table.column("a"), table.column("b"))])
+        ).sort()
+        a, b = (compute.index_in(table.column(name), value_set=nodes).to_numpy() for name in ("a", "b"))
         graph = coo_array((np.ones(len(a), np.int8), (a, b)), shape=(len(nodes), len(nodes)))
         _, labels = connected_components(graph, directed=False)
         _, first = np.unique(labels, return_index=True)  # nodes are sorted: the first of each label is the least
-        found = pa.table({"node": nodes, "component": nodes.take(pa.array(first[labels]))})
+        found = pa.table({"node": nodes, "component": take(nodes, first[labels])})
         return LocalDataset(found.schema, (ArrowPart(str(self._save(folder, found))),))
 
     def collect(self, data: LocalDataset) -> pa.Table:
@@ -255,7 +260,9 @@ class LocalEngine:
         keys = pa.concat_tables([part.select(list(sort_by)) for part in parts]) if parts else None
         if keys is None:
             return []
-        order = pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in sort_by]).to_numpy().astype(np.int64)
+        order = (
+            compute.sort_indices(keys, sort_keys=[(name, "ascending") for name in sort_by]).to_numpy().astype(np.int64)
+        )
         bounds = np.cumsum([0, *(part.num_rows for part in parts)])
         paths: list[Path] = []
         with storage_errors("write", folder):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
+from headwater.data.arrow import values
 from headwater.data.operators import exact_dedup, minhash_dedup
 from headwater.data.operators.base import Decisions, Operator, OperatorConfig, Verdicts
 
@@ -29,7 +30,7 @@ class ApplyDecisions(Operator):
     def process(self, batch: pa.RecordBatch) -> Verdicts:
         """Reads `row`."""
         verdicts = Decisions(self, batch)
-        for place, row in enumerate(batch.column("row").to_pylist()):
+        for place, row in enumerate(values(batch, "row")):
             step, reason, detail = self.decided.get(row, ("", "", ""))
             if step == self.name:
                 verdicts.reject(place, reason, detail)
@@ -38,5 +39,5 @@ class ApplyDecisions(Operator):
 
 def decisions_of(batch: pa.RecordBatch) -> dict[str, tuple[str, str, str]]:
     """The decisions that were joined to a batch's rows (columns `operator`, `reason`, `detail`, null for none)."""
-    columns = [batch.column(name).to_pylist() for name in ("row", "operator", "reason", "detail")]
+    columns = [values(batch, name) for name in ("row", "operator", "reason", "detail")]
     return {row: (step, reason, detail) for row, step, reason, detail in zip(*columns, strict=True) if step}

@@ -93,7 +93,7 @@ def _lossy(payload: bytes, label: str, max_replaced: float) -> Decoded | None:
 
 
 def _codecs(label: str) -> list[str]:
-    """Python's names for a label: first what the WHATWG standard takes it for (Latin-1 is windows-1252), then itself."""
+    """Python's names for a label: what the WHATWG standard takes it for (Latin-1 is windows-1252), then itself."""
     from resiliparse.parse.encoding import map_encoding_to_html5
 
     try:
@@ -116,7 +116,9 @@ def _codecs(label: str) -> list[str]:
 def _inner_label(payload: bytes, html: bool) -> str:
     if html:
         head = payload[:1024]
-        found = re.search(rb"<meta[^>]{0,200}?charset\s{0,8}=\s{0,8}[\"']?\s{0,8}([-_.:a-zA-Z0-9]{1,40})", head, re.IGNORECASE)
+        found = re.search(
+            rb"<meta[^>]{0,200}?charset\s{0,8}=\s{0,8}[\"']?\s{0,8}([-_.:a-zA-Z0-9]{1,40})", head, re.IGNORECASE
+        )
         return found[1].decode("ascii") if found else ""
     for line in payload[:1024].splitlines()[:2]:
         found = _COOKIE.match(line)

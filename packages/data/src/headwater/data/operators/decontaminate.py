@@ -18,6 +18,7 @@ from pydantic import Field
 
 from headwater.core.ngrams import Words, split_words
 from headwater.core.storage import storage_errors
+from headwater.data.arrow import values
 from headwater.data.operators.base import Decisions, Operator, OperatorConfig, Verdicts
 from headwater.data.rows import texts_of
 
@@ -56,7 +57,7 @@ class ItemIndex:
     @classmethod
     def build(cls, items: pa.Table, config: DecontaminateConfig) -> ItemIndex:
         """Indexes a table with the columns task, index and text."""
-        words = split_words(items.column("text").to_pylist())
+        words = split_words(values(items, "text"))
         sizes = np.diff(words.first_words)
         grams: dict[int, tuple[U64, I64]] = {}
         short = {int(size) for size in sizes if config.min_words <= size < config.ngram}
@@ -67,7 +68,7 @@ class ItemIndex:
                 hashes, places = hashes[whole], places[whole]
             order = np.lexsort((places, hashes))
             grams[n] = (hashes[order], places[order])
-        return cls(items.column("task").to_pylist(), items.column("index").to_pylist(), words, grams)
+        return cls(values(items, "task"), values(items, "index"), words, grams)
 
 
 class Decontaminate(Operator):

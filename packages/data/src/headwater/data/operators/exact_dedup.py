@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pyarrow as pa
 
+from headwater.data.arrow import table, take, values
 from headwater.data.operators.base import OperatorConfig
 
 KEYS = pa.schema([pa.field("key", pa.binary(16)), pa.field("rank", pa.int32()), pa.field("id", pa.string()),
@@ -46,19 +47,18 @@ def keep_first(groups: pa.Table) -> pa.Table:
     Returns:
         Rows of `DECISIONS`.
     """
-    keys = groups.column("key").combine_chunks()
-    raw = np.frombuffer(keys.buffers()[1], dtype="V16", count=len(keys), offset=16 * keys.offset) if len(keys) else np.empty(0, "V16")
-    fresh = np.ones(len(raw), dtype=np.bool_)
-    fresh[1:] = raw[1:] != raw[:-1]
-    first = np.maximum.accumulate(np.where(fresh, np.arange(len(raw)), 0))
+    keys = np.array(values(groups, "key"), dtype="S16") if groups.num_rows else np.empty(0, "S16")
+    fresh = np.ones(len(keys), dtype=np.bool_)
+    fresh[1:] = keys[1:] != keys[:-1]
+    first = np.maximum.accumulate(np.where(fresh, np.arange(len(keys)), 0))
     gone = np.flatnonzero(~fresh)
-    kept_ids = groups.column("id").take(pa.array(first[gone])).to_pylist()
-    return pa.table(
+    kept_ids = take(groups.column("id"), first[gone]).to_pylist()
+    return table(
         {
-            "row": groups.column("row").take(pa.array(gone)),
+            "row": take(groups.column("row"), gone),
             "operator": pa.array([NAME] * len(gone), pa.string()),
             "reason": pa.array([REASON] * len(gone), pa.string()),
             "detail": pa.array([json.dumps({"kept": i, "jaccard": 1.0}) for i in kept_ids], pa.string()),
         },
-        schema=DECISIONS,
+        DECISIONS,
     )

@@ -81,7 +81,9 @@ class Extract(Operator):
         html = media_type in _HTML
         decoded = decode(payload, charset, html=html, max_replaced=config.max_replaced_ratio)
         if decoded is None:
-            decided.reject(row, "undecodable", f"declared {charset or 'nothing'}; neither that nor what was detected fits")
+            decided.reject(
+                row, "undecodable", f"declared {charset or 'nothing'}; neither that nor what was detected fits"
+            )
             return ""
         if looks_binary(decoded.text, config.max_control_ratio):
             decided.reject(row, "binary", f"control characters in {decoded.encoding} text")

@@ -7,7 +7,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from headwater.data.operators.base import Decisions, Operator, OperatorConfig, Verdicts
-from headwater.data.operators.text_split import split_of
+from headwater.data.operators.text_split import TextSplit, split_of
 
 # The sentence ends of the scripts that FineWeb counts as terminal punctuation: Latin, Devanagari, CJK, Arabic, …
 _TERMINAL = ".!?\"'”’…。！？．｡؟۔։।॥၊။።፧၏܀܁܂‼‽⁇⁈⁉⸮⸼꓿꘎꘏᙮᠃᠉"
@@ -53,7 +53,9 @@ class Fineweb(Operator):
                 ends = np.isin(last, [ord(c) for c in _TERMINAL]) & filled
                 share = split.per_text(ends, split.first_lines) / lines
                 low = (share < config.min_terminal_lines_ratio) & ~((share == 0) & config.allow_no_terminal_line)
-                decided.reject_where(low, "terminal_lines", share, f"of lines end a sentence < {config.min_terminal_lines_ratio}")
+                decided.reject_where(
+                    low, "terminal_lines", share, f"of lines end a sentence < {config.min_terminal_lines_ratio}"
+                )
             lengths = split.line_stops - split.line_starts
             if config.max_short_lines_ratio is not None:
                 share = split.per_text(filled & (lengths <= config.short_line_characters), split.first_lines) / lines
@@ -63,7 +65,9 @@ class Fineweb(Operator):
             if config.max_duplicate_line_characters_ratio is not None:
                 share = self._repeated(split, np.flatnonzero(filled), lengths) / (split.characters - feeds)
                 limit = config.max_duplicate_line_characters_ratio
-                decided.reject_where(share > limit, "duplicate_line_characters", share, f"of characters in repeated lines > {limit}")
+                decided.reject_where(
+                    share > limit, "duplicate_line_characters", share, f"of characters in repeated lines > {limit}"
+                )
             if config.max_lines_per_word is not None:
                 share = feeds / split.words
                 limit = config.max_lines_per_word
@@ -71,7 +75,7 @@ class Fineweb(Operator):
         return decided.verdicts()
 
     @staticmethod
-    def _repeated(split, filled: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    def _repeated(split: TextSplit, filled: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """Characters in lines that occurred before in the same text, shape [texts]."""
         hashes = split.hash_runs(split.line_starts[filled], split.line_stops[filled])
         text = np.searchsorted(split.first_lines, filled, side="right") - 1

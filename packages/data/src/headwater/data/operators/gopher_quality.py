@@ -97,7 +97,9 @@ class GopherQuality(Operator):
             for word in config.stop_words:
                 same = self._equal_to(split, word)
                 found += split.per_text(same, split.first_words) > 0
-            decided.reject_where(found < config.min_stop_words, "stop_words", found, f"stop words < {config.min_stop_words}")
+            decided.reject_where(
+                found < config.min_stop_words, "stop_words", found, f"stop words < {config.min_stop_words}"
+            )
 
     @staticmethod
     def _equal_to(split: TextSplit, word: str) -> np.ndarray:

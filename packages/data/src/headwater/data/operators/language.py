@@ -15,6 +15,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from headwater.core.errors import DataError
+from headwater.data.arrow import values
 from headwater.data.operators.base import Decisions, Operator, OperatorConfig, Verdicts
 from headwater.data.rows import CODE_TYPES, texts_of, with_column
 
@@ -45,7 +46,7 @@ class Language(Operator):
         """Reads `text` and `content_type`."""
         decided = Decisions(self, batch)
         names, scores = [""] * batch.num_rows, [0.0] * batch.num_rows
-        types = batch.column("content_type").to_pylist()
+        types = values(batch, "content_type")
         for row, (text, media_type) in enumerate(zip(texts_of(batch), types, strict=True)):
             if media_type.startswith(self.config.exempt_types):
                 continue

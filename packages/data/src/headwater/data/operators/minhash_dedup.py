@@ -32,7 +32,8 @@ class MinhashDedupConfig(OperatorConfig):
 
     Attributes:
         ngram: Words in a shingle.
-        bands, rows: Shape of the signature; 14 × 8 finds pairs of similarity 0.72 every other time, of 0.85 nearly always.
+        bands, rows: Shape of the signature; 14 × 8 finds a pair of similarity 0.7 every other time (0.56), of 0.85
+            nearly always (0.99).
         min_jaccard: Least true similarity for a removal.
         seed: Of the permutations. Another seed finds other candidates near the threshold.
         all_pairs_up_to: Documents in one bucket up to which each pair is a candidate; in larger ones each document

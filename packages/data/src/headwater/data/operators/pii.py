@@ -161,7 +161,11 @@ def _secrets(text: str, min_entropy_bits: float) -> Iterator[Span]:
         yield match.start(), match.end(), "secret"
     for match in _ASSIGNMENT.finditer(text):
         value = match[1]
-        if any(c.isdigit() for c in value) and any(c.isalpha() for c in value) and entropy_bits(value) >= min_entropy_bits:
+        if (
+            any(c.isdigit() for c in value)
+            and any(c.isalpha() for c in value)
+            and entropy_bits(value) >= min_entropy_bits
+        ):
             yield match.start(1), match.end(1), "secret"
 
 

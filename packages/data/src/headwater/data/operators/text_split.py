@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from headwater.data.arrow import values
+
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
@@ -152,7 +154,9 @@ def split_of(batch: pa.RecordBatch) -> TextSplit:
     """The split of a batch's text column. Operators that get the same column one after the other share it."""
     column = batch.column("text")
     if not (_last and _same(_last[0][0], column)):
-        _last[:] = [(column, split_texts(column.to_pylist()))]  # holding the column keeps its buffers from being reused
+        _last[:] = [
+            (column, split_texts(values(batch, "text")))
+        ]  # holding the column keeps its buffers from being reused
     return _last[0][1]
 
 
@@ -191,6 +195,8 @@ def _kinds() -> npt.NDArray[np.uint8]:
         character = chr(code)
         category = unicodedata.category(character)
         kinds[code] = (
-            _SPACE * character.isspace() | _ALPHA * character.isalpha() | _PUNCTUATION * (category[0] in "PS" or category == "Cc")
+            _SPACE * character.isspace()
+            | _ALPHA * character.isalpha()
+            | _PUNCTUATION * (category[0] in "PS" or category == "Cc")
         )
     return kinds

@@ -1,0 +1,52 @@
+"""Typed access to Arrow data. pyarrow's own annotations know neither the types of columns nor list arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute
+
+compute: Any = pyarrow.compute
+Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
+
+
+def column(rows: pa.Table | pa.RecordBatch, name: str) -> Any:
+    """A column, as pyarrow's array."""
+    return rows.column(name)
+
+
+def values(rows: pa.Table | pa.RecordBatch, name: str) -> list[Any]:
+    """A column, as Python values."""
+    return rows.column(name).to_pylist()
+
+
+def table(columns: Mapping[str, Any], schema: pa.Schema | None = None) -> pa.Table:
+    """A table of arrays or lists."""
+    build: Any = pa.table
+    return build(dict(columns), schema=schema)
+
+
+def take(rows: Any, places: npt.NDArray[Any]) -> Any:
+    """The rows (of an array or a table) at these places."""
+    return rows.take(pa.array(places))
+
+
+def lists(sets: list[npt.NDArray[np.uint64]], *, large: bool = False) -> Any:
+    """An array with one list of 64-bit integers a set."""
+    offsets = np.cumsum([0, *(len(each) for each in sets)])
+    flat = np.concatenate(sets) if sets else np.empty(0, np.uint64)
+    kind: Any = pa.LargeListArray if large else pa.ListArray
+    return kind.from_arrays(pa.array(offsets, pa.int64() if large else pa.int32()), pa.array(flat, pa.uint64()))
+
+
+def sets(array: Any) -> list[npt.NDArray[Any]]:
+    """The lists of a list array, without a copy."""
+    if isinstance(array, pa.ChunkedArray):
+        return [each for chunk in array.chunks for each in sets(chunk)]
+    flat, offsets = array.values.to_numpy(), array.offsets.to_numpy().tolist()
+    return [flat[start:end] for start, end in pairwise(offsets)]
