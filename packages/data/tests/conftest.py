@@ -67,7 +67,7 @@ def rows():
         types = [content_type] * count if isinstance(content_type, str) else content_type
         table = [
             {
-                "row": f"{source}/f:{i}:0", "id": f"{i:032x}", "source": source, "url": f"http://x/{i}", "warc_file": "f",
+                "row": f"{source}/f:{i}:0", "id": f"{i:032x}", "source": source, "url": f"http://x/{i}", "warc_file": "f",  # noqa: E501
                 "warc_offset": i, "payload_sha256": "", "content_type": types[i], "charset": charset,
                 "http_status": status, "fault": "", "payload": payloads[i] if payloads else b"",
                 "text": texts[i] if texts else "", "language": "", "language_score": 0.0, "verdicts": [],

@@ -85,7 +85,7 @@ def test_verdicts_tell_the_whole_way(tiny):
     make(run, recipe)
     row = by_url(kept(run))["http://w/mail.html"]
     assert [v["operator"] for v in row["verdicts"]] == [
-        "read", "extract", "language", "gopher_quality", "gopher_repetition", "pii", "exact_dedup", "minhash_dedup", "decontaminate"
+        "read", "extract", "language", "gopher_quality", "gopher_repetition", "pii", "exact_dedup", "minhash_dedup", "decontaminate"  # noqa: E501
     ]  # fmt: skip
     assert row["verdicts"][5] == {"operator": "pii", "outcome": "change", "reason": "redacted", "detail": "email=1"}
     leak = by_url(rejected(run))["http://w/leak.html"]

@@ -47,7 +47,7 @@ def test_training_twice_gives_the_same_bytes():
 
 def test_threads_do_not_change_the_tokenizer():
     program = (
-        "import hashlib, sys; from headwater.data.config import TokenizerConfig; from headwater.data.tokenizer import train;"
+        "import hashlib, sys; from headwater.data.config import TokenizerConfig; from headwater.data.tokenizer import train;"  # noqa: E501
         "words = [f'{i * 7919 % 10007:x} the {i:b}' for i in range(20000)];"
         "print(hashlib.sha256(train(words, TokenizerConfig(vocab_size=500)).to_str().encode()).hexdigest())"
     )

@@ -13,8 +13,8 @@ from headwater.core.cli_options import recipe_options
 _COLLECT = "headwater.data.collect.cli"
 _ORDER = ("crawl", "fetch", "collect", "run", "tokenizer", "tokenize")
 _ELSEWHERE = {
-    "crawl": "Crawl web pages politely into WARC files.",
-    "fetch": "Fetch records of a public crawl (Common Crawl) into WARC files.",
+    "crawl": "   Crawl web pages politely into WARC files.",
+    "fetch": "   Fetch records of a public crawl (Common Crawl) into WARC files.",
     "collect": "1. Collect every source of the recipe as WARC files: RUN/raw/<source>/.",
 }
 
@@ -32,8 +32,7 @@ class _Data(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows = [
-            (name, _ELSEWHERE.get(name) or self.commands[name].get_short_help_str(100))
-            for name in self.list_commands(ctx)
+            (name, _ELSEWHERE.get(name) or self.commands[name].short_help or "") for name in self.list_commands(ctx)
         ]
         with formatter.section("Commands, in the order of the line"):
             formatter.write_dl(rows)
@@ -55,10 +54,10 @@ def data() -> None:
     """Collect text, clean it, and turn it into tokens."""
 
 
-@data.command("run")
+@data.command("run", short_help="2. Make documents: extract, filter, redact, deduplicate, decontaminate.")
 @recipe_options
 def run_command(recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...]) -> None:
-    """2. Make documents: extract, filter, redact, deduplicate, decontaminate.
+    """Make documents: extract, filter, redact, deduplicate, decontaminate.
 
     Reads RUN/raw/<source>/ and RUN/items/, writes RUN/documents/: kept documents, rejected ones with their reason,
     and funnel.json.
@@ -82,10 +81,10 @@ def run_command(recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...
     _end("documents", message, outcome, as_json)
 
 
-@data.command("tokenizer")
+@data.command("tokenizer", short_help="3. Train a byte-level BPE tokenizer on a sample of the documents.")
 @recipe_options
 def tokenizer_command(recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...]) -> None:
-    """3. Train a byte-level BPE tokenizer on a sample of the documents: RUN/tokenizer/."""
+    """Train a byte-level BPE tokenizer on a sample of the documents: RUN/tokenizer/."""
     from headwater.core.config import load_section
     from headwater.core.layout import RunLayout
     from headwater.data.config import TokenizerConfig
@@ -97,10 +96,10 @@ def tokenizer_command(recipe: str, run: Path, as_json: bool, overrides: tuple[st
     _end("tokenizer", message, outcome, as_json)
 
 
-@data.command("tokenize")
+@data.command("tokenize", short_help="4. Encode the documents as Megatron token files, one data set a source.")
 @recipe_options
 def tokenize_command(recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...]) -> None:
-    """4. Encode the documents: RUN/tokens/<source>/ (Megatron .bin/.idx and documents.parquet)."""
+    """Encode the documents: RUN/tokens/<source>/ (Megatron .bin/.idx and documents.parquet)."""
     from headwater.core.config import load_section
     from headwater.core.console import done, print_json, table
     from headwater.core.layout import RunLayout

@@ -27,28 +27,35 @@ PLACEHOLDERS: dict[str, str] = {"email": "<EMAIL>", "ip": "<IP_ADDRESS>", "phone
 _LOCAL_END = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._%+\-]{0,63})$")
 _DOMAIN = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9\-]{0,62})\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9\-])")
 _RESERVED = re.compile(r"(?:^|\.)(?:example(?:\.(?:com|net|org))?|test|invalid|localhost)$", re.IGNORECASE)  # RFC 2606
+_IPV4_MIDDLE = re.compile(r"\.\d{1,3}\.\d{1,3}\.\d")
 _IPV4 = re.compile(r"(?<![\w.\-])\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?![\w\-]|\.\d)")
-_IPV6 = re.compile(r"(?<![\w:.])(?=[0-9A-Fa-f]{0,4}:)[0-9A-Fa-f:]{6,39}(?![\w:])")
+_IPV6_MIDDLE = re.compile(r":[0-9A-Fa-f]{0,4}:")
+_IPV6 = re.compile(r"(?<![\w:.])[23][0-9A-Fa-f]{3}:[0-9A-Fa-f:]{1,34}(?![\w:])")  # 2000::/3 is all that is in use
+_IPV6_BEFORE = re.compile(r"[0-9A-Fa-f:]{0,38}$")
 _VERSION_BEFORE = re.compile(r"(?:version|release|oid)[\s:=\"']{0,3}$", re.IGNORECASE)
-_PHONE = re.compile(
-    r"(?<![\w.+\-/=])(?:\+\d{1,3}[ .\-]?(?:\(\d{1,4}\)[ .\-]?)?(?:\d{2,4}[ .\-]?){2,4}\d{2,4}"  # +44 20 7946 0958
-    r"|\(\d{3}\)[ ]?\d{3}[ .\-]\d{4}|\d{3}[.\-]\d{3}[.\-]\d{4})(?![\w\-]|\.\d)"  # (650) 253-0000, 650-253-0000
+_PHONES = (  # each begins with a literal, which the regular expression engine finds fast
+    (re.compile(r"\+\d{1,3}[ .\-]?(?:\(\d{1,4}\)[ .\-]?)?(?:\d{2,4}[ .\-]?){2,4}\d{2,4}(?![\w\-]|\.\d)"), 0),
+    (re.compile(r"\(\d{3}\)[ ]?\d{3}[ .\-]\d{4}(?![\w\-]|\.\d)"), 0),  # (650) 253-0000
+    (re.compile(r"-\d{3}-\d{4}(?![\w\-]|\.\d)"), 3),  # 650-253-0000, found by its middle
+    (re.compile(r"\.\d{3}\.\d{4}(?![\w\-]|\.\d)"), 3),
 )
+_BEFORE_NUMBER = frozenset("+-/=._")
 _KEY_BEGIN = re.compile(r"-----BEGIN (?:[A-Z]{2,10} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
 _KEY_END = re.compile(r"-----END (?:[A-Z]{2,10} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
 _KEY_BYTES = 16_384
-_TOKENS = re.compile(
-    r"(?<![A-Za-z0-9_])(?:(?:AKIA|ASIA)[0-9A-Z]{16}"  # AWS access key id
-    r"|gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{82}"  # GitHub
-    r"|xox[abeoprs]-[A-Za-z0-9\-]{10,250}"  # Slack
-    r"|AIza[0-9A-Za-z_\-]{35}"  # Google API key
-    r"|sk_live_[0-9A-Za-z]{24,99}|glpat-[0-9A-Za-z_\-]{20})(?![A-Za-z0-9_])"  # Stripe, GitLab
-)
-_ASSIGNMENT = re.compile(
-    r"(?:api_?key|apikey|secret|token|passwd|password|credential)[\w\-]{0,20}[\"']?[ \t]{0,4}(?:=|:|=>)[ \t]{0,4}[\"']"
-    r"([A-Za-z0-9+/_=.\-]{16,200})[\"']",
-    re.IGNORECASE,
-)
+_TOKENS = {  # literal beginning → the token, not inside a longer word
+    "AKIA": r"AKIA[0-9A-Z]{16}",  # AWS access key id
+    "ASIA": r"ASIA[0-9A-Z]{16}",
+    "gh": r"gh[pousr]_[A-Za-z0-9]{36,255}",  # GitHub
+    "github_pat_": r"github_pat_[A-Za-z0-9_]{82}",
+    "xox": r"xox[abeoprs]-[A-Za-z0-9\-]{10,250}",  # Slack
+    "AIza": r"AIza[0-9A-Za-z_\-]{35}",  # Google API key
+    "sk_live_": r"sk_live_[0-9A-Za-z]{24,99}",  # Stripe
+    "glpat-": r"glpat-[0-9A-Za-z_\-]{20}",  # GitLab
+}
+_TOKEN_PATTERNS = {begin: re.compile(f"{body}(?![A-Za-z0-9_])") for begin, body in _TOKENS.items()}
+_NAMES = ("apikey", "api_key", "secret", "token", "passwd", "password", "credential")
+_ASSIGNED = re.compile(r"[\w\-]{0,20}[\"']?[ \t]{0,4}(?:=>|=|:)[ \t]{0,4}[\"']([A-Za-z0-9+/_=.\-]{16,200})[\"']")
 
 
 class PiiConfig(OperatorConfig):
@@ -125,13 +132,24 @@ def _emails(text: str) -> Iterator[Span]:
 
 
 def _addresses(text: str) -> Iterator[Span]:
-    for match in _IPV4.finditer(text):
-        if _public(match[0]) and not _VERSION_BEFORE.search(text[max(0, match.start() - 16) : match.start()]):
+    for middle in _IPV4_MIDDLE.finditer(text):
+        start = _digits_before(text, middle.start(), 3)
+        match = _IPV4.match(text, start)
+        if match and _public(match[0]) and not _VERSION_BEFORE.search(text[max(0, start - 16) : start]):
             yield match.start(), match.end(), "ip"
-    if "::" in text or text.count(":") > 6:
-        for match in _IPV6.finditer(text):
-            if match[0].count(":") >= 2 and _public(match[0]):
-                yield match.start(), match.end(), "ip"
+    for middle in _IPV6_MIDDLE.finditer(text):
+        before = _IPV6_BEFORE.search(text[max(0, middle.start() - 38) : middle.start()])
+        match = _IPV6.match(text, middle.start() - (len(before[0]) if before else 0))
+        if match and _public(match[0]):
+            yield match.start(), match.end(), "ip"
+
+
+def _digits_before(text: str, place: int, most: int) -> int:
+    """Where the run of at most `most` digits that ends at `place` begins."""
+    start = place
+    while start > 0 and place - start < most and text[start - 1] in "0123456789":
+        start -= 1
+    return start
 
 
 def _public(address: str) -> bool:
@@ -142,31 +160,53 @@ def _public(address: str) -> bool:
 
 
 def _phones(text: str, region: str) -> Iterator[Span]:
-    for match in _PHONE.finditer(text):
-        import phonenumbers
+    for pattern, digits in _PHONES:
+        for match in pattern.finditer(text):
+            start = _digits_before(text, match.start(), digits)
+            before = text[start - 1 : start]
+            if match.start() - start != digits or before.isalnum() or before in _BEFORE_NUMBER:
+                continue
+            if _valid_number(text[start : match.end()], region):
+                yield start, match.end(), "phone"
 
-        try:
-            number = phonenumbers.parse(match[0], region)
-        except phonenumbers.NumberParseException:
-            continue
-        if phonenumbers.is_valid_number(number):
-            yield match.start(), match.end(), "phone"
+
+def _valid_number(written: str, region: str) -> bool:
+    import phonenumbers
+
+    try:
+        return phonenumbers.is_valid_number(phonenumbers.parse(written, region))
+    except phonenumbers.NumberParseException:
+        return False
 
 
 def _secrets(text: str, min_entropy_bits: float) -> Iterator[Span]:
     for begin in _KEY_BEGIN.finditer(text) if "PRIVATE KEY" in text else ():
         end = _KEY_END.search(text, begin.end(), begin.end() + _KEY_BYTES)
         yield begin.start(), end.end() if end else begin.end(), "secret"
-    for match in _TOKENS.finditer(text):
-        yield match.start(), match.end(), "secret"
-    for match in _ASSIGNMENT.finditer(text):
-        value = match[1]
-        if (
-            any(c.isdigit() for c in value)
-            and any(c.isalpha() for c in value)
-            and entropy_bits(value) >= min_entropy_bits
-        ):
-            yield match.start(1), match.end(1), "secret"
+    for pattern in (pattern for begin, pattern in _TOKEN_PATTERNS.items() if begin in text):
+        for match in pattern.finditer(text):
+            before = text[match.start() - 1 : match.start()]
+            if not (before.isalnum() or before == "_"):
+                yield match.start(), match.end(), "secret"
+    for start, stop in _assigned(text):
+        value = text[start:stop]
+        mixed = any(c.isdigit() for c in value) and any(c.isalpha() for c in value)
+        if mixed and entropy_bits(value) >= min_entropy_bits:
+            yield start, stop, "secret"
+
+
+def _assigned(text: str) -> Iterator[tuple[int, int]]:
+    """Quoted values that are assigned to names such as `api_key`."""
+    lower = text.lower()
+    if len(lower) != len(text):  # a few letters grow when lower-cased; places would shift
+        lower = text
+    for name in _NAMES:
+        place = lower.find(name)
+        while place >= 0:
+            match = _ASSIGNED.match(text, place + len(name))
+            if match:
+                yield match.start(1), match.end(1)
+            place = lower.find(name, place + len(name))
 
 
 def entropy_bits(value: str) -> float:
