@@ -211,8 +211,16 @@ def test_crawl_command_reports_in_one_line_or_as_json(tmp_path):
         assert result.output.startswith("crawl: 2 pages, 1 answered with an error (")
         assert result.output.count("\n") == 1 and result.output.endswith(f"→ {tmp_path / 'a'}\n")
         again = CliRunner().invoke(crawl_command, [*arguments, "--date", "2026-01-01", "--json"])
+        with pytest.raises(ConfigError, match="other settings"):
+            CliRunner().invoke(crawl_command, [*arguments, "--max-pages", "9"], catch_exceptions=False)
+        (tmp_path / "mine").mkdir()
+        (tmp_path / "mine/web-00000.warc.gz").write_bytes(b"somebody's")
+        with pytest.raises(ConfigError, match="is in use"):
+            CliRunner().invoke(crawl_command, [*arguments, "--out", str(tmp_path / "mine")], catch_exceptions=False)
     report = json.loads(again.output)["web"]
     assert report["fresh"] is False and report["counters"]["pages"] == 2
     assert report["files"] == ["crawl.jsonl", "web-00000.warc.gz"]
+    assert (tmp_path / "a/web-00000.warc.gz").exists()
+    assert (tmp_path / "mine/web-00000.warc.gz").read_bytes() == b"somebody's"
     wrong = CliRunner().invoke(crawl_command, ["http://site.test/", "--out", str(tmp_path / "b"), "--date", "soon"])
     assert wrong.exit_code == 2 and "neither an ISO 8601 date nor seconds" in wrong.output

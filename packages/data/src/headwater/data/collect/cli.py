@@ -93,7 +93,7 @@ def crawl(
         given["content_types"] = content_types
     if user_agent:
         given["user_agent"] = user_agent
-    result = collect_source(name, validate(CrawlSource, given, "crawl"), out)
+    result = collect_source(name, validate(CrawlSource, given, "crawl"), out, replace=False)
     _report("crawl", {name: result}, {name: out}, as_json)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from headwater.core.console import progress, size
 from headwater.core.errors import ConfigError, DataError
-from headwater.core.manifest import ArtifactWriter, Manifest
+from headwater.core.manifest import WORK, ArtifactWriter, Manifest, is_artifact
 from headwater.core.storage import file_sha256, storage_errors
 from headwater.data.collect import common_crawl, topics, tree
 from headwater.data.collect.crawler import crawl, make_fetcher
@@ -60,13 +60,14 @@ _OUTCOMES = {
 }  # fmt: skip
 
 
-def collect(name: str, source: Source, folder: Path) -> Collected:
+def collect(name: str, source: Source, folder: Path, *, replace: bool = True) -> Collected:
     """Collect one source into `folder`, or go on with it, or find it up to date.
 
     Args:
         name: the source's name; also the stem of its WARC files.
         source: what to collect.
         folder: folder of the artifact.
+        replace: whether a collection made with other settings may be thrown away for this one.
 
     Raises:
         ConfigError: what the source names is not there.
@@ -75,13 +76,13 @@ def collect(name: str, source: Source, folder: Path) -> Collected:
     """
     match source:
         case CrawlSource():
-            return _crawl(name, source, folder)
+            return _crawl(name, source, folder, replace)
         case TreeSource():
-            return _tree(name, source, folder)
+            return _tree(name, source, folder, replace)
         case TopicsSource():
-            return _topics(name, source, folder)
+            return _topics(name, source, folder, replace)
         case WarcSource():
-            return _warc(name, source, folder)
+            return _warc(name, source, folder, replace)
 
 
 def _writer(folder: Path, name: str, source: Source, **found: Any) -> ArtifactWriter:
@@ -91,11 +92,35 @@ def _writer(folder: Path, name: str, source: Source, **found: Any) -> ArtifactWr
     return ArtifactWriter(folder, kind="raw", name=name, producer=producer, config=config)
 
 
-def _crawl(name: str, source: CrawlSource, folder: Path) -> Collected:
+def _begin(writer: ArtifactWriter, replace: bool) -> Path:
+    """Opens the artifact, unless that would throw away what somebody may still want.
+
+    Raises:
+        ConfigError: the folder holds files of that name that are not this collection's.
+    """
+    folder = writer.folder
+    work = folder / WORK
+    if replace or not folder.is_dir():
+        return writer.begin()
+    key = work / "key"
+    held = None
+    if is_artifact(folder):
+        held = "a collection made with other settings, or changed since"
+    elif key.is_file():
+        if key.read_text() != writer.key and any(work.rglob("*.warc.gz")):
+            held = "an unfinished collection with other settings"
+    else:
+        held = next((path.name for path in folder.glob(f"{writer.name}-*.warc.gz")), None)
+    if held is not None:
+        raise ConfigError(f"{folder} is in use", found=held, hint="choose another --out, or remove the folder")
+    return writer.begin()
+
+
+def _crawl(name: str, source: CrawlSource, folder: Path, replace: bool) -> Collected:
     writer = _writer(folder, name, source, **({"served_by": python_fingerprint()} if source.serve else {}))
     if manifest := writer.up_to_date():
         return Collected(manifest, fresh=False)
-    work = writer.begin() / "crawl"
+    work = _begin(writer, replace) / "crawl"
     with progress(source.max_pages, f"crawl {name}") as bar:
         if source.serve is None:
             with make_fetcher(source) as fetcher:
@@ -116,12 +141,12 @@ def _crawl(name: str, source: CrawlSource, folder: Path) -> Collected:
     return Collected(_finish(writer, result.files, result.counters), fresh=True)
 
 
-def _tree(name: str, source: TreeSource, folder: Path) -> Collected:
+def _tree(name: str, source: TreeSource, folder: Path, replace: bool) -> Collected:
     selection = tree.select(source)
     writer = _writer(folder, name, source, content=selection.fingerprint())
     if manifest := writer.up_to_date():
         return Collected(manifest, fresh=False)
-    work = _empty(writer.begin() / "tree")
+    work = _empty(_begin(writer, replace) / "tree")
     info = {"description": "files of " + ", ".join(source.paths)}
     with (
         progress(len(selection.files), f"read {name}") as bar,
@@ -131,18 +156,18 @@ def _tree(name: str, source: TreeSource, folder: Path) -> Collected:
     return Collected(_finish(writer, archive.files(), counters), fresh=True)
 
 
-def _topics(name: str, source: TopicsSource, folder: Path) -> Collected:
+def _topics(name: str, source: TopicsSource, folder: Path, replace: bool) -> Collected:
     writer = _writer(folder, name, source, python=python_fingerprint()["python"])
     if manifest := writer.up_to_date():
         return Collected(manifest, fresh=False)
-    work = _empty(writer.begin() / "topics")
+    work = _empty(_begin(writer, replace) / "topics")
     info = {"description": "Python language reference (pydoc_data.topics)"}
     with WarcArchive(work, name, info=info, max_bytes=source.max_file_bytes, date=source.date) as archive:
         counters = topics.write(archive)
     return Collected(_finish(writer, archive.files(), counters), fresh=True)
 
 
-def _warc(name: str, source: WarcSource, folder: Path) -> Collected:
+def _warc(name: str, source: WarcSource, folder: Path, replace: bool) -> Collected:
     paths: list[Path] = []
     for pattern in source.files:
         found = [Path(match) for match in sorted(glob(str(Path(pattern).expanduser()), recursive=True))]  # noqa: PTH207
@@ -156,7 +181,7 @@ def _warc(name: str, source: WarcSource, folder: Path) -> Collected:
     writer = _writer(folder, name, source, content=content)
     if manifest := writer.up_to_date():
         return Collected(manifest, fresh=False)
-    work = _empty(writer.begin() / "warc")
+    work = _empty(_begin(writer, replace) / "warc")
     with progress(len(paths), f"copy {name}") as bar:
         for path in paths:
             with storage_errors("copy", path):
@@ -191,7 +216,7 @@ def collect_common_crawl(
     writer = ArtifactWriter(folder, kind="raw", name=name, producer=producer, config={"common_crawl": asked})
     if manifest := writer.up_to_date():
         return Collected(manifest, fresh=False)
-    work = writer.begin() / "common-crawl"
+    work = _begin(writer, replace=False) / "common-crawl"
     with progress(limit, f"fetch {name}") as bar:
         result = common_crawl.fetch(
             work, name, fetcher, crawl=crawl, pattern=pattern, limit=limit, filters=filters, index_url=index_url,
@@ -219,7 +244,13 @@ def _finish(writer: ArtifactWriter, files: Iterable[Path], counters: dict[str, A
     They are linked, not moved: a kill before the manifest is written leaves the work folder whole, and the same
     command finishes from there.
     """
+    files = list(files)
     placed: list[Path] = []
+    names = {path.name for path in files}
+    for stale in writer.folder.glob(f"{writer.name}-*.warc.gz"):
+        # Left by a kill at this very place, under settings that have changed since.
+        if stale.name not in names:
+            stale.unlink()
     for path in files:
         target = writer.folder / path.name
         with storage_errors("write", target):
