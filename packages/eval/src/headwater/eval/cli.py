@@ -69,13 +69,13 @@ def run_command(
     hub: bool,
     output: Path | None,
 ) -> None:
-    r"""Measure a checkpoint: tasks with 95% confidence intervals, and bits per byte on held-out text.
+    """Measure a checkpoint: tasks with 95% confidence intervals, and bits per byte on held-out text.
 
     \b
     headwater eval run --recipe demo --run demo
     headwater eval run --recipe demo --run demo --checkpoint last --limit 20
     headwater eval run --recipe demo --run demo --tasks mmlu,gsm8k,humaneval --data-dir DIR --output DIR
-    """
+    """  # noqa: D301 - click reads the backspace
     from headwater.core.config import load_section, validate
     from headwater.core.console import print_json
     from headwater.core.layout import RunLayout
