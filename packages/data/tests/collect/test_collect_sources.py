@@ -13,7 +13,7 @@ from collect_site import links, pages, serve
 from headwater.core.config import validate
 from headwater.core.errors import ConfigError, StorageError
 from headwater.core.manifest import read_manifest
-from headwater.data.collect import topics, tree, warc_writer
+from headwater.data.collect import pydoc_serve, topics, tree, warc_writer
 from headwater.data.collect.cli import collect as collect_command
 from headwater.data.collect.cli import crawl as crawl_command
 from headwater.data.collect.collect import collect
@@ -173,7 +173,7 @@ RECIPE = """
 name: small
 sources:
   web: {kind: crawl, serve: pydoc, max_pages: 12, rate: 0, date: 2026-01-01T00:00:00Z, exclude: ['[?]'],
-        include: ['/(index|json[.a-z]*|textwrap|shlex|string|antigravity)[.]html$', 'localhost/$']}
+        include: ['/(index|json[.a-z]*|textwrap|shlex|string|sys|antigravity)[.]html$', 'localhost/$']}
   reference: {kind: pydoc-topics, date: 2026-01-01T00:00:00Z}
 """
 
@@ -197,7 +197,8 @@ def test_the_stage_twice_gives_the_same_bytes_and_no_trace_of_the_machine(tmp_pa
     assert {"http://pydoc.localhost/", "http://pydoc.localhost/json.decoder.html"} <= set(found)
     everything = b"".join(record.payload for record in found.values())
     assert b"JSONDecodeError" in everything
-    for secret in (sys.prefix, sys.base_prefix, os.uname().release, str(tmp_path), "do-not-leak-9d1c", "127.0.0.1"):
+    machine = (str(Path(pydoc_serve.__file__).parent), sys.prefix, sys.base_prefix, os.uname().release)
+    for secret in (*machine, str(tmp_path), "do-not-leak-9d1c", "127.0.0.1"):
         assert secret.encode() not in everything
     assert read_manifest(tmp_path / "one/raw/web").counters["pages"] == len(found)
 

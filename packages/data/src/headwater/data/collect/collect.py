@@ -17,7 +17,7 @@ from headwater.core.errors import ConfigError, DataError
 from headwater.core.manifest import WORK, ArtifactWriter, Manifest, is_artifact
 from headwater.core.storage import file_sha256, storage_errors
 from headwater.data.collect import common_crawl, topics, tree
-from headwater.data.collect.crawler import crawl, make_fetcher
+from headwater.data.collect.crawler import LOG, STATE, crawl, make_fetcher
 from headwater.data.collect.fetcher import Fetcher
 from headwater.data.collect.pydoc_server import PydocServer, python_fingerprint
 from headwater.data.collect.sources import PYDOC_URL, CrawlSource, Source, TopicsSource, TreeSource, WarcSource
@@ -49,15 +49,19 @@ class Collected:
         count = counters.get(unit, 0)
         parts = [f"{count:,} {unit.removesuffix('s') if count == 1 else unit}"]
         urls: dict[str, int] = counters.get("urls") or counters.get("captures") or {}
-        parts += [f"{urls[outcome]:,} {said}" for outcome, said in _OUTCOMES.items() if urls.get(outcome)]
-        return f"{', '.join(parts)} ({size(self.manifest.total_bytes())})"
+        return f"{', '.join([*parts, *_said(urls)])} ({size(self.manifest.total_bytes())})"
 
 
 _OUTCOMES = {
-    "robots": "denied by robots.txt", "http": "answered with an error", "timeout": "timed out",
+    "robots": "denied by robots.txt", "no_robots": "on hosts whose robots.txt could not be fetched", "http": "answered with an error", "timeout": "timed out",
     "connection": "unreachable", "content_type": "of another type", "too_large": "too large",
     "bad_record": "unreadable", "short": "incomplete", "waiting": "left beyond the page limit",
 }  # fmt: skip
+
+
+def _said(urls: dict[str, int]) -> list[str]:
+    """What became of the URLs that were not saved, in words."""
+    return [f"{urls[outcome]:,} {said}" for outcome, said in _OUTCOMES.items() if urls.get(outcome)]
 
 
 def collect(name: str, source: Source, folder: Path, *, replace: bool = True) -> Collected:
@@ -133,10 +137,11 @@ def _crawl(name: str, source: CrawlSource, folder: Path, replace: bool) -> Colle
             ):
                 result = crawl(served, work, name, fetcher, bar)
     if not result.counters["pages"]:
-        urls = ", ".join(f"{count} {outcome}" for outcome, count in result.counters["urls"].items())
+        for state in work.glob(f"{STATE}*"):  # so that the same command tries again
+            state.unlink()
         raise DataError(
-            f"the crawl of {name} saved no page", found=urls,
-            hint=f"the reason for each URL is in {work / 'crawl.jsonl'}; remove {writer.folder} to start anew",
+            f"the crawl of {name} saved no page", found=", ".join(_said(result.counters["urls"])),
+            hint=f"see the reason for each URL in {work / LOG}, then run the same command again",
         )  # fmt: skip
     return Collected(_finish(writer, result.files, result.counters), fresh=True)
 

@@ -127,8 +127,7 @@ class _Crawl:
         if self.source.robots:
             rules = self._rules(item.url)
             if rules is None or not rules.can_fetch(item.url, self.source.user_agent):
-                detail = "robots.txt could not be fetched" if rules is None else "robots.txt"
-                return self._close(item, "robots", detail=detail)
+                return self._close(item, "robots" if rules is not None else "no_robots")
         result = self.fetcher.get(item.url, self.source.content_types)
         if isinstance(result, Failure):
             return self._close(item, result.outcome, status=result.status, detail=result.detail)

@@ -61,6 +61,7 @@ def places() -> list[tuple[str, str]]:
         paths["stdlib"]: "/python/lib",
         paths["platstdlib"]: "/python/lib",
         str(Path(os.__file__).parent): "/python/lib",
+        __file__: "/python/lib/pydoc.py",
         sys.executable: "/python/bin/python",
         sys.prefix: "/python",
         sys.base_prefix: "/python",
