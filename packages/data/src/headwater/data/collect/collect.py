@@ -53,10 +53,17 @@ class Collected:
 
 
 _OUTCOMES = {
-    "robots": "denied by robots.txt", "no_robots": "on hosts whose robots.txt could not be fetched", "http": "answered with an error", "timeout": "timed out",
-    "connection": "unreachable", "content_type": "of another type", "too_large": "too large",
-    "bad_record": "unreadable", "short": "incomplete", "waiting": "left beyond the page limit",
-}  # fmt: skip
+    "robots": "denied by robots.txt",
+    "no_robots": "on hosts whose robots.txt could not be fetched",
+    "http": "answered with an error",
+    "timeout": "timed out",
+    "connection": "unreachable",
+    "content_type": "of another type",
+    "too_large": "too large",
+    "bad_record": "unreadable",
+    "short": "incomplete",
+    "waiting": "left beyond the page limit",
+}
 
 
 def _said(urls: dict[str, int]) -> list[str]:
