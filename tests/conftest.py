@@ -5,7 +5,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from line_runs import TINY, headwater  # noqa: E402
+from line_runs import TINY, headwater
 
 
 @pytest.fixture(scope="session")

@@ -23,10 +23,11 @@ from headwater.core.verify.recipe import seal
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: a `headwater` command, and the packages it belongs to."""
+    """One stage: a `headwater` command, and the flags that the line gives it besides the recipe and the run."""
 
     name: str
     command: tuple[str, ...]
+    flags: tuple[str, ...] = ()
 
 
 STAGES = (
@@ -35,7 +36,8 @@ STAGES = (
     Stage("documents", ("data", "run")),
     Stage("tokenizer", ("data", "tokenizer")),
     Stage("tokens", ("data", "tokenize")),
-    Stage("train", ("train", "run")),
+    # Alone, training refuses to throw away a run whose recipe changed; the line redoes what changed.
+    Stage("train", ("train", "run"), ("--on-change", "restart")),
     Stage("eval", ("eval", "run")),
     Stage("report", ("report",)),
 )
@@ -88,7 +90,7 @@ def run_stage(stage: Stage, layout: RunLayout) -> StageResult:
     command = [sys.executable, "-m", "headwater.core.cli", *stage.command]
     started = time.monotonic()
     process = subprocess.Popen(
-        [*command, "--recipe", str(layout.recipe), "--run", str(layout.root)],
+        [*command, "--recipe", str(layout.recipe), "--run", str(layout.root), *stage.flags],
         stdout=subprocess.PIPE, text=True, encoding="utf-8",
     )  # fmt: skip
     previous = signal.signal(signal.SIGTERM, lambda number, frame: process.send_signal(number))

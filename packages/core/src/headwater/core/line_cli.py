@@ -23,8 +23,8 @@ def line() -> None:
 def run_line(recipe: str, run: Path, only: str | None, until: str | None, overrides: tuple[str, ...]) -> None:
     """Run the stages of RECIPE (a YAML file, or a name in ./recipes) under the run folder.
 
-    Stages: items, collect, documents, tokenizer, tokens, train, eval, report. A stage whose inputs and configuration are
-    unchanged is not run again; one that was interrupted goes on where it stopped.
+    Stages: items, collect, documents, tokenizer, tokens, train, eval, report. A stage whose inputs and configuration
+    are unchanged is not run again; one that was interrupted goes on where it stopped.
     """
     from headwater.core import console
     from headwater.core import line as stages
