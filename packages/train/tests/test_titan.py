@@ -90,9 +90,7 @@ def torchrun(processes: int, *arguments: str) -> subprocess.CompletedProcess[str
 
 
 @pytest.mark.slow
-def test_sharded_over_two_processes_it_goes_on_as_on_one(
-    tmp_path: Path, whole: Path, long_recipe: Path
-) -> None:
+def test_sharded_over_two_processes_it_goes_on_as_on_one(tmp_path: Path, whole: Path, long_recipe: Path) -> None:
     run = Path(shutil.copytree(whole, tmp_path / "run"))
     (run / "train" / "manifest.json").unlink()
     shutil.rmtree(RunLayout(run).checkpoint(STEPS))

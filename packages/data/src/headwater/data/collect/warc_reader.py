@@ -118,9 +118,7 @@ def read_record_at(path: Path | str, offset: int, *, payload_sha256: str | None 
     )
 
 
-def _read(
-    buffer: Buffer, name: str, types: Collection[str], start: int = 0
-) -> Iterator[Record | BadRecord]:
+def _read(buffer: Buffer, name: str, types: Collection[str], start: int = 0) -> Iterator[Record | BadRecord]:
     size = len(buffer)
     if size == 0:
         yield BadRecord(name, 0, "empty file")
