@@ -17,6 +17,7 @@ from headwater.core.errors import ConfigError, DataError, StorageError
 from headwater.core.layout import RunLayout
 from headwater.data.config import DocumentsConfig
 from headwater.data.documents import make_documents
+from headwater.data.engines.processes import Workers
 
 
 def make(run, recipe, *overrides):
@@ -298,27 +299,45 @@ def test_finished_partitions_are_not_done_again(tiny, monkeypatch):
     assert before > 0 and filtered <= 60 - before + 60  # the rest of filter, and finish on what was kept
 
 
-def test_a_lost_worker_is_reported_and_the_command_goes_on(tiny, monkeypatch):
+@pytest.mark.parametrize("moment", ["before", "during"])
+def test_a_lost_worker_is_reported_and_the_command_goes_on(tiny, moment):
     run, recipe = tiny()
-    probe = f"""
-import os, signal
-from pathlib import Path
+    program = f"""
+import os, signal, sys
 from headwater.core.cli import main
-import sys
-sys.argv = ["headwater", "data", "run", "--recipe", {str(recipe)!r}, "--run", {str(run)!r},
-            "documents.engine.workers=2", "documents.engine.partition_bytes=1000"]
 from headwater.data.engines import processes
-real = processes.Workers.pool
-def pool(self):
-    made = real(self)
-    made.submit(os.getpid).result()
-    os.kill(next(iter(made._processes)), signal.SIGKILL)
+sys.argv = ["headwater", "data", "run", "--recipe", {str(recipe)!r}, "--run", {str(run)!r},
+            "documents.engine.workers=2", "documents.engine.partition_bytes=2000"]
+real_start, real_send, sent = processes.Workers.start, processes.Workers._send, []
+def start(self):
+    made = real_start(self)
+    if {moment!r} == "before" and not sent:
+        victim = list(made.values())[0]
+        os.kill(victim.pid, signal.SIGKILL)
+        victim.join()
     return made
-processes.Workers.pool = pool
+def send(self, pipe, call, label):
+    real_send(self, pipe, call, label)
+    sent.append(call)
+    if {moment!r} == "during" and len(sent) == 3:
+        os.kill(self._started[pipe].pid, signal.SIGKILL)
+processes.Workers.start, processes.Workers._send = start, send
 main()
 """
-    failed = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
-    assert failed.returncode == 1 and "worker process" in failed.stderr and "Traceback" not in failed.stderr, (
-        failed.stderr
-    )
-    assert make(run, recipe, "documents.engine.partition_bytes=1000").fresh
+    failed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
+    assert failed.returncode == 1 and "worker process" in failed.stderr, failed.stderr
+    assert "Traceback" not in failed.stderr and not (run / "documents" / "manifest.json").exists()
+    assert make(run, recipe, "documents.engine.partition_bytes=2000").fresh
+
+
+def test_an_error_in_a_worker_reaches_the_caller_whole(tmp_path):
+    with pytest.raises(StorageError, match="No such file") as caught, Workers(2, "x") as workers:
+        workers.run("read", _read, [(str(tmp_path / "none"),)] * 4)
+    assert caught.value.hint
+
+
+def _read(path):
+    from headwater.core.storage import storage_errors
+
+    with storage_errors("read", path):
+        open(path).close()

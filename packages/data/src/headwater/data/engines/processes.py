@@ -1,18 +1,26 @@
-"""Worker processes for the local engine and the tokenizer."""
+"""Worker processes for the local engine and the tokenizer.
+
+Each process has a pipe of its own and gets one call at a time. No queue and no lock is shared, so a process that is
+killed at any moment costs an error, and never a wait without end (as it can with `multiprocessing.Pool`, always, and
+with `ProcessPoolExecutor`, when it happens while another process starts).
+"""
 
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from headwater.core.console import progress
 from headwater.core.errors import DataError
+
+Call = tuple[Callable[..., None], tuple[Any, ...]]
 
 
 def workers_for(wanted: int) -> int:
@@ -21,7 +29,7 @@ def workers_for(wanted: int) -> int:
 
 
 class Workers:
-    """A pool that starts when it is first needed, and notices when a process dies.
+    """Processes that start when they are first needed. A context manager: leaving it ends them.
 
     Args:
         count: Processes; with 1 the work is done here.
@@ -30,16 +38,19 @@ class Workers:
 
     def __init__(self, count: int, setting: str) -> None:
         self.count, self.setting = count, setting
-        self._pool: ProcessPoolExecutor | None = None
+        self._started: dict[Connection, BaseProcess] = {}
         self._handler: Any = None
 
     def __enter__(self) -> Workers:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-            self._pool = None
+    def __exit__(self, kind: type[BaseException] | None = None, *_: object) -> None:
+        for pipe, process in self._started.items():
+            pipe.close()  # a process that waits for a call ends at this
+            if kind is not None:
+                process.terminate()
+            process.join()
+        self._started = {}
         if self._handler is not None:
             signal.signal(signal.SIGPIPE, self._handler)
             self._handler = None
@@ -57,6 +68,7 @@ class Workers:
 
         Raises:
             DataError: A process was killed.
+            Exception: Whatever a call raised.
         """
         with progress(done + len(calls), label, done=done) as shown:
             if self.count == 1 or len(calls) <= 1:
@@ -64,29 +76,85 @@ class Workers:
                     function(*arguments)
                     shown.advance()
                 return
-            pool = self.pool()
-            futures = [pool.submit(function, *arguments) for arguments in calls]
-            try:
-                for future in as_completed(futures):
-                    future.result()
+            waiting = list(reversed(calls))
+            busy: set[Connection] = set()
+            for pipe in self.start():
+                if waiting:
+                    self._send(pipe, (function, waiting.pop()), label)
+                    busy.add(pipe)
+            while busy:
+                for pipe in wait(list(busy)):
+                    assert isinstance(pipe, Connection)
+                    self._receive(pipe, label)
                     shown.advance()
-            except BrokenProcessPool as error:
-                raise DataError(
-                    f"a worker process of the step {label} was killed",
-                    found="a lost process (when memory runs out, the system kills the largest)",
-                    hint=f"set {self.setting} lower and run the same command again: finished work is kept",
-                ) from error
-            finally:
-                for future in futures:
-                    future.cancel()
+                    busy.discard(pipe)
+                    if waiting:
+                        self._send(pipe, (function, waiting.pop()), label)
+                        busy.add(pipe)
 
-    def pool(self) -> ProcessPoolExecutor:
-        """The processes. They are spawned from a clean server, because Arrow's threads do not survive a fork."""
-        if self._pool is None:
+    def start(self) -> dict[Connection, BaseProcess]:
+        """The processes. They come from a clean server, because Arrow's threads do not survive a fork."""
+        if not self._started:
             if threading.current_thread() is threading.main_thread():
                 # The command line ends quietly on SIGPIPE; a worker that died must be an error instead.
                 self._handler = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
             context = get_context("forkserver")
             context.set_forkserver_preload(["headwater.data.documents", "headwater.data.tokenize"])
-            self._pool = ProcessPoolExecutor(self.count, mp_context=context)
-        return self._pool
+            for _ in range(self.count):
+                mine, theirs = context.Pipe()
+                process = context.Process(target=_serve, args=(theirs,), daemon=True)
+                process.start()
+                theirs.close()  # so that the end of the process is the end of the pipe
+                self._started[mine] = process
+        return self._started
+
+    def _send(self, pipe: Connection, call: Call, label: str) -> None:
+        try:
+            pipe.send(call)
+        except OSError as error:
+            raise self._lost(label) from error
+
+    def _receive(self, pipe: Connection, label: str) -> None:
+        try:
+            raised = pipe.recv()
+        except (EOFError, OSError) as error:
+            raise self._lost(label) from error
+        if raised is not None:
+            raise raised
+
+    def _lost(self, label: str) -> DataError:
+        return DataError(
+            f"a worker process of the step {label} was killed",
+            found="a lost process (when memory runs out, the system kills the largest)",
+            hint=f"set {self.setting} lower and run the same command again: finished work is kept",
+        )
+
+
+def _serve(pipe: Connection) -> None:
+    """Makes the calls that come through the pipe, until its other end is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process answers Ctrl-C
+    while True:
+        raised: Exception | None = None
+        try:
+            function, arguments = pipe.recv()
+            try:
+                function(*arguments)
+            except Exception as error:
+                raised = _portable(error)
+        except (EOFError, OSError):
+            return
+        except Exception as error:  # the call itself cannot be read here
+            raised = _portable(error)
+        try:
+            pipe.send(raised)
+        except OSError:
+            return
+
+
+def _portable(error: Exception) -> Exception:
+    """The error, if it survives the way to the main process; else one that says the same."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 — our own bytes
+    except Exception:
+        return DataError(f"{type(error).__name__}: {error}")
+    return error
