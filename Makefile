@@ -1,4 +1,4 @@
-# make demo · make test · make check · make bench — each makes its own environment first.
+# make demo · make test · make check — each makes its own environment first.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 PACKAGES := core data train eval monitor
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help env demo test check lint bench constraints clean
+.PHONY: help env demo test check lint constraints clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 24
@@ -42,9 +42,6 @@ lint: $(INSTALLED) ## ruff, pyright, import-linter
 
 check: lint ## lint, documentation links and the quick tests, in under two minutes
 	@$(BIN)/python -m pytest -q -m "not slow and not browser and not network and not services" -n 2
-
-bench: $(INSTALLED) ## the benchmarks
-	@for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
 
 constraints: ## pin what a clean environment resolves to today, in constraints.txt
 	@PYTHON=$(PYTHON) bash tests/refresh_constraints.sh
