@@ -169,6 +169,7 @@ def test_task_files_of_an_earlier_run_are_removed(folder, tmp_path):
         (gzip.compress(b'{"task_id": "T/0", "prompt": ""}'), "lacks canonical_solution, test, entry_point"),
         (gzip.compress(b""), "holds no items"),
     ],
+    ids=["no gzip", "truncated", "no json", "no utf-8", "lacks fields", "empty"],
 )
 def test_damaged_data_is_told_with_its_place(folder, content, message):
     (folder / "humaneval" / "HumanEval.jsonl.gz").write_bytes(content)
