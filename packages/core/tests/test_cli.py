@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -44,3 +45,21 @@ def test_errors_are_messages_not_tracebacks(arguments, code):
     result = run(*arguments)
     assert result.returncode == code
     assert "Traceback" not in result.stderr and "rror" in result.stderr
+
+
+def test_a_command_that_stops_with_an_exit_code_ends_with_it(monkeypatch):
+    @click.command()
+    def failing() -> None:
+        raise click.exceptions.Exit(3)
+
+    monkeypatch.setattr(cli, "headwater", failing)
+    monkeypatch.setattr(sys, "argv", ["headwater"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 3
+
+
+def test_help_and_version_end_with_0():
+    assert run("--help").returncode == 0
+    assert run("line", "run", "--help").returncode == 0
+    assert run("--version").returncode == 0

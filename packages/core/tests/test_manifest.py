@@ -73,6 +73,17 @@ def test_begin_removes_the_old_manifest_and_only_the_files_it_named(tmp_path):
     assert (folder / "mine.txt").exists()
 
 
+@pytest.mark.parametrize("way", ["absolute", "above"])
+def test_begin_removes_nothing_outside_the_folder(tmp_path, way):
+    folder, precious = tmp_path / "a", tmp_path / "precious.txt"
+    precious.write_text("mine")
+    make(folder)
+    path = str(precious) if way == "absolute" else "../precious.txt"
+    (folder / "manifest.json").write_text(json.dumps({"files": [{"path": path}]}))
+    writer(folder).begin()
+    assert precious.read_text() == "mine"
+
+
 def test_nested_artifacts_are_not_part_of_the_outer_one(tmp_path):
     make(tmp_path / "a" / "inner")
     manifest = make(tmp_path / "a")

@@ -7,10 +7,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from synthetic_run import SyntheticRun, write_run
 
+from headwater.core.documents import REJECTED, document_id
 from headwater.core.errors import ManifestError
 from headwater.core.manifest import ArtifactWriter, parent_of, read_manifest
 from headwater.core.verify.report import Verification, verify_run
@@ -249,9 +252,6 @@ def test_losses_of_other_samples_are_found(run: Path):
 
 
 def test_a_sidecar_that_disagrees_with_the_index_is_found(run: Path):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     def shift(folder: Path) -> None:
         table = pq.read_table(folder / "documents.parquet")
         rows = table.to_pylist()
@@ -260,6 +260,20 @@ def test_a_sidecar_that_disagrees_with_the_index_is_found(run: Path):
 
     remake(run / "tokens/code", shift)
     assert any("token_start of train document" in f.problem for f in verify_run(run).errors)
+
+
+def test_a_record_that_could_not_be_read_is_known_by_its_place(run: Path):
+    folder = run / "documents"
+
+    def unreadable(_: Path) -> None:
+        path = folder / "rejected" / "part-00000.parquet"
+        rows = pq.read_table(path).to_pylist()
+        place = f"{rows[0]['warc_file']}:{rows[0]['warc_offset']}"
+        rows[0] |= {"url": "", "payload_sha256": "", "id": document_id(rows[0]["source"], place, "")}
+        pq.write_table(pa.Table.from_pylist(rows, schema=REJECTED), path)
+
+    remake(folder, unreadable)
+    assert not any("an id that does not follow" in finding.problem for finding in verify_run(run).errors)
 
 
 def test_a_kept_document_without_tokens_is_found(run: Path):

@@ -249,9 +249,9 @@ class ArtifactWriter:
                     listed += []
                 path.unlink()
         for relative in listed:
-            path = self.folder / relative
-            if ".." not in PurePosixPath(relative).parts and path.is_file():
-                path.unlink()
+            inside = not PurePosixPath(relative).is_absolute() and ".." not in PurePosixPath(relative).parts
+            if inside and (self.folder / relative).is_file():
+                (self.folder / relative).unlink()
 
     def commit(
         self, counters: dict[str, Any], files: Iterable[Path] | None = None, volatile: Iterable[Path] = ()

@@ -14,7 +14,7 @@ from headwater.core.verify.findings import Findings
 from headwater.core.verify.walk import Artifact, Walk
 
 _BATCH = 512
-_COLUMNS = ("id", "source", "url", "warc_file", "payload_sha256", "text", "text_bytes", "split")
+_COLUMNS = ("id", "source", "url", "warc_file", "warc_offset", "payload_sha256", "text", "text_bytes", "split")
 
 
 @dataclass
@@ -61,7 +61,8 @@ def _read(artifact: Artifact, path: str, index: DocumentIndex, findings: Finding
     columns = (*_COLUMNS, "operator", "reason") if rejected else _COLUMNS
     for row in iterate_rows(artifact.folder / path, columns, _BATCH):
         identifier = row["id"]
-        if identifier != document_id(row["source"], row["url"], row["payload_sha256"]):
+        place = row["url"] or f"{row['warc_file']}:{row['warc_offset']}"  # an unreadable record has no URL
+        if identifier != document_id(row["source"], place, row["payload_sha256"]):
             wrong["an id that does not follow from source, URL and payload"] += 1
         if row["text_bytes"] != len(row["text"].encode()):
             wrong["text_bytes that is not the size of the text"] += 1
