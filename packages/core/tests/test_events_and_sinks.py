@@ -33,6 +33,8 @@ def test_jsonl_sink_writes_rows_and_refuses_unknown_names(tmp_path):
     assert row["step"] == 3 and row["headwater_train_loss"] == 1.5 and row["headwater_train_grad_norm"] == "nan"
     with pytest.raises(ConfigError, match="no metric sink promtheus"):
         open_sinks({"promtheus": {}})
+    with pytest.raises(ConfigError, match="no option pth"):
+        open_sinks({"jsonl": {"pth": tmp_path / "m.jsonl"}})
 
 
 def test_metric_names_follow_the_rules():

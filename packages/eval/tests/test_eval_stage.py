@@ -149,11 +149,16 @@ def test_checkpoint_limit_and_output_from_the_command_line(evaluated, test_tasks
         (["eval.max_gen_tokns=3"], 2, ["eval.max_gen_tokns", "did you mean max_gen_tokens"]),
         (["eval.limit=0"], 2, ["eval.limit", "greater than or equal to 1"]),
         (["--checkpoint", "99"], 1, ["no finished checkpoint of step 99", "10, 20, 30"]),
+        (["--output", "{run}/tokens/web"], 1, ["holds something else", "found:    tokens"]),
+        (["--output", "{run}"], 1, ["holds something else", "other files"]),
+        (["eval.few_shot=1000"], 2, ["fewer examples than eval.few_shot"]),
+        (["--tasks", ","], 2, ["a task name is empty"]),
         (["--checkpoint", "nowhere"], 1, ["there is no checkpoint nowhere"]),
     ],
 )
 def test_errors_say_what_to_do(evaluated, test_tasks, more, code, words):
-    done = evaluate(evaluated[0], test_tasks, *more)
+    run = evaluated[0]
+    done = evaluate(run, test_tasks, *(word.replace("{run}", str(run.root)) for word in more))
     assert done.returncode == code
     assert "Traceback" not in done.stderr
     for word in words:

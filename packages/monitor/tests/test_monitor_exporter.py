@@ -9,11 +9,12 @@ import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from headwater.core.errors import TrainError
+from headwater.core.errors import ConfigError, TrainError
 from headwater.core.metrics import TABLE
 from headwater.core.sinks import close_sinks, open_sinks
 from headwater.monitor.exporter import PrometheusSink
@@ -148,6 +149,12 @@ def test_a_taken_port_is_named_in_the_error() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(TrainError, match=f"127.0.0.1:{port}"):
             PrometheusSink(port=port)
+
+
+@pytest.mark.parametrize("options", [{"port": 70000}, {"port": "9464"}, {"port": True}, {"host": ""}, {"host": 1}])
+def test_wrong_options_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="of the metrics is not valid"):
+        PrometheusSink(**options)
 
 
 def test_close_frees_the_port_and_may_be_called_twice() -> None:

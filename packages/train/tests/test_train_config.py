@@ -22,7 +22,8 @@ def test_unknown_key_is_named_with_the_nearest(tmp_path: Path) -> None:
     ("override", "path"),
     [
         ("train.steps=many", "train.steps"), ("train.schedule.decay_ratio=1.5", "train.schedule.decay_ratio"),
-        ("train.device=tpu", "train.device"), ("train.checkpoint.keep_last=0", "train.checkpoint.keep_last"),
+        ("train.device=tpu", "train.device"),
+        ("train.clip_norm=inf", "train.clip_norm"), ("train.checkpoint.keep_last=0", "train.checkpoint.keep_last"),
     ],
 )  # fmt: skip
 def test_wrong_values_name_their_path(tmp_path: Path, override: str, path: str) -> None:

@@ -18,9 +18,10 @@ import torch
 from conftest import STEPS
 from train_fixtures import make_tokenizer
 
-from headwater.core.errors import ManifestError, StorageError, TrainError
+from headwater.core.errors import ConfigError, ManifestError, StorageError, TrainError
 from headwater.core.events import read_events
 from headwater.core.layout import RunLayout
+from headwater.core.lock import exclusive
 from headwater.core.manifest import is_artifact, read_manifest
 from headwater.core.run import read_run
 from headwater.train.losses import read_losses
@@ -279,3 +280,73 @@ def test_full_disk_leaves_no_checkpoint_that_looks_whole(run: Path, long_recipe:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert not is_artifact(RunLayout(run).checkpoint(5))
     assert train(long_recipe, run, ["train.steps=6"], on_change="restart").state == "finished"
+
+
+@pytest.mark.parametrize("size", [50_000, 120_000, 260_000, 300_000])
+def test_full_disk_reads_as_one_wherever_the_write_stops(run: Path, long_recipe: Path, size: int) -> None:
+    from headwater.train import titan
+
+    titan.start("cpu", 1, 1)
+    from headwater.train.titan.checkpoint import ReproducibleWriter
+
+    writer = ReproducibleWriter(run / "saved", thread_count=1)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limit[1]))
+    try:
+        state = {f"part{number}": torch.zeros(10_000) for number in range(10)}
+        with pytest.raises(torch.distributed.checkpoint.api.CheckpointException) as caught:
+            torch.distributed.checkpoint.save(state, storage_writer=writer)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        titan.stop()
+    assert all(isinstance(cause, OSError) for cause, _ in caught.value.failures.values())
+
+
+def test_nonfinite_validation_stops_before_the_checkpoint(
+    run: Path, long_recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from headwater.train import titan
+
+    titan.start("cpu", 1, 1)
+    from headwater.train.titan.trainer import HeadwaterTrainer
+
+    original = HeadwaterTrainer.train_step
+
+    def poisoned(self: HeadwaterTrainer, *arguments: Any) -> None:
+        original(self, *arguments)
+        if self.step == 10:
+            with torch.no_grad():
+                next(self.model_parts[0].parameters()).fill_(math.nan)
+
+    monkeypatch.setattr(HeadwaterTrainer, "train_step", poisoned)
+    with pytest.raises(TrainError, match="validation after step 10 is not finite"):
+        train(long_recipe, run)
+    event = read_events(run / "train" / "events.jsonl")[-1]
+    assert (event["kind"], event["step"], event["samples"]) == ("nonfinite", 10, [72, 80])
+    assert event["documents"]
+    assert steps_of(run) == [5]
+
+
+def test_a_second_run_in_the_folder_is_refused(trained: Path, long_recipe: Path) -> None:
+    unfinish(trained)
+    before = (trained / "train" / "losses.jsonl").read_bytes()
+    with exclusive(trained / "train"), pytest.raises(StorageError, match="another process is writing"):
+        train(long_recipe, trained)
+    assert (trained / "train" / "losses.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("override", ["train.metrics.prometheus.prt=1", "train.metrics.prometheus.port=70000"])
+def test_wrong_metrics_options_are_refused_before_an_earlier_run_is_deleted(
+    trained: Path, long_recipe: Path, override: str
+) -> None:
+    before = steps_of(trained)
+    with pytest.raises(ConfigError, match=r"no option prt|port of the metrics"):
+        train(long_recipe, trained, [override], fresh=True)
+    assert steps_of(trained) == before and is_artifact(trained / "train")
+
+
+def test_tokens_that_the_vocabulary_lacks_are_named_with_their_place(run: Path, long_recipe: Path) -> None:
+    path = RunLayout(run).tokens("web") / "train.bin"
+    path.write_bytes(b"\xff" * path.stat().st_size)
+    with pytest.raises(TrainError, match=r"web/train\.bin holds tokens that the tokenizer does not have"):
+        train(long_recipe, run)

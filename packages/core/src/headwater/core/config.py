@@ -22,9 +22,9 @@ SECTIONS_GROUP = "headwater.sections"
 
 
 class Section(BaseModel):
-    """Base of every configuration model: unknown keys are refused, values cannot be changed later."""
+    """Base of every configuration model: unknown keys are refused, numbers are finite, values cannot be changed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Base(Section):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
@@ -71,7 +73,7 @@ def open_sinks(options: Mapping[str, Mapping[str, Any]]) -> list[MetricSink]:
         options: Sink name → keyword arguments of its constructor, for example `{"prometheus": {"port": 9464}}`.
 
     Raises:
-        ConfigError: A sink is not installed.
+        ConfigError: A sink is not installed, or has no such option.
     """
     installed = {point.name: point for point in entry_points(group=SINKS_GROUP)}
     for name in options:
@@ -80,7 +82,26 @@ def open_sinks(options: Mapping[str, Mapping[str, Any]]) -> list[MetricSink]:
             raise ConfigError(
                 f"there is no metric sink {name}", expected=f"one of: {', '.join(sorted(installed))}", hint=hint
             )
-    return [installed[name].load()(**arguments) for name, arguments in options.items()]
+    opened: list[MetricSink] = []
+    try:
+        for name, arguments in options.items():
+            opened.append(_open(name, installed[name].load(), arguments))
+    except BaseException:
+        close_sinks(opened)
+        raise
+    return opened
+
+
+def _open(name: str, sink: Any, arguments: Mapping[str, Any]) -> MetricSink:
+    known = list(inspect.signature(sink).parameters)
+    for option in arguments:
+        if option not in known:
+            near = difflib.get_close_matches(option, known, n=1)
+            raise ConfigError(
+                f"the metric sink {name} has no option {option}", expected=f"one of: {', '.join(known)}",
+                hint=f"did you mean {near[0]}?" if near else None,
+            )  # fmt: skip
+    return sink(**arguments)
 
 
 def close_sinks(sinks: Sequence[MetricSink]) -> None:

@@ -35,9 +35,9 @@ class EvalConfig(Section):
     @field_validator("tasks")
     @classmethod
     def _no_repeats(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
+        if any(not name.strip() for name in tasks):
+            raise ValueError("a task name is empty")
         repeated = sorted({name for name in tasks if tasks.count(name) > 1})
         if repeated:
             raise ValueError(f"named more than once: {', '.join(repeated)}")
-        if any(not name.strip() for name in tasks):
-            raise ValueError("a task name is empty")
         return tasks

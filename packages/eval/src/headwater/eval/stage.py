@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from headwater.core.errors import EvalError
 from headwater.core.layout import RunLayout
-from headwater.core.manifest import ArtifactWriter, Manifest, Parent, is_artifact, parent_of
+from headwater.core.manifest import WORK, ArtifactWriter, Manifest, Parent, is_artifact, parent_of, read_manifest
 from headwater.core.storage import atomic_write, file_sha256, json_digest
 from headwater.eval import PRODUCER
 from headwater.eval.choose import choose_checkpoint
@@ -67,6 +67,8 @@ def run_eval(
     from headwater.eval.sandbox import sandbox_problem
 
     folder = output or run.eval
+    if output is not None and output.resolve() != run.eval.resolve():
+        _require_own(folder)
     checkpoint = choose_checkpoint(run, config.checkpoint)
     problem = sandbox_problem()
     settings = _settings(config, checkpoint, data_dir, include, sandbox=problem is None)
@@ -94,6 +96,20 @@ def run_eval(
     _publish(folder, work, results, session, time.monotonic() - started)
     manifest = writer.commit(_counters(results), volatile=[folder / "timing.json"])
     return Evaluation(folder, manifest, results, fresh=True)
+
+
+def _require_own(folder: Path) -> None:
+    """Refuses a folder that holds something else: it would be written over."""
+    if not folder.is_dir() or not any(folder.iterdir()) or (folder / WORK).is_dir():
+        return
+    kind = read_manifest(folder).kind if is_artifact(folder) else "other files"
+    if kind != "eval":
+        raise EvalError(
+            f"results cannot be written to {folder}: it holds something else",
+            found=kind,
+            expected="an empty folder, or an earlier evaluation",
+            hint="give another folder with --output",
+        )
 
 
 def _settings(

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from headwater.core.errors import TrainError
+from headwater.core.errors import ConfigError, TrainError
 from headwater.core.metrics import TABLE, Metric
 from headwater.core.sinks import check_names
 
@@ -74,10 +74,16 @@ class PrometheusSink:
         port: Port to listen on; 0 takes any free one (see `port` and `url`).
 
     Raises:
+        ConfigError: The host is no text, or the port no number that a port can have.
         TrainError: The port is taken, or the address is not one of this machine.
     """
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        # They come from a recipe as they are.
+        if type(port) is not int or not 0 <= port < 2**16:
+            raise ConfigError("the port of the metrics is not valid", found=port, expected="0 (any free one) to 65535")
+        if type(host) is not str or not host:
+            raise ConfigError("the host of the metrics is not valid", found=host, expected="a name or an address")
         self._values = Values()
         registry = CollectorRegistry()
         registry.register(self._values)

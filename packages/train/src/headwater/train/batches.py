@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from headwater.core.errors import TrainError
 from headwater.core.tokens import MegatronReader
 from headwater.train.inputs import Inputs
 
@@ -44,7 +45,24 @@ def read_batch(inputs: Inputs, start: int, stop: int) -> Batch:
         reader = inputs.readers[inputs.order.sources[int(which)].name]
         tokens[row] = reader.get(int(offset), length + 1)
         positions[row] = document_positions(reader, int(offset), length)
+        require_known(inputs, reader, tokens[row], int(offset))
     return Batch(tokens[:, :-1], tokens[:, 1:], positions)
+
+
+def require_known(inputs: Inputs, reader: MegatronReader, tokens: npt.NDArray[np.integer], offset: int) -> None:
+    """Refuses tokens that the vocabulary does not have: a file that was damaged after it was written.
+
+    Raises:
+        TrainError: Naming the file and the place.
+    """
+    wrong = np.flatnonzero((tokens < 0) | (tokens >= inputs.vocab_size))
+    if len(wrong):
+        raise TrainError(
+            f"{reader.prefix}.bin holds tokens that the tokenizer does not have",
+            found=f"token id {int(tokens[wrong[0]])} at position {offset + int(wrong[0])}",
+            expected=f"ids below {inputs.vocab_size}",
+            hint="see what was changed with headwater verify; make the tokens again with headwater data tokenize",
+        )
 
 
 def document_positions(reader: MegatronReader, offset: int, length: int) -> I64:

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,9 +16,10 @@ from headwater.core.console import progress, warn
 from headwater.core.errors import TrainError
 from headwater.core.events import read_events
 from headwater.core.layout import RunLayout
+from headwater.core.lock import exclusive
 from headwater.core.manifest import ArtifactWriter, Manifest, is_artifact
 from headwater.core.mixture import Mixture
-from headwater.core.sinks import MetricSink, close_sinks, open_sinks
+from headwater.core.sinks import JsonlSink, MetricSink, close_sinks, open_sinks
 from headwater.core.storage import atomic_write, storage_errors
 from headwater.train import PRODUCER
 from headwater.train.config import TrainConfig
@@ -97,10 +98,22 @@ def _train(inputs: Inputs, writer: ArtifactWriter, *, fresh: bool, on_change: st
 def _run(
     inputs: Inputs, writer: ArtifactWriter, session: Session, device: str, *, fresh: bool, on_change: str
 ) -> Result:
+    with ExitStack() as held:
+        _on_main(lambda: held.enter_context(exclusive(inputs.run.train)))
+        return _run_alone(inputs, writer, session, device, fresh=fresh, on_change=on_change)
+
+
+def _run_alone(
+    inputs: Inputs, writer: ArtifactWriter, session: Session, device: str, *, fresh: bool, on_change: str
+) -> Result:
     config = inputs.config
-    resume_step = _on_main(lambda: _prepare(inputs, writer, session, fresh=fresh, on_change=on_change))
-    sinks = _open_sinks(inputs) if os.environ.get("RANK", "0") == "0" else []
+    is_main = os.environ.get("RANK", "0") == "0"
+    # Before anything of an earlier run is touched: a port may be taken, an option misspelt.
+    sinks = open_sinks(config.metrics) if is_main else []
     try:
+        resume_step = _on_main(lambda: _prepare(inputs, writer, session, fresh=fresh, on_change=on_change))
+        if is_main:
+            sinks.append(JsonlSink(inputs.run.train / "metrics.jsonl"))
         data = held_out(inputs) if config.validation.every else None
         from headwater.train.titan.build import trainer_config
         from headwater.train.titan.trainer import HeadwaterTrainer
@@ -130,11 +143,6 @@ def _progress(steps: int, done: int, session: Session, *, shown: bool) -> Iterat
     with progress(steps, "train", done=done) as bar:
         session.advance = lambda note: bar.advance(1, note)
         yield
-
-
-def _open_sinks(inputs: Inputs) -> list[MetricSink]:
-    options: dict[str, dict[str, Any]] = {"jsonl": {"path": inputs.run.train / "metrics.jsonl"}}
-    return open_sinks({**options, **inputs.config.metrics})
 
 
 def _prepare(inputs: Inputs, writer: ArtifactWriter, session: Session, *, fresh: bool, on_change: str) -> int | None:

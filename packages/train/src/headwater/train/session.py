@@ -75,19 +75,24 @@ class NonFinite(TrainError):
         grad_norm: Its gradient norm.
         samples: Ids of the samples in its batch.
         documents: The documents that the samples hold (see `batches.documents_of`).
+        validation: Whether the loss is the one of the validation after the step, which was applied but not saved.
     """
 
     def __init__(
-        self, step: int, loss: float, grad_norm: float, samples: list[int], documents: list[dict[str, Any]]
-    ) -> None:
+        self, step: int, loss: float, grad_norm: float, samples: list[int], documents: list[dict[str, Any]],
+        *, validation: bool = False,
+    ) -> None:  # fmt: skip
         seen = {document["id"]: document["url"] for document in documents}
         lines = [f"{identifier} {url}" for identifier, url in list(seen.items())[:SHOWN_DOCUMENTS]]
         if len(seen) > SHOWN_DOCUMENTS:
             lines.append(f"and {len(seen) - SHOWN_DOCUMENTS} more, listed in the event")
         listing = "".join(f"\n    {line}" for line in lines)
+        figures = f"{'validation loss' if validation else 'loss'} {loss}, gradient norm {grad_norm}"
         super().__init__(
-            f"step {step} is not finite; it was not applied, and the last good checkpoint stays",
-            found=f"loss {loss}, gradient norm {grad_norm}; samples {samples[0]} to {samples[-1]}, documents:{listing}",
+            f"the validation after step {step} is not finite; it is not saved, and the last good checkpoint stays"
+            if validation
+            else f"step {step} is not finite; it was not applied, and the last good checkpoint stays",
+            found=f"{figures}; samples {samples[0]} to {samples[-1]}, documents:{listing}",
             expected="finite numbers",
             hint="see the nonfinite event in events.jsonl; lower train.optimizer.learning_rate or mend the documents, "
             "then train with --fresh",

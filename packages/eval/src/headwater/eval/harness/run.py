@@ -9,7 +9,7 @@ import numpy as np
 from lm_eval.api.task import Task
 from lm_eval.evaluator import evaluate
 
-from headwater.core.errors import EvalError
+from headwater.core.errors import ConfigError, EvalError
 from headwater.core.storage import atomic_write
 from headwater.eval.harness.model import HeadwaterLM
 from headwater.eval.harness.samples import item_samples
@@ -88,3 +88,10 @@ def _set_few_shot(task: Task, few_shot: int | None) -> None:
     elif own is None:
         task.set_config(key="num_fewshot", value=0)
     task.set_fewshot_seed(seed=_OTHER_SEED)
+    wanted = task.get_config("num_fewshot")
+    examples = task.fewshot_docs() if wanted else None
+    if examples is not None and len(list(examples)) < wanted:
+        raise ConfigError(
+            f"the task {task.task_name} has fewer examples than eval.few_shot asks for", found=wanted,
+            expected=f"at most {len(list(examples))}",
+        )  # fmt: skip

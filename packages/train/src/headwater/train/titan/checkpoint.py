@@ -21,9 +21,11 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint import FileSystemWriter
 from torch.distributed.checkpoint.metadata import Metadata, StorageMeta
+from torch.distributed.checkpoint.planner import SavePlan, SavePlanner
 from torch.distributed.checkpoint.stateful import Stateful
 from torch.distributed.checkpoint.storage import WriteResult
 from torch.distributed.tensor import DTensor
+from torch.futures import Future
 from torchtitan.components.checkpointer.base import MODEL
 from torchtitan.components.checkpointer.dcp import AsyncMode, CheckpointManager
 
@@ -46,6 +48,19 @@ class ReproducibleWriter(FileSystemWriter):
     def storage_meta(self) -> StorageMeta | None:
         """Neither a random id nor an absolute path."""
         return StorageMeta()
+
+    def write_data(self, plan: SavePlan, planner: SavePlanner) -> Future[list[WriteResult]]:
+        """As torch's; what the disk says comes out as it was."""
+        try:
+            return super().write_data(plan, planner)
+        except RuntimeError as error:
+            # torch.save closes its archive after a failed write, and raises what that fails with instead.
+            cause = error.__context__
+            while cause is not None and not isinstance(cause, OSError):
+                cause = cause.__context__
+            if cause is None:
+                raise
+            raise cause from error
 
     def finish(self, metadata: Metadata, results: list[list[WriteResult]]) -> None:
         """Writes `.metadata`, from rank 0."""

@@ -50,6 +50,7 @@ class HeadwaterTrainer(Trainer):
         self.session = session
         self._figures: Figures | None = None
         self._figures_step = -1
+        self._grad_norm = 0.0
         super().__init__(config)
 
     @property
@@ -115,6 +116,7 @@ class HeadwaterTrainer(Trainer):
         # Before the update: a non-finite gradient would destroy the weights for good.
         if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
             self._stop_nonfinite(loss_value, norm_value, start)
+        self._grad_norm = norm_value
         self.checkpointer.maybe_wait_for_staging()
         self.optimizers.step()
         self.lr_schedulers.step()
@@ -148,7 +150,7 @@ class HeadwaterTrainer(Trainer):
             )  # fmt: skip
             self.session.advance(f"loss {loss:.3f} · {speed:,.0f} tokens/s")
 
-    def _stop_nonfinite(self, loss: float, grad_norm: float, start: int) -> None:
+    def _stop_nonfinite(self, loss: float, grad_norm: float, start: int, *, validation: bool = False) -> None:
         samples = list(range(start, start + self.inputs.config.global_batch))
         if self.is_main:
             documents = documents_of(self.inputs, samples)
@@ -157,10 +159,13 @@ class HeadwaterTrainer(Trainer):
             self.metrics_processor.log_values(self.step, {"headwater_train_nonfinite_steps_total": 1})
         else:
             documents = []
-        raise NonFinite(self.step, loss, grad_norm, samples, documents)
+        raise NonFinite(self.step, loss, grad_norm, samples, documents, validation=validation)
 
     def _validate(self) -> None:
         figures = self.validator.figures(self.model_parts, self.device)
+        if not math.isfinite(figures.loss):
+            start = self.dataloader.samples - self.inputs.config.global_batch
+            self._stop_nonfinite(figures.loss, self._grad_norm, start, validation=True)
         self._figures, self._figures_step = figures, self.step
         self.metrics_processor.log_values(self.step, {
             "headwater_train_validation_loss": figures.loss,
