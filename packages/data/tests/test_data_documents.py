@@ -341,3 +341,12 @@ def _read(path):
 
     with storage_errors("read", path):
         open(path).close()
+
+
+def test_a_file_that_no_manifest_lists_is_not_read(tiny):
+    run, recipe = tiny()
+    before = make(run, recipe).manifest
+    (run / "documents" / "manifest.json").unlink()
+    listed = next((run / "raw" / "web").glob("*.warc.gz"))
+    (run / "raw" / "web" / "stray.warc.gz").write_bytes(listed.read_bytes())
+    assert make(run, recipe).manifest == before

@@ -6,19 +6,26 @@ its own message, and the same command goes on from there.
 
 from __future__ import annotations
 
+import ctypes
+import difflib
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from headwater.core.config import dump_yaml, resolve_recipe
+from headwater.core.console import warn
 from headwater.core.errors import ConfigError
 from headwater.core.layout import RunLayout
+from headwater.core.manifest import is_artifact
 from headwater.core.storage import atomic_write, storage_errors
 from headwater.core.verify.recipe import seal
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 @dataclass(frozen=True)
@@ -61,8 +68,10 @@ def select(only: str | None, until: str | None) -> tuple[Stage, ...]:
         until: The last stage to run, or none for all.
 
     Raises:
-        ConfigError: There is no such stage.
+        ConfigError: There is no such stage, or both are given.
     """
+    if only is not None and until is not None:
+        raise ConfigError("--only and --until contradict each other", expected="one of them")
     names = [stage.name for stage in STAGES]
     for name in (only, until):
         if name is not None and name not in names:
@@ -78,20 +87,67 @@ def write_recipe(recipe: str | Path, overrides: Sequence[str], layout: RunLayout
     Raises:
         ConfigError: Any section is not valid; nothing was written.
     """
-    resolved = dump_yaml(resolve_recipe(recipe, overrides))
+    resolved = resolve_recipe(recipe, overrides)
+    check_sources(resolved, layout)
     with storage_errors("create", layout.root):
         layout.root.mkdir(parents=True, exist_ok=True)
-    atomic_write(layout.recipe, seal(resolved))
+    atomic_write(layout.recipe, seal(dump_yaml(resolved)))
     return layout.recipe
 
 
+def check_sources(resolved: dict[str, Any], layout: RunLayout) -> None:
+    """Checks that each section names only sources that the section before it has; warns of those it leaves out.
+
+    Args:
+        resolved: A resolved recipe.
+        layout: The run folder. What lies in it already (pages crawled by hand, say) counts as a source too.
+
+    Raises:
+        ConfigError: A source of documents that nothing collects, or of the mixture that has no documents.
+    """
+    collected, cleaned = _names(resolved, "sources"), _names(resolved, "documents", "sources")
+    mixed = _names(resolved, "mixture", "weights")
+    steps = (
+        ("documents.sources", cleaned, "sources", collected, layout.raw),
+        ("mixture.weights", mixed, "documents.sources", cleaned, layout.tokens),
+    )
+    for where, names, before, known, folder in steps:
+        for name in names:
+            if known and name not in known and not is_artifact(folder(name)):
+                near = difflib.get_close_matches(name, known, n=1)
+                raise ConfigError(
+                    f"{where} names {name}, which is not in {before}", expected=f"one of: {', '.join(known)}",
+                    hint=f"did you mean {near[0]}?" if near else f"add it to {before}, or take it out of {where}",
+                )  # fmt: skip
+    for where, names, before, known, _ in steps:
+        for name in known:
+            if names and name not in names:
+                warn(f"{name} of {before} is not in {where}: it is not used from there on")
+
+
+def _names(resolved: dict[str, Any], *path: str) -> list[str]:
+    """The keys of a mapping inside a resolved recipe; none if it is not there."""
+    here: dict[str, Any] = resolved
+    for part in path:
+        here = here.get(part) or {}
+    return list(here)
+
+
+def _end_with_parent() -> Callable[[], object] | None:
+    """For the new process: ask the kernel for SIGTERM when the line is killed in a way that it cannot pass on."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl  # found before the fork
+    return lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def run_stage(stage: Stage, layout: RunLayout) -> StageResult:
-    """Runs one stage as a process; its output passes through as it comes. SIGTERM reaches it too."""
+    """Runs one stage as a process; its output passes through as it comes. It never outlives the line (on Linux)."""
     command = [sys.executable, "-m", "headwater.core.cli", *stage.command]
     started = time.monotonic()
     process = subprocess.Popen(
         [*command, "--recipe", str(layout.recipe), "--run", str(layout.root), *stage.flags],
-        stdout=subprocess.PIPE, text=True, encoding="utf-8",
+        stdout=subprocess.PIPE, text=True, encoding="utf-8", preexec_fn=_end_with_parent(),
     )  # fmt: skip
     previous = signal.signal(signal.SIGTERM, lambda number, frame: process.send_signal(number))
     last = ""

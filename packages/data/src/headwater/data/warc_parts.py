@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from headwater.core.documents import document_id
 from headwater.core.errors import DataError
+from headwater.core.manifest import read_manifest
 from headwater.core.storage import atomic_write, json_digest
 from headwater.data.collect.warc_reader import BadRecord, Record, read_record_at, read_records
 from headwater.data.rows import ROWS
@@ -74,11 +75,14 @@ def plan(sources: Sequence[tuple[str, Path]], partition_bytes: int, work: Path) 
 
     Raises:
         DataError: A source has no WARC file.
+        ManifestError: A source's folder is no artifact.
     """
     parts: list[WarcPart] = []
     found: dict[str, list[int] | None] = _read_json(work / "plan.json")
     for source, root in sources:
-        files = sorted(path for path in root.rglob("*") if path.name.endswith((".warc", ".warc.gz")))
+        # Only what the manifest lists: a file that was left or put there by somebody could not be traced.
+        listed = (root / entry.path for entry in read_manifest(root).files)
+        files = sorted(path for path in listed if path.name.endswith((".warc", ".warc.gz")))
         if not files:
             raise DataError(f"the source {source} has no WARC file", found=root, expected="*.warc.gz",
                             hint="run: headwater data collect")  # fmt: skip
