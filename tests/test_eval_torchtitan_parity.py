@@ -12,6 +12,8 @@ from headwater.core.manifest import ArtifactWriter
 from headwater.core.run import ModelShape, RunInfo
 from headwater.eval.checkpoint import load
 
+pytestmark = pytest.mark.slow
+
 # In a process of its own: torchtitan on a CPU needs stand-ins that other tests should not see.
 TRAINING_SIDE = """
 import json, sys

@@ -14,6 +14,8 @@ import pytest
 from headwater.core.layout import RunLayout
 from headwater.core.manifest import is_artifact, read_manifest
 
+pytestmark = pytest.mark.slow
+
 HEADWATER = [sys.executable, "-m", "headwater.core.cli"]
 
 

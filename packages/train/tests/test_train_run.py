@@ -27,6 +27,8 @@ from headwater.core.run import read_run
 from headwater.train.losses import read_losses
 from headwater.train.runner import TERMINATED, train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run(tmp_path: Path, data: Path) -> Path:
