@@ -68,6 +68,9 @@ def test_refusals_name_path_found_allowed_and_nearest(value, message):
         ("name: a\nmixtur: {}\n", [], r"(?s)unknown key mixtur.*did you mean mixture"),
         ("- a\n", [], "not a mapping"),
         ("a: [\n", [], "not valid YAML"),
+        ("name: " + "[" * 5000, [], "nested too deeply"),
+        ("name: a\nmixture: {weights: {web: 1, web: 2}}\n", [], "(?s)web is there twice.*line 2"),
+        ("name: a\nmixture: {weights: [1]}\n", ["mixture.weights.²=1"], "no item of a list"),
         ("name: a\n", ["seed"], r"dotted\.path=value"),
         ("name: a\n", ["name.first=b"], "has no keys"),
         ("name: a\nmixture: {weights: [1]}\n", ["mixture.weights.4=1"], r"(?s)no item of a list.*0 to 0"),
@@ -76,6 +79,18 @@ def test_refusals_name_path_found_allowed_and_nearest(value, message):
 def test_malformed_recipes_and_overrides(tmp_path, text, overrides, message):
     with pytest.raises(ConfigError, match=message):
         read_recipe(recipe(tmp_path, text), overrides)
+
+
+def test_a_key_may_override_what_it_merges(tmp_path):
+    text = "name: a\nmixture: &base {block: 1}\nreport: {<<: *base, block: 2}\n"
+    assert read_recipe(recipe(tmp_path, text))["report"] == {"block": 2}
+
+
+def test_what_was_found_is_shown_in_part_when_it_is_long():
+    with pytest.raises(ConfigError) as error:
+        validate(Mixture, {"weights": dict.fromkeys(map(str, range(500)), -1)}, "mixture")
+    assert len(str(error.value.found)) < 300
+    assert str(error.value.expected).startswith("the weight of 0 must be")
 
 
 def test_base_is_checked(tmp_path):

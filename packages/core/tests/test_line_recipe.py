@@ -12,6 +12,7 @@ import pytest
 from headwater.core.errors import ConfigError
 from headwater.core.layout import RunLayout
 from headwater.core.line import check_sources, select
+from headwater.core.lock import exclusive
 from headwater.core.manifest import ArtifactWriter
 
 
@@ -59,6 +60,16 @@ def test_a_source_that_is_left_out_is_a_warning(tmp_path, capsys):
 def test_only_and_until_together_are_refused():
     with pytest.raises(ConfigError, match="contradict"):
         select("items", "items")
+
+
+def test_a_second_line_in_one_run_folder_is_refused(tmp_path):
+    (tmp_path / "r.yaml").write_text("name: x\n")
+    command = [sys.executable, "-m", "headwater.core.cli", "line", "run", str(tmp_path / "r.yaml")]
+    with exclusive(tmp_path / "run"):
+        result = subprocess.run([*command, "--run", str(tmp_path / "run")], capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "another process is writing" in result.stderr
+    assert list((tmp_path / "run").iterdir()) == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal")

@@ -12,6 +12,7 @@ from collect_site import links, pages, serve
 
 from headwater.core.config import validate
 from headwater.core.errors import ConfigError, StorageError
+from headwater.core.lock import exclusive
 from headwater.core.manifest import read_manifest
 from headwater.data.collect import pydoc_serve, topics, tree, warc_writer
 from headwater.data.collect.cli import collect as collect_command
@@ -225,3 +226,8 @@ def test_crawl_command_reports_in_one_line_or_as_json(tmp_path):
     assert (tmp_path / "mine/web-00000.warc.gz").read_bytes() == b"somebody's"
     wrong = CliRunner().invoke(crawl_command, ["http://site.test/", "--out", str(tmp_path / "b"), "--date", "soon"])
     assert wrong.exit_code == 2 and "neither an ISO 8601 date nor seconds" in wrong.output
+
+
+def test_one_process_collects_into_a_folder_at_a_time(tmp_path):
+    with exclusive(tmp_path / "out"), pytest.raises(StorageError, match="another process is writing"):
+        collect("reference", TopicsSource(), tmp_path / "out")

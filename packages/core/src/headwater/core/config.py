@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 from headwater.core.errors import ConfigError
 
 SECTIONS_GROUP = "headwater.sections"
+_SHOWN = 200
 
 
 class Section(BaseModel):
@@ -54,9 +55,11 @@ def read_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> dict[str, 
     """
     path = find_recipe(recipe)
     try:
-        loaded: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loaded: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (a SafeLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"recipe {path} is not valid YAML: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"recipe {path} is nested too deeply to be read") from error
     if not isinstance(loaded, dict):
         raise ConfigError(f"recipe {path} is not a mapping of sections", found=type(loaded).__name__)
     value = cast("dict[str, Any]", loaded)
@@ -67,6 +70,20 @@ def read_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> dict[str, 
         if key not in allowed:
             raise _unknown_key(str(key), str(key), allowed, where=f"recipe {path}")
     return value
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, except that a key may not be there twice (YAML 1.2, 3.2.1.1): one would be lost silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping of a node."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"{key.value} is there twice", key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def find_recipe(recipe: str | Path) -> Path:
@@ -160,7 +177,9 @@ def _explain(error: ValidationError, model: type[BaseModel], where: str) -> Conf
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if first["type"] == "missing":
         return ConfigError(f"{path} is missing{more}", hint="add it to the recipe, or give it on the command line")
-    return ConfigError(f"{path} is not valid{more}", found=repr(first["input"]), expected=first["msg"])
+    found = repr(first["input"])
+    found = found if len(found) <= _SHOWN else f"{found[:_SHOWN]} …"
+    return ConfigError(f"{path} is not valid{more}", found=found, expected=first["msg"].removeprefix("Value error, "))
 
 
 def _unknown_key(path: str, key: str, allowed: Iterable[str], where: str | None = None) -> ConfigError:
@@ -234,7 +253,7 @@ def _key(here: Any, part: str, path: str) -> str | int:
     if not isinstance(here, list):
         raise ConfigError(f"the override {path} goes into a value that has no keys", found=repr(here))
     count = len(cast("list[Any]", here))
-    if not part.isdigit() or int(part) >= count:
+    if not part.isdecimal() or int(part) >= count:
         raise ConfigError(f"the override {path} names no item of a list", found=part, expected=f"0 to {count - 1}")
     return int(part)
 

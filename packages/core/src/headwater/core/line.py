@@ -81,14 +81,23 @@ def select(only: str | None, until: str | None) -> tuple[Stage, ...]:
     return STAGES[: names.index(until) + 1] if until is not None else STAGES
 
 
-def write_recipe(recipe: str | Path, overrides: Sequence[str], layout: RunLayout) -> Path:
-    """Validates a whole recipe and writes it, resolved, into the run folder.
+def resolve(recipe: str | Path, overrides: Sequence[str], layout: RunLayout) -> dict[str, Any]:
+    """A whole recipe, validated, with every default filled in.
 
     Raises:
-        ConfigError: Any section is not valid; nothing was written.
+        ConfigError: Any section is not valid, or sections do not agree on the sources; nothing was written.
     """
     resolved = resolve_recipe(recipe, overrides)
     check_sources(resolved, layout)
+    return resolved
+
+
+def write_recipe(resolved: dict[str, Any], layout: RunLayout) -> Path:
+    """Writes a resolved recipe into the run folder.
+
+    Raises:
+        StorageError: The disk refused.
+    """
     with storage_errors("create", layout.root):
         layout.root.mkdir(parents=True, exist_ok=True)
     atomic_write(layout.recipe, seal(dump_yaml(resolved)))

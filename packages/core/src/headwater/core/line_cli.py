@@ -29,21 +29,24 @@ def run_line(recipe: str, run: Path, only: str | None, until: str | None, overri
     from headwater.core import console
     from headwater.core import line as stages
     from headwater.core.layout import RunLayout
+    from headwater.core.lock import exclusive
 
     chosen = stages.select(only, until)
     layout = RunLayout(run)
-    stages.write_recipe(recipe, overrides, layout)
-    results: list[stages.StageResult] = []
-    for stage in chosen:
-        result = stages.run_stage(stage, layout)
-        results.append(result)
-        if result.exit_code != 0:
-            click.echo(
-                f"error: the stage {stage.name} ended with exit code {result.exit_code}; its message is above. "
-                "When the cause is mended, run the same command again: it goes on from there.",
-                err=True,
-            )
-            raise click.exceptions.Exit(result.exit_code if result.exit_code > 0 else 1)
+    resolved = stages.resolve(recipe, overrides, layout)
+    with exclusive(layout.root):
+        stages.write_recipe(resolved, layout)
+        results: list[stages.StageResult] = []
+        for stage in chosen:
+            result = stages.run_stage(stage, layout)
+            results.append(result)
+            if result.exit_code != 0:
+                click.echo(
+                    f"error: the stage {stage.name} ended with exit code {result.exit_code}; its message is above. "
+                    "When the cause is mended, run the same command again: it goes on from there.",
+                    err=True,
+                )
+                raise click.exceptions.Exit(result.exit_code if result.exit_code > 0 else 1)
     print()
     console.table(
         ["stage", "result", "seconds"],

@@ -64,12 +64,15 @@ def run_command(recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...
     """
     from headwater.core.config import load_section
     from headwater.core.layout import RunLayout
+    from headwater.core.lock import exclusive
     from headwater.data import funnel
     from headwater.data.config import DocumentsConfig
     from headwater.data.documents import make_documents
 
     config = load_section("documents", DocumentsConfig, recipe, overrides)
-    outcome = make_documents(RunLayout(run), config)
+    layout = RunLayout(run)
+    with exclusive(layout.documents):
+        outcome = make_documents(layout, config)
     if not as_json and outcome.fresh:
         funnel.show(outcome.result)
     total = outcome.result["total"]
@@ -87,10 +90,14 @@ def tokenizer_command(recipe: str, run: Path, as_json: bool, overrides: tuple[st
     """Train a byte-level BPE tokenizer on a sample of the documents: RUN/tokenizer/."""
     from headwater.core.config import load_section
     from headwater.core.layout import RunLayout
+    from headwater.core.lock import exclusive
     from headwater.data.config import TokenizerConfig
     from headwater.data.tokenizer import make_tokenizer
 
-    outcome = make_tokenizer(RunLayout(run), load_section("tokenizer", TokenizerConfig, recipe, overrides))
+    config = load_section("tokenizer", TokenizerConfig, recipe, overrides)
+    layout = RunLayout(run)
+    with exclusive(layout.tokenizer):
+        outcome = make_tokenizer(layout, config)
     ratios = " · ".join(f"{source} {ratio:.2f}" for source, ratio in outcome.result["bytes_per_token"].items())
     message = f"{outcome.result['vocab_size']:,} entries · bytes per token on held-out text: {ratios}"
     _end("tokenizer", message, outcome, as_json)
@@ -103,10 +110,14 @@ def tokenize_command(recipe: str, run: Path, as_json: bool, overrides: tuple[str
     from headwater.core.config import load_section
     from headwater.core.console import done, print_json, table
     from headwater.core.layout import RunLayout
+    from headwater.core.lock import exclusive
     from headwater.data.config import TokensConfig
     from headwater.data.tokenize import make_tokens
 
-    outcomes = make_tokens(RunLayout(run), load_section("tokens", TokensConfig, recipe, overrides))
+    config = load_section("tokens", TokensConfig, recipe, overrides)
+    layout = RunLayout(run)
+    with exclusive(layout.tokens_root):
+        outcomes = make_tokens(layout, config)
     results = {source: outcome.result for source, outcome in outcomes.items()}
     if as_json:
         print_json(

@@ -14,6 +14,7 @@ from typing import Any
 
 from headwater.core.console import progress, size
 from headwater.core.errors import ConfigError, DataError
+from headwater.core.lock import exclusive
 from headwater.core.manifest import WORK, ArtifactWriter, Manifest, is_artifact
 from headwater.core.storage import file_sha256, storage_errors
 from headwater.data.collect import common_crawl, topics, tree
@@ -83,17 +84,19 @@ def collect(name: str, source: Source, folder: Path, *, replace: bool = True) ->
     Raises:
         ConfigError: what the source names is not there.
         DataError: a crawl saved no page, or a server did not start.
-        StorageError: the disk refused a write; the same command goes on from there.
+        StorageError: another process is collecting there, or the disk refused a write; the same command goes on
+            from there.
     """
-    match source:
-        case CrawlSource():
-            return _crawl(name, source, folder, replace)
-        case TreeSource():
-            return _tree(name, source, folder, replace)
-        case TopicsSource():
-            return _topics(name, source, folder, replace)
-        case WarcSource():
-            return _warc(name, source, folder, replace)
+    with exclusive(folder):
+        match source:
+            case CrawlSource():
+                return _crawl(name, source, folder, replace)
+            case TreeSource():
+                return _tree(name, source, folder, replace)
+            case TopicsSource():
+                return _topics(name, source, folder, replace)
+            case WarcSource():
+                return _warc(name, source, folder, replace)
 
 
 def _writer(folder: Path, name: str, source: Source, **found: Any) -> ArtifactWriter:
@@ -221,25 +224,27 @@ def collect_common_crawl(
 
     Raises:
         DataError: the index cannot be asked, or there is nothing to fetch.
-        StorageError: the disk refused a write; the same command goes on from there.
+        StorageError: another process is collecting there, or the disk refused a write; the same command goes on
+            from there.
     """
     asked = {"crawl": crawl, "pattern": pattern, "limit": limit, "filters": list(filters)}
     producer = f"headwater-data {version('headwater-data')}"
-    writer = ArtifactWriter(folder, kind="raw", name=name, producer=producer, config={"common_crawl": asked})
-    if manifest := writer.up_to_date():
-        return Collected(manifest, fresh=False)
-    work = _begin(writer, replace=False) / "common-crawl"
-    with progress(limit, f"fetch {name}") as bar:
-        result = common_crawl.fetch(
-            work, name, fetcher, crawl=crawl, pattern=pattern, limit=limit, filters=filters, index_url=index_url,
-            data_url=data_url, max_file_bytes=DEFAULT_MAX_BYTES, progress=bar,
-        )  # fmt: skip
-    if not result.counters["records"]:
-        raise DataError(
-            f"no capture of {pattern} could be fetched", found=result.counters["captures"],
-            hint=f"the reason for each is in {work / common_crawl.FETCHED}; remove {folder} to start anew",
-        )  # fmt: skip
-    return Collected(_finish(writer, result.files, result.counters), fresh=True)
+    with exclusive(folder):
+        writer = ArtifactWriter(folder, kind="raw", name=name, producer=producer, config={"common_crawl": asked})
+        if manifest := writer.up_to_date():
+            return Collected(manifest, fresh=False)
+        work = _begin(writer, replace=False) / "common-crawl"
+        with progress(limit, f"fetch {name}") as bar:
+            result = common_crawl.fetch(
+                work, name, fetcher, crawl=crawl, pattern=pattern, limit=limit, filters=filters, index_url=index_url,
+                data_url=data_url, max_file_bytes=DEFAULT_MAX_BYTES, progress=bar,
+            )  # fmt: skip
+        if not result.counters["records"]:
+            raise DataError(
+                f"no capture of {pattern} could be fetched", found=result.counters["captures"],
+                hint=f"the reason for each is in {work / common_crawl.FETCHED}; remove {folder} to start anew",
+            )  # fmt: skip
+        return Collected(_finish(writer, result.files, result.counters), fresh=True)
 
 
 def _empty(folder: Path) -> Path:
