@@ -210,8 +210,8 @@ def test_crawl_command_reports_in_one_line_or_as_json(tmp_path):
         arguments = ["http://site.test/", "--out", str(tmp_path / "a"), "--rate", "0", "--connect-to", site.rule]
         result = CliRunner().invoke(crawl_command, [*arguments, "--date", "1767225600"])
         assert result.exit_code == 0, result.output
-        assert result.output.startswith("crawl: 2 pages, 1 answered with an error (")
-        assert result.output.count("\n") == 1 and result.output.endswith(f"→ {tmp_path / 'a'}\n")
+        assert result.stdout.startswith("crawl: 2 pages, 1 answered with an error (")
+        assert result.stdout.count("\n") == 1 and result.stdout.endswith(f"→ {tmp_path / 'a'}\n")
         again = CliRunner().invoke(crawl_command, [*arguments, "--date", "2026-01-01", "--json"])
         with pytest.raises(ConfigError, match="other settings"):
             CliRunner().invoke(crawl_command, [*arguments, "--max-pages", "9"], catch_exceptions=False)
@@ -219,7 +219,7 @@ def test_crawl_command_reports_in_one_line_or_as_json(tmp_path):
         (tmp_path / "mine/web-00000.warc.gz").write_bytes(b"somebody's")
         with pytest.raises(ConfigError, match="is in use"):
             CliRunner().invoke(crawl_command, [*arguments, "--out", str(tmp_path / "mine")], catch_exceptions=False)
-    report = json.loads(again.output)["web"]
+    report = json.loads(again.stdout)["web"]
     assert report["fresh"] is False and report["counters"]["pages"] == 2
     assert report["files"] == ["crawl.jsonl", "web-00000.warc.gz"]
     assert (tmp_path / "a/web-00000.warc.gz").exists()
