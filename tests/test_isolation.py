@@ -15,9 +15,14 @@ WALK = """
 import importlib, json, pkgutil, sys
 name = sys.argv[1]
 package = importlib.import_module(f"headwater.{name}")
+if name == "train":
+    # torchtitan can only be imported on a CPU after the stand-ins for what it lacks there.
+    from headwater.train.titan import cpu
+    cpu.install("cpu")
 count = 0
 for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-    # Files that lm-eval loads by path, and torchtitan's own process entry, are modules too: all must import.
+    if module.name.endswith(".__main__"):
+        continue  # it runs a command when it is imported
     importlib.import_module(module.name)
     count += 1
 loaded = sorted({module.split(".")[1] for module in sys.modules if module.startswith("headwater.")})

@@ -181,8 +181,8 @@ class LocalEngine:
     def __enter__(self) -> LocalEngine:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self.workers.__exit__(*error)
+    def __exit__(self, kind: type[BaseException] | None = None, *_: object) -> None:
+        self.workers.__exit__(kind)
 
     def read(self, readers: Sequence[Reader], schema: pa.Schema) -> LocalDataset:
         """One partition a reader."""
