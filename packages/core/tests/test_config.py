@@ -1,7 +1,8 @@
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
-from pydantic import Field
+from pydantic import Field, RootModel
 
 from headwater.core.config import Section, load_base, read_recipe, resolve_recipe, validate
 from headwater.core.errors import ConfigError
@@ -115,3 +116,24 @@ def test_weights_must_be_positive():
         with pytest.raises(ConfigError, match=r"mixture.*is not valid"):
             validate(Mixture, {"weights": {"web": weight}}, "mixture")
     assert Mixture(weights={"b": 3, "a": 1}).normalised() == {"a": 0.25, "b": 0.75}
+
+
+class Cat(Section):
+    kind: Literal["cat"]
+    lives: int = 9
+
+
+class Dog(Section):
+    kind: Literal["dog"]
+    tricks: int = 0
+
+
+class Pets(RootModel[dict[str, Annotated[Cat | Dog, Field(discriminator="kind")]]]):
+    pass
+
+
+def test_paths_of_a_tagged_union_are_paths_of_the_recipe():
+    with pytest.raises(ConfigError, match=r"(?s)unknown key pets\.tom\.live\n.*did you mean lives"):
+        validate(Pets, {"tom": {"kind": "cat", "live": 1}}, "pets")
+    with pytest.raises(ConfigError, match=r"pets\.rex\.tricks is not valid"):
+        validate(Pets, {"rex": {"kind": "dog", "tricks": "many"}}, "pets")

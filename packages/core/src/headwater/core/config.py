@@ -165,13 +165,13 @@ def validate(model: type[ModelT], value: Any, where: str) -> ModelT:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise _explain(error, model, where) from error
+        raise _explain(error, model, value, where) from error
 
 
-def _explain(error: ValidationError, model: type[BaseModel], where: str) -> ConfigError:
+def _explain(error: ValidationError, model: type[BaseModel], value: Any, where: str) -> ConfigError:
     problems = error.errors()
     first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
-    path = ".".join([where, *(str(part) for part in first["loc"])]).strip(".")
+    path = ".".join([where, *_keys_of(first["loc"], value)]).strip(".")
     if first["type"] == "extra_forbidden":
         return _unknown_key(path, str(first["loc"][-1]), _fields_at(model, first["loc"][:-1]))
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
@@ -180,6 +180,21 @@ def _explain(error: ValidationError, model: type[BaseModel], where: str) -> Conf
     found = repr(first["input"])
     found = found if len(found) <= _SHOWN else f"{found[:_SHOWN]} …"
     return ConfigError(f"{path} is not valid{more}", found=found, expected=first["msg"].removeprefix("Value error, "))
+
+
+def _keys_of(location: Sequence[int | str], value: Any) -> list[str]:
+    """The keys of `value` along an error's location, without the union tags that pydantic puts between them."""
+    keys: list[str] = []
+    here: Any = value
+    for place, part in enumerate(location):
+        if isinstance(here, Mapping) and part in here:
+            here = cast("Mapping[Any, Any]", here)[part]
+        elif isinstance(here, list | tuple) and isinstance(part, int):
+            here = cast("Sequence[Any]", here)[part]
+        elif place < len(location) - 1:
+            continue  # no key of the value: a tag
+        keys.append(str(part))
+    return keys
 
 
 def _unknown_key(path: str, key: str, allowed: Iterable[str], where: str | None = None) -> ConfigError:
