@@ -32,6 +32,9 @@ def test_every_stage_left_an_artifact(tiny_run):
     assert counts == {"items": 1, "raw": 3, "documents": 1, "tokenizer": 1, "tokens": 3, "training": 1,
                       "checkpoint": 2, "eval": 1, "report": 1}  # fmt: skip
     assert (tiny_run / "report" / "report.html").stat().st_size > 20_000
+    # The report reads what the other stages really write: nothing is missing, nothing is of an unknown shape.
+    told = json.loads(headwater("report", "--recipe", tiny_run / "recipe.yaml", "--run", tiny_run, "--json").stdout)
+    assert told["problems"] == [] and told["artifacts"] == 12 and len(told["stages"]) == len(STAGES) - 1
 
 
 def test_the_same_again_gives_the_same_bytes(tiny_run, tmp_path):
