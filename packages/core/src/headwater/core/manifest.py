@@ -16,7 +16,7 @@ import os
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -110,6 +110,9 @@ class VolatileList(_Record):
         return json_digest(self.model_dump(mode="json", exclude={"digest"}))
 
 
+RecordT = TypeVar("RecordT", Manifest, VolatileList)
+
+
 def artifact_key(kind: str, name: str, producer: str, config: dict[str, Any], parents: Sequence[Parent]) -> str:
     """Digest of everything that decides an artifact's content (see `Manifest.key`)."""
     named = [[p.role, p.kind, p.digest] for p in parents]
@@ -130,15 +133,7 @@ def read_manifest(folder: str | Path) -> Manifest:
     Raises:
         ManifestError: There is none, it is not valid, it has another schema version, or it was changed.
     """
-    path = Path(folder) / MANIFEST
-    value = _read_json(path)
-    _check_version(path, value)
-    try:
-        manifest = Manifest.model_validate(value)
-    except ValidationError as error:
-        raise ManifestError(f"{path} is not a manifest: {_first(error)}", hint=_REMAKE) from error
-    _check_digest(path, manifest.digest, manifest.computed_digest())
-    return manifest
+    return _read_checked(Path(folder) / MANIFEST, Manifest, "a manifest")
 
 
 def read_volatile(folder: str | Path) -> VolatileList:
@@ -147,15 +142,18 @@ def read_volatile(folder: str | Path) -> VolatileList:
     Raises:
         ManifestError: As `read_manifest`.
     """
-    path = Path(folder) / VOLATILE
+    return _read_checked(Path(folder) / VOLATILE, VolatileList, "a list of volatile files")
+
+
+def _read_checked(path: Path, model: type[RecordT], what: str) -> RecordT:
     value = _read_json(path)
     _check_version(path, value)
     try:
-        listing = VolatileList.model_validate(value)
+        record = model.model_validate(value)
     except ValidationError as error:
-        raise ManifestError(f"{path} is not a list of volatile files: {_first(error)}", hint=_REMAKE) from error
-    _check_digest(path, listing.digest, listing.computed_digest())
-    return listing
+        raise ManifestError(f"{path} is not {what}: {_first(error)}", hint=_REMAKE) from error
+    _check_digest(path, record.digest, record.computed_digest())
+    return record
 
 
 def parent_of(child: str | Path, parent: str | Path, role: str) -> Parent:

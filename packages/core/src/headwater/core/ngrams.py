@@ -25,7 +25,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-U64 = npt.NDArray[np.uint64]
+from headwater.core.hashing import U64, mix64, powers
+
 I64 = npt.NDArray[np.int64]
 
 # Above this code point Unicode 14–16 has no letters or digits, only variation selectors and private use.
@@ -104,7 +105,7 @@ class Words:
         for boundary in self.first_words[1:-1].tolist():  # a run that starts less than n words before crosses over
             inside[max(0, boundary - n + 1) : boundary] = False
         places = np.flatnonzero(inside)
-        return _mix(sums[places]), places
+        return mix64(sums[places]), places
 
 
 def split_words(texts: Sequence[str]) -> Words:
@@ -170,31 +171,10 @@ def _decode(codes: npt.NDArray[np.uint32]) -> str:
 
 def _hash_runs(values: U64, starts: I64, stops: I64) -> U64:
     """Polynomial hash of each run values[start:stop], from one prefix sum modulo 2**64."""
-    forward, backward = _powers(max(1024, 1 << max(0, len(values) - 1).bit_length()))
+    forward, backward = powers(_CHARACTER_BASE, max(1024, 1 << max(0, len(values) - 1).bit_length()))
     sums = np.zeros(len(values) + 1, dtype=np.uint64)
     np.cumsum(values * forward[: len(values)], out=sums[1:])
-    return _mix((sums[stops] - sums[starts]) * backward[starts])
-
-
-@lru_cache(maxsize=2)
-def _powers(count: int) -> tuple[U64, U64]:
-    """Powers 0 … count-1 of the character base and of its inverse, modulo 2**64."""
-    tables: list[U64] = []
-    for base in (_CHARACTER_BASE, pow(_CHARACTER_BASE, -1, 1 << 64)):
-        table = np.full(count, base, dtype=np.uint64)
-        table[0] = 1
-        tables.append(np.multiply.accumulate(table))
-    return tables[0], tables[1]
-
-
-def _mix(values: U64) -> U64:
-    """The finaliser of splitmix64 (Steele, Lea and Flood, OOPSLA 2014): every bit depends on every other."""
-    values = values ^ (values >> np.uint64(30))
-    values *= np.uint64(0xBF58476D1CE4E5B9)
-    values ^= values >> np.uint64(27)
-    values *= np.uint64(0x94D049BB133111EB)
-    values ^= values >> np.uint64(31)
-    return values
+    return mix64((sums[stops] - sums[starts]) * backward[starts])
 
 
 @lru_cache(maxsize=1)
@@ -214,5 +194,5 @@ def _tables() -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint8], U64]:
     for first, last in _UNSPACED_SCRIPTS:
         part = kinds[first : last + 1]
         part[part == _JOINS] = _ALONE
-    mixed = _mix((np.arange(0x110000, dtype=np.uint64) + np.uint64(1)) * np.uint64(_CHARACTER_BASE))
+    mixed = mix64((np.arange(0x110000, dtype=np.uint64) + np.uint64(1)) * np.uint64(_CHARACTER_BASE))
     return lower, kinds, mixed

@@ -25,8 +25,8 @@ import numpy as np
 import numpy.typing as npt
 
 from headwater.core.errors import ConfigError
+from headwater.core.hashing import U64, mix64
 
-U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 
 DEFAULT_BLOCK = 1000
@@ -218,13 +218,13 @@ class Permutation:
     def _encrypt(self, value: U64) -> U64:
         left, right = value >> self._half, value & self._mask
         for key in self._keys:
-            left, right = right, left ^ (_mix(right + key) & self._mask)
+            left, right = right, left ^ (mix64(right + key) & self._mask)
         return (left << self._half) | right
 
     def _decrypt(self, value: U64) -> U64:
         left, right = value >> self._half, value & self._mask
         for key in self._keys[::-1]:
-            left, right = right ^ (_mix(left + key) & self._mask), left
+            left, right = right ^ (mix64(left + key) & self._mask), left
         return (left << self._half) | right
 
 
@@ -232,13 +232,6 @@ class _Step(Protocol):
     """Type of the two Feistel directions."""
 
     def __call__(self, value: U64, /) -> U64: ...
-
-
-def _mix(value: U64) -> U64:
-    # The finalizer of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))
 
 
 def _quotas(weights: Sequence[float], block: int) -> I64:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from headwater.core.ngrams import I64, U64, Words
+from headwater.core.hashing import U64
+from headwater.core.ngrams import I64, Words
 
 _FILTER_BITS = np.uint64(0xFFFF)
 

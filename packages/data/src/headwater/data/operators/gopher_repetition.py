@@ -9,12 +9,12 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
+from headwater.core.hashing import U64, mix64
 from headwater.data.operators.base import Decisions, Operator, OperatorConfig, Verdicts
-from headwater.data.operators.text_split import TextSplit, mix, split_of
+from headwater.data.operators.text_split import TextSplit, split_of
 
 _PARAGRAPH_END = re.compile(r"\n{2,}")
 _WORD_BASE = np.uint64(0xD1B54A32D192ED03)
-U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 
 
@@ -134,7 +134,7 @@ def _runs(hashes: U64, places: I64, n: int) -> U64:
     for k in range(1, n):
         sums *= _WORD_BASE
         sums += hashes[places + k]
-    return mix(sums)
+    return mix64(sums)
 
 
 def _top(hashes: U64, lengths: I64, n: int) -> int:

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from headwater.core.hashing import U64, mix64, powers
 from headwater.data.arrow import values
 
 I64 = npt.NDArray[np.int64]
-U64 = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
 
 _SPACE, _ALPHA, _PUNCTUATION = 1, 2, 4
@@ -107,10 +107,10 @@ class TextSplit:
 
     def hash_runs(self, starts: I64, stops: I64) -> U64:
         """Polynomial hash, modulo 2**64 and then mixed, of each run of characters codes[start:stop]."""
-        forward, backward = _powers(max(1024, 1 << max(0, len(self.codes) - 1).bit_length()))
+        forward, backward = powers(_BASE, max(1024, 1 << max(0, len(self.codes) - 1).bit_length()))
         sums = np.zeros(len(self.codes) + 1, dtype=np.uint64)
-        np.cumsum(mix(self.codes.astype(np.uint64) + np.uint64(1)) * forward[: len(self.codes)], out=sums[1:])
-        return mix((sums[stops] - sums[starts]) * backward[starts])
+        np.cumsum(mix64(self.codes.astype(np.uint64) + np.uint64(1)) * forward[: len(self.codes)], out=sums[1:])
+        return mix64((sums[stops] - sums[starts]) * backward[starts])
 
     def ends_with_ellipsis(self) -> Mask:
         """Lines that end with "..." or "…", white space aside, shape [lines]."""
@@ -165,26 +165,6 @@ def _same(a: pa.Array, b: pa.Array) -> bool:
         return False
     addresses = [[buffer.address if buffer else 0 for buffer in array.buffers()] for array in (a, b)]
     return addresses[0] == addresses[1]
-
-
-def mix(values: U64) -> U64:
-    """The finaliser of splitmix64 (Steele, Lea and Flood, OOPSLA 2014): every bit depends on every other."""
-    values = values ^ (values >> np.uint64(30))
-    values *= np.uint64(0xBF58476D1CE4E5B9)
-    values ^= values >> np.uint64(27)
-    values *= np.uint64(0x94D049BB133111EB)
-    values ^= values >> np.uint64(31)
-    return values
-
-
-@lru_cache(maxsize=2)
-def _powers(count: int) -> tuple[U64, U64]:
-    tables: list[U64] = []
-    for base in (_BASE, pow(_BASE, -1, 1 << 64)):
-        table = np.full(count, base, dtype=np.uint64)
-        table[0] = 1
-        tables.append(np.multiply.accumulate(table))
-    return tables[0], tables[1]
 
 
 @lru_cache(maxsize=1)
