@@ -9,7 +9,7 @@ import click
 from headwater.core.cli_options import run_option
 
 
-@click.group()
+@click.group(short_help="Run every stage of a recipe, in order.")
 def line() -> None:
     """Run every stage of a recipe, in order: from the crawl to the report."""
 

@@ -11,7 +11,7 @@ import click
 from headwater.core.cli_options import json_option, run_option
 
 
-@click.group()
+@click.group(short_help="Walk documents, steps and evaluation items back.")
 def trace() -> None:
     """Walk a run back: a document's steps, a step's documents, an item's sources."""
 

@@ -10,7 +10,7 @@ import click
 from headwater.core.cli_options import json_option
 
 
-@click.command()
+@click.command(short_help="Hash and derive everything of a run again.")
 @click.argument("run", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 @json_option
 def verify(run: Path, as_json: bool) -> None:

@@ -38,7 +38,7 @@ def report(recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...]) ->
     console.done("report", f"{state}: {built.path} · {stages} · open it with: headwater monitor open --run {run}")
 
 
-@click.group()
+@click.group(short_help="The report page and the table of metrics.")
 def monitor() -> None:
     """Watch runs: the report page and the table of metrics."""
 

@@ -10,7 +10,7 @@ import click
 from headwater.core.cli_options import recipe_options
 
 
-@click.group()
+@click.group(short_help="Train a language model on the tokens of a run.")
 def train() -> None:
     """Train a language model on the run's tokens; interrupted runs go on exactly where they stopped."""
 
