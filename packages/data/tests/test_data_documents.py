@@ -19,6 +19,8 @@ from headwater.data.config import DocumentsConfig
 from headwater.data.documents import make_documents
 from headwater.data.engines.processes import Workers
 
+pytestmark = pytest.mark.slow
+
 
 def make(run, recipe, *overrides):
     return make_documents(RunLayout(run), load_section("documents", DocumentsConfig, recipe, overrides))

@@ -13,7 +13,7 @@ from headwater.eval.tasks.local_data import read_items
 
 DATA = Path(__file__).resolve().parents[4] / "shared" / "eval-data"
 
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"the benchmarks' data is not at {DATA}")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not DATA.is_dir(), reason=f"the benchmarks' data is not at {DATA}")]
 
 
 def test_all_of_it_loads_offline(tmp_path):

@@ -20,6 +20,8 @@ from headwater.eval.harness.model import HeadwaterLM  # noqa: E402
 from headwater.eval.harness.run import group_scores, run_task  # noqa: E402
 from headwater.eval.harness.tasks import load_tasks  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def loaded(finished_run):

@@ -9,6 +9,8 @@ import pytest
 
 from headwater.eval.sandbox import Sandbox, availability, seccomp
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def sandbox() -> Sandbox:
