@@ -19,6 +19,8 @@ from headwater.core.manifest import ArtifactWriter, parent_of, read_manifest
 from headwater.core.verify.report import Verification, verify_run
 from headwater.core.verify_cli import verify
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> SyntheticRun:

@@ -25,6 +25,9 @@ from headwater.data.collect.crawler import crawl, make_fetcher
 from headwater.data.collect.sources import CrawlSource
 from headwater.data.collect.warc_reader import Record, read_records
 
+pytestmark = pytest.mark.slow
+
+
 DATE = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SITE = "http://site.test/"
 
