@@ -2,9 +2,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
-from pydantic import Field, RootModel
+from pydantic import AfterValidator, Field, RootModel
 
-from headwater.core.config import Section, load_base, read_recipe, resolve_recipe, validate
+from headwater.core.config import NotValid, Section, load_base, nearest, read_recipe, resolve_recipe, validate
 from headwater.core.errors import ConfigError
 from headwater.core.mixture import Mixture
 
@@ -72,6 +72,9 @@ def test_refusals_name_path_found_allowed_and_nearest(value, message):
         ("name: " + "[" * 5000, [], "nested too deeply"),
         ("name: a\nmixture: {weights: {web: 1, web: 2}}\n", [], "(?s)web is there twice.*line 2"),
         ("name: a\nmixture: {weights: [1]}\n", ["mixture.weights.²=1"], "no item of a list"),
+        ("name: 2026-13-45\n", [], "not valid YAML"),
+        ("name: " + "9" * 5000, [], "not valid YAML"),
+        ("name: a\n", ["seed=2026-13-45"], "override seed is not valid YAML"),
         ("name: a\n", ["seed"], r"dotted\.path=value"),
         ("name: a\n", ["name.first=b"], "has no keys"),
         ("name: a\nmixture: {weights: [1]}\n", ["mixture.weights.4=1"], r"(?s)no item of a list.*0 to 0"),
@@ -118,9 +121,16 @@ def test_weights_must_be_positive():
     assert Mixture(weights={"b": 3, "a": 1}).normalised() == {"a": 0.25, "b": 0.75}
 
 
+def _known(name: str) -> str:
+    if name not in ("web", "code"):
+        raise NotValid("web or code", f"did you mean {nearest(name, ('web', 'code'))}?")
+    return name
+
+
 class Cat(Section):
     kind: Literal["cat"]
     lives: int = 9
+    toys: int | dict[Annotated[str, Field(max_length=3)], int] = 0
 
 
 class Dog(Section):
@@ -137,3 +147,16 @@ def test_paths_of_a_tagged_union_are_paths_of_the_recipe():
         validate(Pets, {"tom": {"kind": "cat", "live": 1}}, "pets")
     with pytest.raises(ConfigError, match=r"pets\.rex\.tricks is not valid"):
         validate(Pets, {"rex": {"kind": "dog", "tricks": "many"}}, "pets")
+    for toys, path in (("many", "toys"), ({"balls": 1}, "toys"), ({"cat": "no"}, "toys")):
+        with pytest.raises(ConfigError, match=rf"pets\.tom\.{path}(\.\w+)? is not valid") as error:
+            validate(Pets, {"tom": {"kind": "cat", "toys": toys}}, "pets")
+        assert not any(tag in error.value.message for tag in ("int", "dict", "[key]"))
+
+
+class Advised(Section):
+    names: dict[Annotated[str, AfterValidator(_known)], int] = {}
+
+
+def test_a_key_that_a_validator_refuses_is_named_with_its_advice():
+    with pytest.raises(ConfigError, match=r"(?s)a\.names\.webb is not valid\n.*'webb'.*web or code.*mean web\?"):
+        validate(Advised, {"names": {"webb": 1}}, "a")

@@ -11,7 +11,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args
+from typing import Annotated, Any, TypeVar, cast, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
@@ -20,6 +20,22 @@ from headwater.core.errors import ConfigError
 
 SECTIONS_GROUP = "headwater.sections"
 _SHOWN = 200
+
+Whole = Annotated[int, Field(le=10**15)]
+"""Every whole number that a recipe gives: more than any count of bytes, tokens or steps, and far inside 64 bits."""
+
+
+class NotValid(ValueError):
+    """What a validator raises to refuse a value with advice.
+
+    Args:
+        expected: What is allowed.
+        hint: What the reader can do now.
+    """
+
+    def __init__(self, expected: str, hint: str | None = None) -> None:
+        super().__init__(expected)
+        self.hint = hint
 
 
 class Section(BaseModel):
@@ -56,7 +72,7 @@ def read_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> dict[str, 
     path = find_recipe(recipe)
     try:
         loaded: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (a SafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # also no UTF-8, no date, a number of thousands of digits
         raise ConfigError(f"recipe {path} is not valid YAML: {error}") from error
     except RecursionError as error:
         raise ConfigError(f"recipe {path} is nested too deeply to be read") from error
@@ -100,7 +116,7 @@ def find_recipe(recipe: str | Path) -> Path:
     if named.is_file():
         return named
     known = sorted(file.stem for file in folder.glob("*.yaml"))
-    near = _nearest(str(recipe), known)
+    near = nearest(str(recipe), known)
     raise ConfigError(
         f"there is no recipe {recipe}",
         expected=f"a YAML file, or one of: {', '.join(known) or 'none here'}",
@@ -171,7 +187,8 @@ def validate(model: type[ModelT], value: Any, where: str) -> ModelT:
 def _explain(error: ValidationError, model: type[BaseModel], value: Any, where: str) -> ConfigError:
     problems = error.errors()
     first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
-    path = ".".join([where, *_keys_of(first["loc"], value)]).strip(".")
+    absent = first["type"] in ("missing", "extra_forbidden")
+    path = ".".join([where, *_keys_of(first["loc"], value, absent)]).strip(".")
     if first["type"] == "extra_forbidden":
         return _unknown_key(path, str(first["loc"][-1]), _fields_at(model, first["loc"][:-1]))
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
@@ -179,11 +196,21 @@ def _explain(error: ValidationError, model: type[BaseModel], value: Any, where: 
         return ConfigError(f"{path} is missing{more}", hint="add it to the recipe, or give it on the command line")
     found = repr(first["input"])
     found = found if len(found) <= _SHOWN else f"{found[:_SHOWN]} …"
-    return ConfigError(f"{path} is not valid{more}", found=found, expected=first["msg"].removeprefix("Value error, "))
+    raised = first.get("ctx", {}).get("error")
+    return ConfigError(
+        f"{path} is not valid{more}", found=found, expected=first["msg"].removeprefix("Value error, "),
+        hint=raised.hint if isinstance(raised, NotValid) else None,
+    )  # fmt: skip
 
 
-def _keys_of(location: Sequence[int | str], value: Any) -> list[str]:
-    """The keys of `value` along an error's location, without the union tags that pydantic puts between them."""
+def _keys_of(location: Sequence[int | str], value: Any, absent: bool) -> list[str]:
+    """The keys of `value` along an error's location, without the tags that pydantic puts between and after them.
+
+    Args:
+        location: Where pydantic found the error.
+        value: What was given.
+        absent: Whether the last part of the location is a key although `value` need not have it.
+    """
     keys: list[str] = []
     here: Any = value
     for place, part in enumerate(location):
@@ -191,15 +218,15 @@ def _keys_of(location: Sequence[int | str], value: Any) -> list[str]:
             here = cast("Mapping[Any, Any]", here)[part]
         elif isinstance(here, list | tuple) and isinstance(part, int):
             here = cast("Sequence[Any]", here)[part]
-        elif place < len(location) - 1:
-            continue  # no key of the value: a tag
+        elif place < len(location) - 1 or not absent:
+            continue  # no key of the value: the tag of a union, or pydantic's "[key]"
         keys.append(str(part))
     return keys
 
 
 def _unknown_key(path: str, key: str, allowed: Iterable[str], where: str | None = None) -> ConfigError:
     names = sorted(allowed)
-    near = _nearest(key, names)
+    near = nearest(key, names)
     return ConfigError(
         f"unknown key {path}" + (f" in {where}" if where else ""),
         expected=f"one of: {', '.join(names)}",
@@ -207,8 +234,9 @@ def _unknown_key(path: str, key: str, allowed: Iterable[str], where: str | None 
     )
 
 
-def _nearest(name: str, names: Sequence[str]) -> str | None:
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The name that a misspelt one was most likely meant to be; none if all are far off."""
+    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
     return close[0] if close else None
 
 
@@ -249,7 +277,7 @@ def _apply(value: dict[str, Any], override: str) -> None:
         )
     try:
         parsed: Any = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"the value of override {path} is not valid YAML", found=text) from error
     *parents, last = path.split(".")
     here: Any = value

@@ -8,11 +8,12 @@ heuristics take content for navigation). `html: trafilatura` (Barbaresi, ACL 202
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
 import pyarrow as pa
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from headwater.core.config import NotValid
 from headwater.data.operators.base import Decisions, Operator, OperatorConfig, Verdicts
 from headwater.data.operators.charset import decode, looks_binary
 from headwater.data.rows import is_code, with_column
@@ -21,6 +22,28 @@ _HTML = ("text/html", "application/xhtml+xml")
 _BLANK_LINES = re.compile(r"\n{3,}")
 _SPACE_BEFORE_END = re.compile(r"[ \t\u00a0]+$", re.MULTILINE)
 _SNIFF = re.compile(rb"^\s{0,64}(?:<!doctype\s+html|<html[\s>])", re.IGNORECASE)
+
+
+def _selector(value: str) -> str:
+    from resiliparse.parse.html import HTMLTree
+    from resiliparse.parse.html.exception import CSSParserException
+
+    body = HTMLTree.parse("<headwater-end></headwater-end>").body
+    assert body is not None
+    try:
+        body.query_selector(value)
+        # The extractor joins the selectors with commas: one that leaves a quote or bracket open takes the next ones in.
+        closed = body.query_selector(f"{value}, headwater-end") is not None
+    except CSSParserException as error:
+        reason = str(error).splitlines()[0].removeprefix("CSS parser error: ")
+        raise NotValid(f"a CSS selector that the extractor can read, for example nav ({reason})") from error
+    if not closed:
+        raise NotValid("a CSS selector in which every quote and bracket is closed")
+    return value
+
+
+Selector = Annotated[str, AfterValidator(_selector)]
+"""A CSS selector that the extractor can read."""
 
 
 class ExtractConfig(OperatorConfig):
@@ -39,7 +62,7 @@ class ExtractConfig(OperatorConfig):
 
     html: Literal["resiliparse", "trafilatura"] = "resiliparse"
     scope: Literal["main", "full"] = "main"
-    skip: tuple[str, ...] = ()
+    skip: tuple[Selector, ...] = ()
     types: tuple[str, ...] = ("text/", "application/xhtml+xml", "application/javascript", "application/json",
                               "application/x-sh", "application/x-python")  # fmt: skip
     max_bytes: int = Field(default=16 * 1024 * 1024, ge=1)
