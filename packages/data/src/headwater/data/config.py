@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_serializer, model_validator
 from headwater.core.config import Section
 from headwater.data.operators.base import Operator, OperatorConfig
 from headwater.data.operators.c4 import C4, C4Config
+from headwater.data.operators.character_ratios import CharacterRatios, CharacterRatiosConfig
 from headwater.data.operators.decontaminate import DecontaminateConfig
 from headwater.data.operators.exact_dedup import ExactDedupConfig
 from headwater.data.operators.extract import Extract, ExtractConfig
@@ -17,11 +18,13 @@ from headwater.data.operators.fineweb import Fineweb, FinewebConfig
 from headwater.data.operators.gopher_quality import GopherQuality, GopherQualityConfig
 from headwater.data.operators.gopher_repetition import GopherRepetition, GopherRepetitionConfig
 from headwater.data.operators.language import Language, LanguageConfig
+from headwater.data.operators.length import Length, LengthConfig
 from headwater.data.operators.minhash_dedup import MinhashDedupConfig
 from headwater.data.operators.pii import Pii, PiiConfig
 
 OPERATORS: Mapping[str, type[Operator]] = {
-    operator.name: operator for operator in (Extract, Language, GopherQuality, GopherRepetition, C4, Fineweb, Pii)
+    operator.name: operator
+    for operator in (Extract, Language, Length, CharacterRatios, GopherQuality, GopherRepetition, C4, Fineweb, Pii)
 }
 """Operators that a recipe can list, by name. A new operator is added here and as a field of `Step`."""
 
@@ -31,6 +34,8 @@ class Step(Section):
 
     extract: ExtractConfig | None = None
     language: LanguageConfig | None = None
+    length: LengthConfig | None = None
+    character_ratios: CharacterRatiosConfig | None = None
     gopher_quality: GopherQualityConfig | None = None
     gopher_repetition: GopherRepetitionConfig | None = None
     c4: C4Config | None = None
