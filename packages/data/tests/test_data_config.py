@@ -31,3 +31,49 @@ def test_a_css_selector_that_cannot_be_read_is_named_by_its_place(selector):
 def test_a_css_selector_that_would_take_in_the_next_one_is_refused(selector):
     with pytest.raises(ConfigError, match=r"skip\.0 is not valid(?s:.)*every quote and bracket is closed"):
         extract(skip=[selector, "nav"])
+
+
+@pytest.mark.parametrize(
+    ("given", "near"),
+    [("english", "en (English)"), ("eng", "en (English)"), ("en-US", "en (English)"), ("EN", "en (English)"),
+     ("germna", "de (German)"), ("deu", "de (German)"), ("ger", "de (German)"), ("zh_CN", "zh (Chinese)"),
+     ("cebu", "ceb (Cebuano)")],
+)  # fmt: skip
+def test_an_unknown_language_is_refused_with_the_nearest_code(given, near):
+    with pytest.raises(ConfigError) as error:
+        documents({"language": {"allowed": {"fr": 0.5, given: 0.5}}})
+    assert error.value.message == f"documents.sources.web.1.language.allowed.{given} is not valid"
+    assert error.value.found == repr(given) and "lid.176" in str(error.value.expected)
+    assert error.value.hint == f"did you mean {near}?"
+
+
+def test_a_language_that_is_like_no_other_is_refused_without_a_guess():
+    with pytest.raises(ConfigError, match=r"allowed\.99 is not valid") as error:
+        documents({"language": {"allowed": {"99": 0.5}}})
+    assert error.value.hint is None
+
+
+def test_norwegian_without_quotes_is_explained():
+    with pytest.raises(ConfigError, match=r'language\.allowed is not valid(?s:.)*write "no" in quotes'):
+        documents({"language": {"allowed": {False: 0.5}}})
+
+
+@pytest.mark.parametrize("score", [-0.1, 1.5, 65])
+def test_a_language_score_lies_between_0_and_1(score):
+    with pytest.raises(ConfigError, match=r"language\.allowed\.en is not valid"):
+        documents({"language": {"allowed": {"en": score}}})
+
+
+@pytest.mark.parametrize("rule", ["top_ngrams", "duplicate_ngrams"])
+@pytest.mark.parametrize(("n", "share"), [(2, 1.5), (2, -0.1), (0, 0.5), (-1, 0.5), (10**30, 0.5)])
+def test_repetition_rules_have_a_length_and_a_share(rule, n, share):
+    with pytest.raises(ConfigError, match=rf"gopher_repetition\.{rule}\.{n} is not valid"):
+        documents({"gopher_repetition": {rule: {n: share}}})
+
+
+@pytest.mark.parametrize(("region", "hint"), [("ZZ", None), ("us", "US"), ("USA", "US"), ("", None)])
+def test_a_region_without_phone_numbers_is_refused(region, hint):
+    with pytest.raises(ConfigError, match=r"pii\.phone_region is not valid(?s:.)*ISO 3166") as error:
+        documents({"pii": {"phone_region": region}})
+    assert hint is None or error.value.hint == f"did you mean {hint}?"
+    assert documents({"pii": {"phone_region": "DE"}}).sources["web"][1].pii.phone_region == "DE"

@@ -2,7 +2,8 @@ import socket
 
 import pytest
 
-from headwater.data.operators.language import Language, LanguageConfig, identify
+from headwater.data.operators.language import Language, LanguageConfig, _model, identify
+from headwater.data.operators.language_codes import LANGUAGES
 
 SAMPLES = {
     "en": "The river rises in the hills to the north of the town and runs for many miles through the fields.",
@@ -16,6 +17,12 @@ SAMPLES = {
 @pytest.mark.parametrize("code", SAMPLES)
 def test_languages_are_told_apart(code):
     assert identify(SAMPLES[code])[0] == code
+
+
+def test_the_table_holds_exactly_the_model_s_labels():
+    every = _model().f.predict("hello\n", 1000, -1.0, "strict")
+    assert sorted(label.removeprefix("__label__") for _, label in every) == sorted(LANGUAGES)
+    assert len(set(LANGUAGES.values())) == len(LANGUAGES) == 176
 
 
 def test_the_model_is_loaded_without_a_network(monkeypatch):

@@ -24,6 +24,9 @@ _SHOWN = 200
 Whole = Annotated[int, Field(le=10**15)]
 """Every whole number that a recipe gives: more than any count of bytes, tokens or steps, and far inside 64 bits."""
 
+Ratio = Annotated[float, Field(ge=0, le=1)]
+"""A share or a score, 0 to 1."""
+
 
 class NotValid(ValueError):
     """What a validator raises to refuse a value with advice.
@@ -214,8 +217,9 @@ def _keys_of(location: Sequence[int | str], value: Any, absent: bool) -> list[st
     keys: list[str] = []
     here: Any = value
     for place, part in enumerate(location):
-        if isinstance(here, Mapping) and part in here:
-            here = cast("Mapping[Any, Any]", here)[part]
+        known = {str(key): key for key in cast("Mapping[Any, Any]", here)} if isinstance(here, Mapping) else {}
+        if str(part) in known:  # pydantic writes very large numbers as text
+            here = cast("Mapping[Any, Any]", here)[known[str(part)]]
         elif isinstance(here, list | tuple) and isinstance(part, int):
             here = cast("Sequence[Any]", here)[part]
         elif place < len(location) - 1 or not absent:

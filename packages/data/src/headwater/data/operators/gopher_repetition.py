@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
+from headwater.core.config import Ratio
 from headwater.core.hashing import U64, mix64
 from headwater.data.operators.base import Decisions, Operator, OperatorConfig, Verdicts
 from headwater.data.operators.text_split import TextSplit, split_of
@@ -16,6 +18,7 @@ from headwater.data.operators.text_split import TextSplit, split_of
 _PARAGRAPH_END = re.compile(r"\n{2,}")
 _WORD_BASE = np.uint64(0xD1B54A32D192ED03)
 I64 = npt.NDArray[np.int64]
+Words = Annotated[int, Field(ge=1, le=100)]
 
 
 class GopherRepetitionConfig(OperatorConfig):
@@ -32,8 +35,8 @@ class GopherRepetitionConfig(OperatorConfig):
     max_duplicate_paragraphs_ratio: float | None = Field(default=0.30, ge=0, le=1)
     max_duplicate_line_characters_ratio: float | None = Field(default=0.20, ge=0, le=1)
     max_duplicate_paragraph_characters_ratio: float | None = Field(default=0.20, ge=0, le=1)
-    top_ngrams: dict[int, float] = Field(default={2: 0.20, 3: 0.18, 4: 0.16})
-    duplicate_ngrams: dict[int, float] = Field(default={5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10})
+    top_ngrams: dict[Words, Ratio] = Field(default={2: 0.20, 3: 0.18, 4: 0.16})
+    duplicate_ngrams: dict[Words, Ratio] = Field(default={5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10})
 
 
 class GopherRepetition(Operator):

@@ -9,27 +9,32 @@ from __future__ import annotations
 import importlib.util
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
+from headwater.core.config import Ratio
 from headwater.core.errors import DataError
 from headwater.data.arrow import values
 from headwater.data.operators.base import Decisions, Operator, OperatorConfig, Verdicts
+from headwater.data.operators.language_codes import language_code
 from headwater.data.rows import CODE_TYPES, texts_of, with_column
+
+Code = Annotated[str, BeforeValidator(language_code)]
 
 
 class LanguageConfig(OperatorConfig):
     """Options of `language`.
 
     Attributes:
-        allowed: ISO 639-1 code to the least score (0–1) with which a document in it is kept; empty: any language.
+        allowed: Code of a language (`language_codes`) to the least score (0–1) with which a document in it is kept;
+            empty: any language.
         characters: How much of the text is looked at.
         exempt_types: Media type prefixes that have no natural language.
     """
 
-    allowed: dict[str, float] = Field(default={"en": 0.65})  # FineWeb's threshold (Penedo et al., 2024)
+    allowed: dict[Code, Ratio] = Field(default={"en": 0.65})  # FineWeb's threshold (Penedo et al., 2024)
     characters: int = Field(default=2000, ge=50)
     exempt_types: tuple[str, ...] = CODE_TYPES
 

@@ -11,11 +11,12 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
 import pyarrow as pa
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from headwater.core.config import NotValid, nearest
 from headwater.data.operators.base import Decisions, Operator, OperatorConfig, Verdicts
 from headwater.data.rows import texts_of, with_column
 
@@ -58,6 +59,21 @@ _NAMES = ("apikey", "api_key", "secret", "token", "passwd", "password", "credent
 _ASSIGNED = re.compile(r"[\w\-]{0,20}[\"']?[ \t]{0,4}(?:=>|=|:)[ \t]{0,4}[\"']([A-Za-z0-9+/_=.\-]{16,200})[\"']")
 
 
+def _region(value: str) -> str:
+    from phonenumbers import SUPPORTED_REGIONS
+
+    if value in SUPPORTED_REGIONS:
+        return value
+    near = nearest(value.upper(), sorted(SUPPORTED_REGIONS))
+    raise NotValid(
+        "a region that has phone numbers: ISO 3166-1 alpha-2, such as US, DE, JP",
+        f"did you mean {near}?" if near else None,
+    )
+
+
+Region = Annotated[str, AfterValidator(_region)]
+
+
 class PiiConfig(OperatorConfig):
     """Options of `pii`.
 
@@ -69,7 +85,7 @@ class PiiConfig(OperatorConfig):
     """
 
     kinds: tuple[Kind, ...] = ("email", "ip", "phone", "secret")
-    phone_region: str = Field(default="US", min_length=2, max_length=2)
+    phone_region: Region = "US"
     min_entropy_bits: float = Field(default=3.5, ge=0, le=8)
 
 
