@@ -36,6 +36,18 @@ def take(rows: Any, places: npt.NDArray[Any]) -> Any:
     return rows.take(pa.array(places))
 
 
+def utf8(texts: Any) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """The bytes under an array of strings, without a copy, and where each string begins and ends in them.
+
+    Returns:
+        Bytes, and offsets of shape [strings + 1]: string i is bytes[offsets[i]:offsets[i + 1]].
+    """
+    texts = texts.cast(pa.large_string())
+    _, offsets, content = texts.buffers()
+    bounds = np.frombuffer(offsets, dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    return np.frombuffer(content or b"", dtype=np.uint8), bounds if len(bounds) else np.zeros(1, np.int64)
+
+
 def lists(sets: list[npt.NDArray[np.uint64]], *, large: bool = False) -> Any:
     """An array with one list of 64-bit integers a set."""
     offsets = np.cumsum([0, *(len(each) for each in sets)])

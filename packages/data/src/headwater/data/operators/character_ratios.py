@@ -5,14 +5,13 @@ from __future__ import annotations
 import unicodedata
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from headwater.data.arrow import compute
+from headwater.data.arrow import compute, utf8
 from headwater.data.operators.base import Decisions, Operator, OperatorConfig, Verdicts
 
 CLASSES = ("symbol", "digit", "punctuation", "upper_case", "white_space", "letter", "cased")
@@ -105,12 +104,9 @@ def class_counts(texts: pa.Array) -> npt.NDArray[np.int64]:
 
     One histogram of bytes a text: in UTF-8, bytes below 128 are the ASCII characters. Only the others are decoded.
     """
-    texts = texts.cast(pa.large_string())
-    buffers: Any = texts.buffers()  # validity, offsets, characters
-    starts = np.frombuffer(buffers[1], dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1]
-    content = np.frombuffer(buffers[2] or b"", dtype=np.uint8)
+    content, bounds = utf8(texts)
     histograms = np.zeros((len(texts), 256), dtype=np.int64)
-    for row, (start, end) in enumerate(pairwise(starts.tolist())):
+    for row, (start, end) in enumerate(pairwise(bounds.tolist())):
         histograms[row] = np.bincount(content[start:end], minlength=256)
     counts = histograms[:, :_ASCII] @ _bits(_masks()[:_ASCII])
     foreign = np.flatnonzero(histograms[:, _ASCII:].any(axis=1))
