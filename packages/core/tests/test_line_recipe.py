@@ -42,6 +42,14 @@ def test_a_source_that_no_earlier_section_has_is_refused(tmp_path, given, messag
     assert error.value.hint in ("did you mean code?", "did you mean web?")
 
 
+def test_the_tokenizer_samples_only_sources_that_have_documents(tmp_path):
+    given = recipe("web code", "web code", "web code")
+    check_sources({**given, "tokenizer": {"sample_bytes": 4000}}, RunLayout(tmp_path))
+    check_sources({**given, "tokenizer": {"sample_bytes": {"web": 4000}}}, RunLayout(tmp_path))
+    with pytest.raises(ConfigError, match=r"tokenizer\.sample_bytes names cod, .*(?s:.)*did you mean code"):
+        check_sources({**given, "tokenizer": {"sample_bytes": {"web": 1, "cod": 1}}}, RunLayout(tmp_path))
+
+
 def test_a_source_that_lies_in_the_run_folder_is_known(tmp_path):
     layout = RunLayout(tmp_path)
     writer = ArtifactWriter(layout.raw("mine"), kind="raw", name="mine", producer="test 1", config={})

@@ -4,7 +4,7 @@ import pytest
 
 from headwater.core.config import validate
 from headwater.core.errors import ConfigError
-from headwater.data.config import DocumentsConfig
+from headwater.data.config import DocumentsConfig, TokenizerConfig
 
 
 def documents(*steps):
@@ -77,3 +77,20 @@ def test_a_region_without_phone_numbers_is_refused(region, hint):
         documents({"pii": {"phone_region": region}})
     assert hint is None or error.value.hint == f"did you mean {hint}?"
     assert documents({"pii": {"phone_region": "DE"}}).sources["web"][1].pii.phone_region == "DE"
+
+
+@pytest.mark.parametrize(
+    ("given", "path", "found"),
+    [(-5, "", "-5"), (0, "", "0"), ("many", "", "'many'"), ({}, "", "{}"), (10**30, "", str(10**30)),
+     ({"web": -5}, ".web", "-5"), ({"web": "all"}, ".web", "'all'")],
+)  # fmt: skip
+def test_a_sample_has_a_size(given, path, found):
+    with pytest.raises(ConfigError, match=rf"^tokenizer\.sample_bytes{path} is not valid\n") as error:
+        validate(TokenizerConfig, {"sample_bytes": given}, "tokenizer")
+    assert error.value.found == found
+
+
+def test_a_sample_is_one_number_or_one_for_each_source():
+    assert TokenizerConfig(sample_bytes=10).bytes_for("web") == 10
+    each = TokenizerConfig(sample_bytes={"web": 10, "code": 0})
+    assert [each.bytes_for(source) for source in ("web", "code", "books")] == [10, 0, 0]

@@ -9,8 +9,9 @@ import pytest
 
 from headwater.core.config import load_section
 from headwater.core.documents import SIDECAR
-from headwater.core.errors import DataError, ManifestError, StorageError
+from headwater.core.errors import ConfigError, DataError, ManifestError, StorageError
 from headwater.core.layout import RunLayout
+from headwater.core.manifest import ArtifactWriter
 from headwater.core.tokens import END_OF_TEXT, MegatronReader
 from headwater.data.config import DocumentsConfig, TokenizerConfig, TokensConfig
 from headwater.data.documents import make_documents
@@ -170,6 +171,16 @@ def test_a_full_disk_leaves_no_token_artifact(made, monkeypatch):
     with pytest.raises(StorageError, match="No space left"):
         make_tokens(layout, TokensConfig(workers=1))
     assert not (layout.tokens("reference") / "manifest.json").exists()
+
+
+def test_a_sample_of_an_unknown_source_is_refused_before_anything_starts(tmp_path):
+    layout = RunLayout(tmp_path)
+    writer = ArtifactWriter(layout.documents, kind="documents", name="documents", producer="test 1", config={})
+    writer.begin()
+    writer.commit({"sources": {"web": {}, "code": {}}})
+    with pytest.raises(ConfigError, match=r"sample_bytes names webb(?s:.)*did you mean web\?"):
+        make_tokenizer(layout, TokenizerConfig(sample_bytes={"code": 1000, "webb": 1000}))
+    assert not layout.tokenizer.exists()
 
 
 def test_missing_parents_are_named(tiny):

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from headwater.core.config import dump_yaml, resolve_recipe
 from headwater.core.console import warn
@@ -112,15 +112,18 @@ def check_sources(resolved: dict[str, Any], layout: RunLayout) -> None:
         layout: The run folder. What lies in it already (pages crawled by hand, say) counts as a source too.
 
     Raises:
-        ConfigError: A source of documents that nothing collects, or of the mixture that has no documents.
+        ConfigError: A source of documents that nothing collects, or of the mixture or the tokenizer's sample that
+            has no documents.
     """
     collected, cleaned = _names(resolved, "sources"), _names(resolved, "documents", "sources")
-    mixed = _names(resolved, "mixture", "weights")
+    mixed, sampled = _names(resolved, "mixture", "weights"), _names(resolved, "tokenizer", "sample_bytes")
     steps = (
         ("documents.sources", cleaned, "sources", collected, layout.raw),
         ("mixture.weights", mixed, "documents.sources", cleaned, layout.tokens),
     )
-    for where, names, before, known, folder in steps:
+    for where, names, before, known, folder in (
+        *steps, ("tokenizer.sample_bytes", sampled, "documents.sources", cleaned, layout.tokens)
+    ):  # fmt: skip
         for name in names:
             if known and name not in known and not is_artifact(folder(name)):
                 near = difflib.get_close_matches(name, known, n=1)
@@ -136,10 +139,10 @@ def check_sources(resolved: dict[str, Any], layout: RunLayout) -> None:
 
 def _names(resolved: dict[str, Any], *path: str) -> list[str]:
     """The keys of a mapping inside a resolved recipe; none if it is not there."""
-    here: dict[str, Any] = resolved
+    here: Any = resolved
     for part in path:
         here = here.get(part) or {}
-    return list(here)
+    return list(cast("dict[str, Any]", here)) if isinstance(here, dict) else []  # sample_bytes may be a number
 
 
 def _end_with_parent() -> Callable[[], object] | None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_serializer, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_serializer, model_validator
 
-from headwater.core.config import Section
+from headwater.core.config import NotValid, Section, Whole, nearest
 from headwater.data.operators.base import Operator, OperatorConfig
 from headwater.data.operators.c4 import C4, C4Config
 from headwater.data.operators.character_ratios import CharacterRatios, CharacterRatiosConfig
@@ -125,8 +125,10 @@ class DocumentsConfig(Section):
     def _known_priority(self) -> DocumentsConfig:
         unknown = [source for source in self.priority if source not in self.sources]
         if unknown:
-            raise ValueError(
-                f"priority names {unknown[0]}, which is no source of documents ({', '.join(self.sources)})"
+            near = nearest(unknown[0], self.sources)
+            raise NotValid(
+                f"priority names {unknown[0]}, which is no source of documents ({', '.join(self.sources)})",
+                f"did you mean {near}?" if near else None,
             )
         return self
 
@@ -141,18 +143,30 @@ class DocumentsConfig(Section):
         return {**plain, "sources": {name: [step.resolved() for step in steps] for name, steps in self.sources.items()}}
 
 
+def _number_or_sources(value: object) -> str:
+    return "sources" if isinstance(value, Mapping) else "number"
+
+
+SampleBytes = Annotated[
+    Annotated[Whole, Field(ge=1), Tag("number")]
+    | Annotated[dict[str, Annotated[Whole, Field(ge=0)]], Field(min_length=1), Tag("sources")],
+    Discriminator(_number_or_sources),
+]
+
+
 class TokenizerConfig(Section):
     """The `tokenizer` section: training a byte-level BPE.
 
     Attributes:
         vocab_size: Entries, with the 256 bytes and the special tokens.
         sample_bytes: UTF-8 bytes of training text taken from each source; documents are taken in the order of
-            their ids, which are hashes: an even sample. A mapping names sources; a number is for all of them.
+            their ids, which are hashes: an even sample. A mapping names sources, and nothing is taken from those
+            that it leaves out; a number is for all of them.
         min_frequency: Least count of a pair that is merged.
     """
 
     vocab_size: int = Field(default=4096, ge=300, le=1_000_000)
-    sample_bytes: int | dict[str, int] = 4_000_000
+    sample_bytes: SampleBytes = 4_000_000
     min_frequency: int = Field(default=2, ge=1)
 
     def bytes_for(self, source: str) -> int:

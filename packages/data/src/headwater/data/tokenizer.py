@@ -14,8 +14,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from headwater.core.config import nearest
 from headwater.core.console import progress
-from headwater.core.errors import DataError
+from headwater.core.errors import ConfigError, DataError
 from headwater.core.layout import RunLayout
 from headwater.core.manifest import ArtifactWriter, parent_of, read_manifest
 from headwater.core.storage import atomic_write, storage_errors
@@ -33,17 +34,19 @@ def make_tokenizer(layout: RunLayout, config: TokenizerConfig) -> Outcome:
     """Makes RUN/tokenizer from RUN/documents.
 
     Raises:
+        ConfigError: The section names a source that the documents do not have.
         DataError: No document to train on.
         ManifestError: The documents are missing or half-written.
     """
     parents = [parent_of(layout.tokenizer, layout.documents, "documents")]
+    sources = list(read_manifest(layout.documents).counters["sources"])
+    _check_sources(config, sources)
     writer = ArtifactWriter(layout.tokenizer, kind="tokenizer", name="tokenizer", producer=PRODUCER,
                             config=config.model_dump(mode="json"), parents=parents)  # fmt: skip
     finished = writer.up_to_date()
     if finished is not None:
         return Outcome(finished, False, finished.counters)
     writer.begin()
-    sources = list(read_manifest(layout.documents).counters["sources"])
     texts = {source: sample(layout.documents, source, "train", config.bytes_for(source)) for source in sources}
     tokenizer = train([text for mine in texts.values() for text in mine], config)
     atomic_write(layout.tokenizer / "tokenizer.json", tokenizer.to_str(pretty=False))
@@ -54,6 +57,17 @@ def make_tokenizer(layout: RunLayout, config: TokenizerConfig) -> Outcome:
         "bytes_per_token": {source: _bytes_per_token(tokenizer, layout.documents, source) for source in sources},
     }
     return Outcome(writer.commit(result), True, result)
+
+
+def _check_sources(config: TokenizerConfig, sources: list[str]) -> None:
+    named = config.sample_bytes if isinstance(config.sample_bytes, dict) else {}
+    for name in named:
+        if name not in sources:
+            near = nearest(name, sources)
+            raise ConfigError(
+                f"tokenizer.sample_bytes names {name}, which is no source of the documents",
+                expected=f"one of: {', '.join(sources)}", hint=f"did you mean {near}?" if near else None,
+            )  # fmt: skip
 
 
 def train(texts: list[str], config: TokenizerConfig) -> Any:
