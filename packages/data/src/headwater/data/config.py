@@ -84,7 +84,7 @@ class EngineConfig(Section):
     """
 
     workers: int = Field(default=0, ge=0, le=512)
-    partition_bytes: int = Field(default=2_000_000, ge=1_000)
+    partition_bytes: Whole = Field(default=2_000_000, ge=1_000)
 
 
 class DocumentsConfig(Section):
@@ -108,7 +108,7 @@ class DocumentsConfig(Section):
     decontaminate: DecontaminateConfig | None = DecontaminateConfig()
     priority: tuple[str, ...] = ()
     validation_ratio: float = Field(default=0.02, ge=0, lt=1)
-    rows_per_file: int = Field(default=5_000, ge=1)
+    rows_per_file: Whole = Field(default=5_000, ge=1)
     allow_empty_sources: bool = False
     engine: EngineConfig = EngineConfig()
 
@@ -167,7 +167,7 @@ class TokenizerConfig(Section):
 
     vocab_size: int = Field(default=4096, ge=300, le=1_000_000)
     sample_bytes: SampleBytes = 4_000_000
-    min_frequency: int = Field(default=2, ge=1)
+    min_frequency: Whole = Field(default=2, ge=1)
 
     def bytes_for(self, source: str) -> int:
         """Bytes to sample from a source."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from headwater.core.config import Section
+from headwater.core.config import Section, Whole
 
 
 class Model(Section):
@@ -24,14 +24,14 @@ class Model(Section):
         tied: Whether the output head shares the embedding's weights.
     """
 
-    dim: int = Field(default=256, ge=8)
-    n_layers: int = Field(default=4, ge=1)
-    n_heads: int = Field(default=4, ge=1)
-    n_kv_heads: int = Field(default=2, ge=1)
-    ffn_dim: int = Field(default=704, ge=8)
+    dim: Whole = Field(default=256, ge=8)
+    n_layers: Whole = Field(default=4, ge=1)
+    n_heads: Whole = Field(default=4, ge=1)
+    n_kv_heads: Whole = Field(default=2, ge=1)
+    ffn_dim: Whole = Field(default=704, ge=8)
     rope_theta: float = Field(default=10_000.0, gt=1)
     norm_eps: float = Field(default=1e-5, gt=0, lt=1)
-    max_seq_len: int | None = Field(default=None, ge=2)
+    max_seq_len: Whole | None = Field(default=None, ge=2)
     tied: bool = False
 
     @model_validator(mode="after")
@@ -69,7 +69,7 @@ class Schedule(Section):
         final_ratio: Learning rate at the end, as a share of the peak.
     """
 
-    warmup_steps: int = Field(default=20, ge=0)
+    warmup_steps: Whole = Field(default=20, ge=0)
     decay_ratio: float = Field(default=0.3, ge=0, le=1)
     decay: Literal["linear", "sqrt", "cosine"] = "linear"
     final_ratio: float = Field(default=0.05, ge=0, le=1)
@@ -83,8 +83,8 @@ class Validation(Section):
         batches: At most so many batches of `global_batch` samples, over all sources together.
     """
 
-    every: int = Field(default=100, ge=0)
-    batches: int = Field(default=16, ge=1)
+    every: Whole = Field(default=100, ge=0)
+    batches: Whole = Field(default=16, ge=1)
 
 
 class Checkpoint(Section):
@@ -96,9 +96,9 @@ class Checkpoint(Section):
         keep_best: How many of the best by validation loss are kept besides.
     """
 
-    every: int = Field(default=100, ge=1)
-    keep_last: int = Field(default=2, ge=1)
-    keep_best: int = Field(default=1, ge=0)
+    every: Whole = Field(default=100, ge=1)
+    keep_last: Whole = Field(default=2, ge=1)
+    keep_best: Whole = Field(default=1, ge=0)
 
 
 class Parallel(Section):
@@ -112,11 +112,11 @@ class Parallel(Section):
         cp: Context parallel.
     """
 
-    dp_replicate: int = Field(default=1, ge=1)
-    dp_shard: int = Field(default=1, ge=1)
-    tp: int = Field(default=1, ge=1)
-    pp: int = Field(default=1, ge=1)
-    cp: int = Field(default=1, ge=1)
+    dp_replicate: Whole = Field(default=1, ge=1)
+    dp_shard: Whole = Field(default=1, ge=1)
+    tp: Whole = Field(default=1, ge=1)
+    pp: Whole = Field(default=1, ge=1)
+    cp: Whole = Field(default=1, ge=1)
 
     @model_validator(mode="after")
     def _supported(self) -> Parallel:
@@ -148,10 +148,10 @@ class TrainConfig(Section):
     """
 
     model: Model = Model()
-    seq_len: int = Field(default=256, ge=2)
-    global_batch: int = Field(default=16, ge=1)
-    micro_batch: int = Field(default=8, ge=1)
-    steps: int = Field(default=1000, ge=1)
+    seq_len: Whole = Field(default=256, ge=2)
+    global_batch: Whole = Field(default=16, ge=1)
+    micro_batch: Whole = Field(default=8, ge=1)
+    steps: Whole = Field(default=1000, ge=1)
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     clip_norm: float = Field(default=1.0, gt=0)
@@ -161,7 +161,7 @@ class TrainConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
-    threads: int | None = Field(default=None, ge=1)
+    threads: Whole | None = Field(default=None, ge=1)
     metrics: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @model_validator(mode="after")

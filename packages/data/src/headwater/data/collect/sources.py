@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, RootModel, model_validator
 
-from headwater.core.config import Section
+from headwater.core.config import Section, Whole
 from headwater.data.collect.warc_writer import DEFAULT_MAX_BYTES
 
 PYDOC_URL = "http://pydoc.localhost/"
@@ -59,7 +59,7 @@ class _Written(Section):
     """
 
     date: Date | None = None
-    max_file_bytes: int = Field(default=DEFAULT_MAX_BYTES, ge=1024)
+    max_file_bytes: Whole = Field(default=DEFAULT_MAX_BYTES, ge=1024)
 
 
 class CrawlSource(_Written):
@@ -92,13 +92,13 @@ class CrawlSource(_Written):
     hosts: tuple[str, ...] = ()
     include: tuple[Pattern, ...] = ()
     exclude: tuple[Pattern, ...] = ()
-    max_pages: int = Field(default=1000, ge=1)
-    max_depth: int = Field(default=10, ge=0)
+    max_pages: Whole = Field(default=1000, ge=1)
+    max_depth: Whole = Field(default=10, ge=0)
     rate: float = Field(default=1.0, ge=0)
-    retries: int = Field(default=3, ge=0)
+    retries: Whole = Field(default=3, ge=0)
     backoff_seconds: float = Field(default=1.0, ge=0)
     timeout_seconds: float = Field(default=30.0, gt=0)
-    max_page_bytes: int = Field(default=5 * 1024 * 1024, ge=1)
+    max_page_bytes: Whole = Field(default=5 * 1024 * 1024, ge=1)
     content_types: tuple[str, ...] = ("text/html", "application/xhtml+xml", "text/plain")
     user_agent: str = Field(default=USER_AGENT, min_length=1)
     robots: bool = True
@@ -128,9 +128,9 @@ class TreeSource(_Written):
     paths: dict[str, str] = Field(min_length=1)
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()
-    max_files: int | None = Field(default=None, ge=1)
-    max_bytes: int | None = Field(default=None, ge=1)
-    max_file_size: int = Field(default=1024 * 1024, ge=1)
+    max_files: Whole | None = Field(default=None, ge=1)
+    max_bytes: Whole | None = Field(default=None, ge=1)
+    max_file_size: Whole = Field(default=1024 * 1024, ge=1)
 
 
 class TopicsSource(_Written):

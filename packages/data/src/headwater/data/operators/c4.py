@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
+from headwater.core.config import Whole
 from headwater.data.operators.base import Decisions, Operator, OperatorConfig, Verdicts
 from headwater.data.operators.text_split import TextSplit, split_of
 from headwater.data.rows import with_column
@@ -31,14 +32,14 @@ class C4Config(OperatorConfig):
     """
 
     only_terminal_lines: bool = True
-    min_words_per_line: int = Field(default=3, ge=0)
-    max_word_characters: int | None = Field(default=1000, ge=1)
+    min_words_per_line: Whole = Field(default=3, ge=0)
+    max_word_characters: Whole | None = Field(default=1000, ge=1)
     drop_javascript_lines: bool = True
     drop_policy_lines: bool = True
     remove_citations: bool = True
     reject_lorem_ipsum: bool = True
     reject_curly_bracket: bool = True
-    min_sentences: int = Field(default=5, ge=0)
+    min_sentences: Whole = Field(default=5, ge=0)
 
 
 class C4(Operator):

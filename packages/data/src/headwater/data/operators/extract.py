@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import pyarrow as pa
 from pydantic import AfterValidator, Field
 
-from headwater.core.config import NotValid
+from headwater.core.config import NotValid, Whole
 from headwater.data.operators.base import Decisions, Operator, OperatorConfig, Verdicts
 from headwater.data.operators.charset import decode, looks_binary
 from headwater.data.rows import is_code, with_column
@@ -65,8 +65,8 @@ class ExtractConfig(OperatorConfig):
     skip: tuple[Selector, ...] = ()
     types: tuple[str, ...] = ("text/", "application/xhtml+xml", "application/javascript", "application/json",
                               "application/x-sh", "application/x-python")  # fmt: skip
-    max_bytes: int = Field(default=16 * 1024 * 1024, ge=1)
-    min_characters: int = Field(default=1, ge=1)
+    max_bytes: Whole = Field(default=16 * 1024 * 1024, ge=1)
+    min_characters: Whole = Field(default=1, ge=1)
     max_replaced_ratio: float = Field(default=0.001, ge=0, le=1)
     max_control_ratio: float = Field(default=0.002, ge=0, le=1)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
+from headwater.core.config import Whole
 from headwater.data.operators.base import Decisions, Operator, OperatorConfig, Verdicts
 from headwater.data.operators.text_split import TextSplit, split_of
 
@@ -29,7 +30,7 @@ class FinewebConfig(OperatorConfig):
     min_terminal_lines_ratio: float | None = Field(default=0.12, ge=0, le=1)
     allow_no_terminal_line: bool = False
     max_short_lines_ratio: float | None = Field(default=0.67, ge=0, le=1)
-    short_line_characters: int = Field(default=30, ge=1)
+    short_line_characters: Whole = Field(default=30, ge=1)
     max_duplicate_line_characters_ratio: float | None = Field(default=0.01, ge=0, le=1)
     max_lines_per_word: float | None = Field(default=0.3, ge=0)
 

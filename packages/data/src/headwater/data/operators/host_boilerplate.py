@@ -22,6 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
+from headwater.core.config import Whole
 from headwater.core.hashing import U64, mix64, powers
 from headwater.data.arrow import compute, table, utf8, values
 from headwater.data.operators.base import REJECT, Decisions, Operator, OperatorConfig, Verdicts
@@ -47,10 +48,10 @@ class HostBoilerplateConfig(OperatorConfig):
         exempt_types: Media type prefixes whose lines neither count nor go: programs repeat lines by nature.
     """
 
-    min_documents: int = Field(default=10, ge=2)
+    min_documents: Whole = Field(default=10, ge=2)
     min_share: float = Field(default=0.2, ge=0, le=1)
-    min_line_bytes: int = Field(default=3, ge=1)
-    min_characters: int = Field(default=200, ge=0)
+    min_line_bytes: Whole = Field(default=3, ge=1)
+    min_characters: Whole = Field(default=200, ge=0)
     exempt_types: tuple[str, ...] = CODE_TYPES
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import pyarrow as pa
 from pydantic import BeforeValidator, Field
 
-from headwater.core.config import Ratio
+from headwater.core.config import Ratio, Whole
 from headwater.core.errors import DataError
 from headwater.data.arrow import values
 from headwater.data.operators.base import Decisions, Operator, OperatorConfig, Verdicts
@@ -35,7 +35,7 @@ class LanguageConfig(OperatorConfig):
     """
 
     allowed: dict[Code, Ratio] = Field(default={"en": 0.65})  # FineWeb's threshold (Penedo et al., 2024)
-    characters: int = Field(default=2000, ge=50)
+    characters: Whole = Field(default=2000, ge=50)
     exempt_types: tuple[str, ...] = CODE_TYPES
 
 

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field, model_validator
 
+from headwater.core.config import Whole
 from headwater.data.arrow import compute
 from headwater.data.operators.base import Decisions, Operator, OperatorConfig, Verdicts
 from headwater.data.operators.text_split import split_of
@@ -24,14 +25,14 @@ class LengthConfig(OperatorConfig):
         min_lines, max_lines: Lines that hold more than white space.
     """
 
-    min_characters: int | None = Field(default=None, ge=0)
-    max_characters: int | None = Field(default=None, ge=0)
-    min_words: int | None = Field(default=None, ge=0)
-    max_words: int | None = Field(default=None, ge=0)
-    min_bytes: int | None = Field(default=None, ge=0)
-    max_bytes: int | None = Field(default=None, ge=0)
-    min_lines: int | None = Field(default=None, ge=0)
-    max_lines: int | None = Field(default=None, ge=0)
+    min_characters: Whole | None = Field(default=None, ge=0)
+    max_characters: Whole | None = Field(default=None, ge=0)
+    min_words: Whole | None = Field(default=None, ge=0)
+    max_words: Whole | None = Field(default=None, ge=0)
+    min_bytes: Whole | None = Field(default=None, ge=0)
+    max_bytes: Whole | None = Field(default=None, ge=0)
+    min_lines: Whole | None = Field(default=None, ge=0)
+    max_lines: Whole | None = Field(default=None, ge=0)
 
     def limits(self, measure: str) -> tuple[int | None, int | None]:
         """The least and the largest allowed value of a measure."""

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from headwater.core.config import Whole
 from headwater.core.ngrams import split_words
 from headwater.data.operators.base import OperatorConfig
 
@@ -44,8 +45,8 @@ class MinhashDedupConfig(OperatorConfig):
     bands: int = Field(default=14, ge=1, le=256)
     rows: int = Field(default=8, ge=1, le=64)
     min_jaccard: float = Field(default=0.7, gt=0, le=1)
-    seed: int = Field(default=1, ge=0)
-    all_pairs_up_to: int = Field(default=32, ge=2)
+    seed: Whole = Field(default=1, ge=0)
+    all_pairs_up_to: Whole = Field(default=32, ge=2)
 
 
 def shingle_sets(texts: Sequence[str], n: int) -> list[U64]:
