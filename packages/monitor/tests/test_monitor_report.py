@@ -14,8 +14,9 @@ import pytest
 from click.testing import CliRunner
 from monitor_sample_run import COLLECTED, STEPS, make_run, write_recipe
 
-from headwater.core.errors import ConfigError
+from headwater.core.errors import ConfigError, StorageError
 from headwater.core.layout import RunLayout
+from headwater.core.lock import exclusive
 from headwater.core.manifest import read_manifest, read_volatile
 from headwater.monitor.cli import monitor, report
 from headwater.monitor.report.build import build_report
@@ -252,6 +253,14 @@ def test_the_same_again_is_up_to_date_and_a_change_is_drawn(tmp_path: Path) -> N
     changed = build_report(str(recipe), run)
     assert changed.fresh
     assert "asked to" in changed.path.read_text()
+
+
+def test_a_second_report_in_the_folder_is_refused(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path)
+    run = RunLayout(tmp_path / "run")
+    with exclusive(run.report), pytest.raises(StorageError, match="another process is writing"):
+        build_report(str(recipe), run)
+    assert not list(run.report.iterdir())
 
 
 def test_the_artifact_has_parents_and_a_volatile_page(tmp_path: Path) -> None:

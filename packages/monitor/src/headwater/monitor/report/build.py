@@ -9,6 +9,7 @@ from pathlib import Path
 from headwater.core.config import load_section
 from headwater.core.errors import ManifestError
 from headwater.core.layout import RunLayout
+from headwater.core.lock import exclusive
 from headwater.core.manifest import ArtifactWriter, Parent, parent_of, read_manifest
 from headwater.core.storage import atomic_write
 
@@ -38,7 +39,7 @@ def build_report(recipe: str, run: RunLayout, overrides: Sequence[str] = ()) -> 
 
     Raises:
         ConfigError: The recipe is not valid.
-        StorageError: The disk refused.
+        StorageError: The disk refused, or another process is writing the page.
     """
     config = load_section("report", Report, recipe, overrides)
     view = read_run_view(run, recipe, overrides)
@@ -50,9 +51,10 @@ def build_report(recipe: str, run: RunLayout, overrides: Sequence[str] = ()) -> 
     html = render(view, title=config.title, theme=config.theme, again=reproduce(run, recipe, overrides))
     if writer.up_to_date() is not None and page.read_text(encoding="utf-8") == html:
         return Built(page, view, fresh=False)
-    writer.begin()
-    atomic_write(page, html)
-    writer.commit({"artifacts": len(view.lineage)}, files=[], volatile=[page])
+    with exclusive(run.report):
+        writer.begin()
+        atomic_write(page, html)
+        writer.commit({"artifacts": len(view.lineage)}, files=[], volatile=[page])
     return Built(page, view, fresh=True)
 
 
