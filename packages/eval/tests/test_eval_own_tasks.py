@@ -1,9 +1,15 @@
 """The stage with Headwater's own task families."""
 
+from pathlib import Path
+
 import pytest
+from click.testing import CliRunner
 
 import headwater.eval.sandbox as sandbox
 from headwater.core.config import validate
+from headwater.core.errors import EvalError, StorageError
+from headwater.core.lock import exclusive
+from headwater.eval.cli import eval_group
 from headwater.eval.config import MINI_TASKS, EvalConfig
 from headwater.eval.stage import run_eval
 from headwater.eval.summary import one_line, print_summary
@@ -41,6 +47,13 @@ def test_code_is_refused_with_the_reason_where_there_is_no_sandbox(finished_run,
     assert done.manifest.config["sandbox"] is False
 
 
+def test_a_second_evaluation_in_the_folder_is_refused(finished_run, tmp_path):
+    config = validate(EvalConfig, CONFIG, "eval")
+    with exclusive(tmp_path / "out"), pytest.raises(StorageError, match="another process is writing"):
+        run_eval(finished_run, config, output=tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
 def test_humaneval_from_the_hub_uses_the_sandbox(tmp_path):
     from headwater.eval.harness.tasks import hub_task_files
 
@@ -49,3 +62,60 @@ def test_humaneval_from_the_hub_uses_the_sandbox(tmp_path):
     assert "humaneval_base" in text
     assert "dataset_path: openai/openai_humaneval" in text
     assert hub_task_files(["gsm8k"], tmp_path / "none") == []
+
+
+def test_the_place_of_the_data_is_no_part_of_the_artifact(finished_run, tmp_path):
+    folders = []
+    for name in ("one", "two"):
+        folder = tmp_path / name / "gsm8k"
+        folder.mkdir(parents=True)
+        for split in ("train", "test"):
+            line = '{"question": "What is two and two?", "answer": "2+2=<<2+2=4>>4. #### 4"}\n'
+            (folder / f"{split}.jsonl").write_text(6 * line)
+        folders.append(str(folder.parent))
+    one, two = (
+        validate(EvalConfig, CONFIG | {"tasks": ["gsm8k"], "bits_per_byte": False, "data_dir": folder}, "eval")
+        for folder in folders
+    )
+    first = run_eval(finished_run, one, output=tmp_path / "out")
+    assert first.results.tasks[0].task == "gsm8k"
+    assert not run_eval(finished_run, two, output=tmp_path / "out").fresh
+    assert not run_eval(finished_run, two.model_copy(update={"data_dir": None}), data_dir=Path(folders[0]),
+                        output=tmp_path / "out").fresh  # fmt: skip
+    for file in (tmp_path / "out").rglob("*"):
+        assert file.is_dir() or str(tmp_path) not in file.read_text()
+
+
+def test_checksums_kept_elsewhere_are_compared(finished_run, tmp_path):
+    (tmp_path / "data" / "gsm8k").mkdir(parents=True)
+    for split in ("train", "test"):
+        (tmp_path / "data" / "gsm8k" / f"{split}.jsonl").write_text('{"question": "?", "answer": "#### 4"}\n')
+    sums = tmp_path / "sums.txt"
+    sums.write_text("0" * 64 + "  gsm8k/test.jsonl\n" + "0" * 64 + "  gsm8k/train.jsonl\n")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("name: test\n")
+    done = CliRunner().invoke(
+        eval_group,
+        ["run", "--recipe", str(recipe), "--run", str(finished_run.root), "--tasks", "gsm8k", "--output",
+         str(tmp_path / "out"), "--data-dir", str(tmp_path / "data"), "--checksums", str(sums)],
+    )  # fmt: skip
+    assert isinstance(done.exception, EvalError)
+    assert "changed: gsm8k/test.jsonl; changed: gsm8k/train.jsonl" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("task", "folder_helps"),
+    # The others are found by lm-eval's index, which takes seconds.
+    [
+        ("humaneval", True),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in [("gsm8k", True), ("hellaswag", False)]),
+    ],
+)
+def test_a_task_without_data_says_what_is_missing(finished_run, tmp_path, monkeypatch, task, folder_helps):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "empty"))
+    config = validate(EvalConfig, CONFIG | {"tasks": [task], "bits_per_byte": False}, "eval")
+    with pytest.raises(EvalError, match=f"the task {task} has no data here") as caught:
+        run_eval(finished_run, config, output=tmp_path / "out")
+    assert "code_eval" not in str(caught.value)
+    assert caught.value.hint is not None and "--hub" in caught.value.hint
+    assert ("--data-dir DIR or eval.data_dir" in caught.value.hint) == folder_helps

@@ -8,9 +8,13 @@ import pytest
 from click.testing import CliRunner
 
 from headwater.core.documents import ITEMS
-from headwater.core.errors import ConfigError, StorageError
+from headwater.core.errors import ConfigError, EvalError, StorageError
+from headwater.core.lock import exclusive
 from headwater.core.manifest import is_artifact, read_manifest
+from headwater.eval import checksums
 from headwater.eval import items as module
+from headwater.eval.data_dir import lm_eval_tasks
+from headwater.eval.harness.names import names_in, require_names
 from headwater.eval.items import item_text, write_items
 from headwater.eval.items_cli import items
 from headwater.eval.tasks.packaged import MINI_TASKS, read_split
@@ -77,6 +81,53 @@ def test_a_mistyped_task_is_refused_with_the_nearest_name(tmp_path):
     assert not (tmp_path / "items").exists()
 
 
+def test_a_mistyped_task_of_lm_eval_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(ConfigError, match="there is no task hellaswga") as caught:
+        write_items(tmp_path / "items", [MINI_TASKS[0], "hellaswga"])
+    assert caught.value.hint is not None and caught.value.hint.startswith("did you mean hellaswag?")
+    assert not (tmp_path / "items").exists()
+
+
+def test_names_of_lm_eval_and_of_own_task_files_are_known_without_its_index(tmp_path, monkeypatch):
+    (tmp_path / "mine.yaml").write_text('"task": "my_task"\ntag:\n- my_tag # the tag\n- "other tag"\n')
+    # Tasks, groups and a tag; one of the names stands in quotes.
+    names = ["hellaswag", "mmlu_pro", "ai2_arc", "leaderboard_bbh", "AraDiCE_ArabicMMLU_humanities_egy"]
+
+    def index(hub: bool) -> None:
+        raise AssertionError("the index was asked")
+
+    monkeypatch.setattr("headwater.eval.harness.environment.prepare", index)
+    require_names([*names, "my_task", "my_tag"], [tmp_path])
+
+
+@pytest.mark.slow
+def test_the_quick_look_knows_nearly_what_the_index_knows():
+    from lm_eval.tasks import TaskManager
+
+    known = set(TaskManager().task_index)
+    quick = names_in(lm_eval_tasks())
+    assert len(known - quick) < len(known) / 100  # such a name takes the index; none is refused
+    wrong = sorted(name for name in quick - known)
+    assert len(wrong) < len(known) / 100, wrong
+
+
+def test_another_process_in_the_folder_is_refused(tmp_path):
+    with exclusive(tmp_path), pytest.raises(StorageError, match="another process is writing"):
+        write_items(tmp_path, MINI_TASKS)
+
+
+def test_data_that_the_evaluation_would_refuse_is_refused_here(tmp_path):
+    data = write_gsm8k(tmp_path / "data")
+    sums, _ = checksums.write(data, tmp_path / "sums.txt")
+    write_items(tmp_path / "items", ["gsm8k"], data, checksum_file=sums)
+    (data / "gsm8k" / "train.jsonl").write_text("{}\n")
+    with pytest.raises(EvalError, match=r"changed: gsm8k/train\.jsonl"):
+        write_items(tmp_path / "items", ["gsm8k"], data, checksum_file=sums)
+    (data / "gsm8k" / "train.jsonl").unlink()
+    with pytest.raises(EvalError, match="lacks 1 of 2 files"):
+        write_items(tmp_path / "items", ["gsm8k"], data)
+
+
 def test_tasks_without_items_are_counted(tmp_path):
     result = write_items(tmp_path, [MINI_TASKS[0], "hellaswag", "gsm8k"])
     assert result.without == ["hellaswag", "gsm8k"]
@@ -109,5 +160,8 @@ def test_the_command_tells_what_it_did(tmp_path):
         items, [*arguments, "--data-dir", str(data), "--json", "eval.tasks=[gsm8k]"], catch_exceptions=False
     )
     assert json.loads(changed.stdout)["tasks"] == {"gsm8k": 1}
+    override = f"eval.data_dir={data}"
+    same = runner.invoke(items, [*arguments, "--json", "eval.tasks=[gsm8k]", override], catch_exceptions=False)
+    assert json.loads(same.stdout)["up_to_date"]
     warned = runner.invoke(items, [*arguments, "eval.tasks=[gsm8k]"], catch_exceptions=False)
     assert "no items of gsm8k here" in warned.stderr

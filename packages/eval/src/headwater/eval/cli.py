@@ -40,7 +40,13 @@ def eval_group() -> None:
     "--data-dir",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Data of the real mmlu, gsm8k and humaneval: no network is used.",
+    help="Data of the real mmlu, gsm8k and humaneval: no network is used (default: eval.data_dir).",
+)
+@click.option(
+    "--checksums",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Checksums of that data (default: SHA256SUMS in it).",
 )
 @click.option(
     "--include",
@@ -65,6 +71,7 @@ def run_command(
     tasks: str | None,
     limit: int | None,
     data_dir: Path | None,
+    checksums: Path | None,
     include: tuple[Path, ...],
     hub: bool,
     output: Path | None,
@@ -89,7 +96,9 @@ def run_command(
         given["tasks"] = [name.strip() for name in tasks.split(",")]
     changed = {key: value for key, value in given.items() if value is not None}
     config = validate(EvalConfig, config.model_dump() | changed, "eval")
-    evaluation = run_eval(RunLayout(run), config, data_dir=data_dir, include=include, output=output)
+    evaluation = run_eval(
+        RunLayout(run), config, data_dir=data_dir, checksum_file=checksums, include=include, output=output
+    )
     if as_json:
         print_json(
             {

@@ -1,5 +1,7 @@
 """The `eval` section of a recipe."""
 
+from pathlib import Path
+
 from pydantic import Field, field_validator
 
 from headwater.core.config import Section
@@ -30,7 +32,18 @@ class EvalConfig(Section):
     held_out_tokens: int = Field(
         default=16384, ge=1, description="Most held-out tokens per source that bits per byte reads."
     )
+    data_dir: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Folder with the data of the real mmlu, gsm8k and humaneval; relative to the working directory. "
+        "What lies in it decides the results, where it lies does not.",
+    )
     hub: bool = Field(default=False, description="Allow data sets to come from the Hugging Face hub (needs a network).")
+
+    @property
+    def data_folder(self) -> Path | None:
+        """`data_dir` as a path, the home folder filled in."""
+        return Path(self.data_dir).expanduser() if self.data_dir is not None else None
 
     @field_validator("tasks")
     @classmethod

@@ -57,12 +57,9 @@ def prepare_data_dir(data_dir: Path, work: Path, tasks: Sequence[str], checksum_
     Raises:
         EvalError: The folder lacks data of one of the tasks, or does not match its checksums; all files are named.
     """
-    if not data_dir.is_dir():
-        raise EvalError(f"there is no data folder {data_dir}", expected=_LAYOUT)
-    data_dir = data_dir.resolve()
     wanted = leaf_tasks(tasks)
-    _check_files(data_dir, wanted)
-    _check_sums(data_dir, sorted({task.family for task in wanted}), checksum_file)
+    check_data_dir(data_dir, wanted, checksum_file)
+    data_dir = data_dir.resolve()
     folder = work / "task_files"
     with storage_errors("create", folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -74,6 +71,25 @@ def prepare_data_dir(data_dir: Path, work: Path, tasks: Sequence[str], checksum_
         for group in _mmlu_groups():
             atomic_write(folder / group.name, _yaml({"include": str(group)}))
     return folder
+
+
+def check_data_dir(data_dir: Path, wanted: Sequence[LocalTask], checksum_file: Path | None = None) -> None:
+    """Checks that a data folder has the data of some tasks, and that its checksums agree.
+
+    Args:
+        data_dir: The data folder.
+        wanted: The tasks.
+        checksum_file: As for `prepare_data_dir`.
+
+    Raises:
+        EvalError: As `prepare_data_dir`.
+    """
+    if not data_dir.is_dir():
+        raise EvalError(f"there is no data folder {data_dir}", expected=_LAYOUT)
+    data_dir = data_dir.resolve()
+    _check_files(data_dir, wanted)
+    if wanted:
+        _check_sums(data_dir, sorted({task.family for task in wanted}), checksum_file)
 
 
 def leaf_tasks(names: Sequence[str]) -> list[LocalTask]:
@@ -114,7 +130,7 @@ def _check_sums(data_dir: Path, families: Sequence[str], checksum_file: Path | N
 
 
 def _task_file(task: LocalTask, data_dir: Path) -> str:
-    base = {"gsm8k": _lm_eval_tasks() / "gsm8k" / "gsm8k.yaml", "humaneval": TASKS_FOLDER / "humaneval_base"}
+    base = {"gsm8k": lm_eval_tasks() / "gsm8k" / "gsm8k.yaml", "humaneval": TASKS_FOLDER / "humaneval_base"}
     own = base.get(task.family) or _mmlu_folder() / f"{task.name}.yaml"
     options = {"data_dir": str(data_dir), **({"subject": task.subject} if task.subject else {})}
     content: dict[str, Any] = {"include": str(own), "task": task.name, "dataset_kwargs": options}
@@ -139,10 +155,10 @@ def _mmlu_groups() -> list[Path]:
 
 
 def _mmlu_folder() -> Path:
-    return _lm_eval_tasks() / "mmlu" / "default"
+    return lm_eval_tasks() / "mmlu" / "default"
 
 
-def _lm_eval_tasks() -> Path:
+def lm_eval_tasks() -> Path:
     """Where lm-eval's task files are, found without importing it (that takes seconds)."""
     spec = importlib.util.find_spec("lm_eval")
     if spec is None or not spec.submodule_search_locations:

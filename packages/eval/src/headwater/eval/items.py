@@ -3,7 +3,6 @@
 Decontamination and `headwater trace item` compare training documents with these texts.
 """
 
-import difflib
 import json
 import re
 from collections.abc import Sequence
@@ -11,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headwater.core.errors import ConfigError
+from headwater.core.lock import exclusive
 from headwater.core.manifest import ArtifactWriter, Manifest
 from headwater.core.storage import file_sha256, json_digest, storage_errors
 from headwater.eval import PRODUCER
-from headwater.eval.data_dir import LocalTask, leaf_tasks
+from headwater.eval.data_dir import LocalTask, check_data_dir, leaf_tasks
 from headwater.eval.tasks.local_data import read_items, split_files
 from headwater.eval.tasks.packaged import ITEMS_FOLDER, MINI_TASKS, SCORED_SPLIT, read_split
 
@@ -52,26 +51,48 @@ def item_text(fields: dict[str, Any]) -> str:
     return f"{fields['question']}\n{_CALCULATOR.sub('', fields['answer'])}"
 
 
-def write_items(folder: Path, tasks: Sequence[str], data_dir: Path | None = None) -> ItemsResult:
+def write_items(
+    folder: Path,
+    tasks: Sequence[str],
+    data_dir: Path | None = None,
+    *,
+    checksum_file: Path | None = None,
+    include: Sequence[Path] = (),
+) -> ItemsResult:
     """Writes the items artifact.
 
     Args:
         folder: The artifact's folder.
         tasks: Task and group names, as in `eval.tasks`.
         data_dir: Data folder of the real benchmarks.
+        checksum_file: Checksums of the data folder; by default `SHA256SUMS` in it, if it is there.
+        include: Folders of the user's own task files. Their names are known; their items are not.
 
     Raises:
-        ConfigError: A name that looks like one of Headwater's tasks and is none.
-        EvalError: Data of a task cannot be read.
+        ConfigError: A name that is no task.
+        EvalError: Data of a task is missing, changed, or cannot be read.
+        StorageError: Another process is writing the folder, or the disk refused.
     """
-    mini = [name for name in tasks if name in MINI_TASKS]
+    _refuse_unknown(tasks, include)
     local = leaf_tasks(tasks) if data_dir is not None else []
+    if data_dir is not None:
+        # Before the corpus is cleaned of them: what the evaluation will read has to be whole.
+        check_data_dir(data_dir, local, checksum_file)
+    with exclusive(folder):
+        return _write(folder, tasks, local, data_dir)
+
+
+def _refuse_unknown(tasks: Sequence[str], include: Sequence[Path]) -> None:
+    others = [name for name in tasks if name not in MINI_TASKS and not leaf_tasks([name])]
+    if others:
+        from headwater.eval.harness.names import require_names
+
+        require_names(others, include)
+
+
+def _write(folder: Path, tasks: Sequence[str], local: Sequence[LocalTask], data_dir: Path | None) -> ItemsResult:
+    mini = [name for name in tasks if name in MINI_TASKS]
     without = [name for name in tasks if name not in MINI_TASKS and not (data_dir and leaf_tasks([name]))]
-    for name in without:
-        if name.startswith("headwater_"):
-            near = difflib.get_close_matches(name, MINI_TASKS, n=1, cutoff=0)
-            raise ConfigError(f"there is no task {name}", found=name, expected=", ".join(MINI_TASKS),
-                              hint=f"did you mean {near[0]}?" if near else None)  # fmt: skip
     config: dict[str, Any] = {"tasks": list(tasks), "sources": _source_digests(mini, local, data_dir)}
     writer = ArtifactWriter(folder, kind="items", name="items", producer=PRODUCER, config=config)
     if (manifest := writer.up_to_date()) is not None:

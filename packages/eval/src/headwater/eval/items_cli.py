@@ -13,9 +13,30 @@ from headwater.core.cli_options import json_option, recipe_options
     "--data-dir",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Data of the real mmlu, gsm8k and humaneval, if the recipe evaluates them.",
+    help="Data of the real mmlu, gsm8k and humaneval, if the recipe evaluates them (default: eval.data_dir).",
 )
-def items(recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...], data_dir: Path | None) -> None:
+@click.option(
+    "--checksums",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Checksums of that data (default: SHA256SUMS in it).",
+)
+@click.option(
+    "--include",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    multiple=True,
+    metavar="DIR",
+    help="Folder of your own lm-eval task files, whose names are then known; may be given again.",
+)
+def items(
+    recipe: str,
+    run: Path,
+    as_json: bool,
+    overrides: tuple[str, ...],
+    data_dir: Path | None,
+    checksums: Path | None,
+    include: tuple[Path, ...],
+) -> None:
     """Write down the evaluation items that training documents are compared with.
 
     \b
@@ -29,10 +50,19 @@ def items(recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...], dat
     from headwater.eval.items import write_items
 
     config = load_section("eval", EvalConfig, recipe, overrides)
-    result = write_items(RunLayout(run).items, config.tasks, data_dir)
+    result = write_items(
+        RunLayout(run).items,
+        config.tasks,
+        data_dir or config.data_folder,
+        checksum_file=checksums,
+        include=include,
+    )
     for name in result.without:
         # Said every time: documents that hold these items will not be found.
-        warn(f"no items of {name} here, so nothing is compared with them (mmlu, gsm8k, humaneval: give --data-dir DIR)")
+        warn(
+            f"no items of {name} here, so nothing is compared with them (mmlu, gsm8k, humaneval: give --data-dir DIR "
+            "or eval.data_dir)"
+        )
     counters = result.manifest.counters
     if as_json:
         print_json({"digest": result.manifest.digest, "up_to_date": not result.fresh, **counters})

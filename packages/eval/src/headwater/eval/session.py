@@ -33,6 +33,7 @@ class Session:
         checkpoint: Folder of the checkpoint or Hugging Face model.
         work: Folder that survives a kill.
         data_dir: Folder with the data of real benchmarks, or None.
+        checksum_file: Its checksums; by default those that lie in it.
         include: Folders of the user's own task files.
         sandbox_problem: Why generated code cannot run here, or None when it can.
     """
@@ -44,6 +45,7 @@ class Session:
         checkpoint: Path,
         work: Path,
         data_dir: Path | None,
+        checksum_file: Path | None,
         include: Sequence[Path],
         sandbox_problem: str | None,
     ) -> None:
@@ -52,6 +54,7 @@ class Session:
         self.checkpoint = checkpoint
         self.work = work
         self.data_dir = data_dir
+        self.checksum_file = checksum_file
         self.include = list(include)
         self.sandbox_problem = sandbox_problem
         self.timing: dict[str, dict[str, float]] = {}
@@ -128,12 +131,11 @@ class Session:
         if self.data_dir is not None:
             from headwater.eval.data_dir import prepare_data_dir
 
-            return [*self.include, prepare_data_dir(self.data_dir, self.work, list(self.config.tasks))]
-        if self.config.hub:
-            from headwater.eval.harness.tasks import hub_task_files
+            made = prepare_data_dir(self.data_dir, self.work, list(self.config.tasks), self.checksum_file)
+            return [*self.include, made]
+        from headwater.eval.harness.tasks import hub_task_files
 
-            return [*self.include, *hub_task_files(self.config.tasks, self.work / "hub_tasks")]
-        return self.include
+        return [*hub_task_files(self.config.tasks, self.work / "hub_tasks"), *self.include]
 
     def _bits_per_byte(self) -> HeldOutBits | None:
         kept = self.work / "bits_per_byte.json"

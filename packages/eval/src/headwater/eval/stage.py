@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from headwater.core.errors import EvalError
 from headwater.core.layout import RunLayout
+from headwater.core.lock import exclusive
 from headwater.core.manifest import WORK, ArtifactWriter, Manifest, Parent, is_artifact, parent_of, read_manifest
 from headwater.core.storage import atomic_write, file_sha256, json_digest
 from headwater.eval import PRODUCER
@@ -45,6 +46,7 @@ def run_eval(
     config: EvalConfig,
     *,
     data_dir: Path | None = None,
+    checksum_file: Path | None = None,
     include: Sequence[Path] = (),
     output: Path | None = None,
 ) -> Evaluation:
@@ -55,7 +57,8 @@ def run_eval(
     Args:
         run: The run folder.
         config: The `eval` section.
-        data_dir: Folder with the data of real benchmarks (see `headwater.eval.data_dir`).
+        data_dir: Folder with the data of real benchmarks (see `headwater.eval.data_dir`); by default the recipe's.
+        checksum_file: Its checksums; by default `SHA256SUMS` in it, if it is there.
         include: Folders of lm-eval task files, besides Headwater's and lm-eval's own.
         output: The artifact's folder; by default `RUN/eval`.
 
@@ -63,13 +66,27 @@ def run_eval(
         EvalError: No such checkpoint, a tokenizer that does not match, a task that cannot be loaded.
         ManifestError: An artifact that is needed is missing, half-written or damaged.
         ConfigError: A task that does not exist.
+        StorageError: Another process is writing the folder.
     """
-    from headwater.eval.sandbox import sandbox_problem
-
     folder = output or run.eval
     if output is not None and output.resolve() != run.eval.resolve():
         _require_own(folder)
     checkpoint = choose_checkpoint(run, config.checkpoint)
+    with exclusive(folder):
+        return _evaluate(run, config, checkpoint, data_dir or config.data_folder, checksum_file, include, folder)
+
+
+def _evaluate(
+    run: RunLayout,
+    config: EvalConfig,
+    checkpoint: Path,
+    data_dir: Path | None,
+    checksum_file: Path | None,
+    include: Sequence[Path],
+    folder: Path,
+) -> Evaluation:
+    from headwater.eval.sandbox import sandbox_problem
+
     problem = sandbox_problem()
     settings = _settings(config, checkpoint, data_dir, include, sandbox=problem is None)
     writer = ArtifactWriter(
@@ -91,7 +108,7 @@ def run_eval(
     from headwater.eval.session import Session
 
     started = time.monotonic()
-    session = Session(run, config, checkpoint, work, data_dir, include, problem)
+    session = Session(run, config, checkpoint, work, data_dir, checksum_file, include, problem)
     results = session.results(settings)
     _publish(folder, work, results, session, time.monotonic() - started)
     manifest = writer.commit(_counters(results), volatile=[folder / "timing.json"])
@@ -116,7 +133,7 @@ def _settings(
     config: EvalConfig, checkpoint: Path, data_dir: Path | None, include: Sequence[Path], *, sandbox: bool
 ) -> dict[str, Any]:
     """Everything that decides the results and is no parent artifact. Holds no path: folders may move."""
-    settings: dict[str, Any] = {"eval": config.model_dump(mode="json")}
+    settings: dict[str, Any] = {"eval": config.model_dump(mode="json", exclude={"data_dir"})}
     if config.checkpoint not in ("best", "last") and not config.checkpoint.isdigit():
         settings["eval"]["checkpoint"] = checkpoint.name
     settings["sandbox"] = sandbox
@@ -133,7 +150,10 @@ def _settings(
 
 def _data_digest(data_dir: Path, tasks: tuple[str, ...]) -> dict[str, str]:
     if not data_dir.is_dir():
-        raise EvalError(f"the data folder {data_dir} does not exist", hint="give an existing folder with --data-dir")
+        raise EvalError(
+            f"the data folder {data_dir} does not exist",
+            hint="give an existing folder with --data-dir or eval.data_dir (relative to the working directory)",
+        )
     families = sorted({task.partition("_")[0] for task in tasks})
     return {name: _tree_digest(data_dir / name) for name in families if (data_dir / name).is_dir()}
 

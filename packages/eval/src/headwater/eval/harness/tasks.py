@@ -1,6 +1,5 @@
 """Finds lm-eval tasks by name, fast when they are ours, and says which may not run."""
 
-import difflib
 import inspect
 import json
 from collections.abc import Sequence
@@ -13,8 +12,10 @@ from lm_eval.api.task import Task
 from lm_eval.tasks import TaskManager
 
 import headwater.eval as package
-from headwater.core.errors import ConfigError, EvalError
+from headwater.core.errors import EvalError
 from headwater.core.storage import atomic_write
+from headwater.eval.data_dir import FAMILIES, leaf_tasks
+from headwater.eval.harness.names import unknown_task
 from headwater.eval.results import Refused
 
 OWN_TASKS = Path(package.__file__).parent / "tasks"
@@ -57,12 +58,7 @@ def load_tasks(names: Sequence[str], include: Sequence[Path], *, hub: bool, sand
         try:
             loaded = manager.load([name])
         except Exception as error:  # a task file may run any code and read any data set
-            raise EvalError(
-                f"the task {name} cannot be loaded: {type(error).__name__}: {_one_line(error)}",
-                hint=None
-                if hub
-                else "give its data with --data-dir DIR (mmlu, gsm8k, humaneval), or allow the hub with --hub",
-            ) from error
+            raise _not_loaded(name, error, hub=hub) from error
         tasks |= loaded["tasks"]
         groups |= loaded.get("groups", {})
     found = LoadedTasks(list(names), tasks, groups)
@@ -73,8 +69,23 @@ def load_tasks(names: Sequence[str], include: Sequence[Path], *, hub: bool, sand
     return found
 
 
+def _not_loaded(name: str, error: Exception, *, hub: bool) -> EvalError:
+    cause = f"{type(error).__name__}: {_one_line(error)}"
+    # What `datasets` raises for a data set that it may not fetch and does not have.
+    if hub or not isinstance(error, ConnectionError | FileNotFoundError):
+        return EvalError(f"the task {name} cannot be loaded: {cause}")
+    local = f"give a folder that holds it with --data-dir DIR or eval.data_dir ({', '.join(FAMILIES)}), or "
+    return EvalError(
+        f"the task {name} has no data here: no data folder was given, and the hub is not allowed"
+        if leaf_tasks([name])
+        else f"the task {name} has no data here: the hub is not allowed",
+        found=cause,
+        hint=f"{local if leaf_tasks([name]) else ''}allow the Hugging Face hub with --hub or eval.hub=true",
+    )
+
+
 def hub_task_files(names: Sequence[str], folder: Path) -> list[Path]:
-    """Task files for built-in tasks that cannot run as they are, with data from the hub.
+    """Task files for built-in tasks that cannot run as they are, with data from the hub or from its local cache.
 
     lm-eval's own humaneval fetches a metric that runs generated code in this process when it is read; this one has the
     same prompt and stop sequences, and a metric that uses the sandbox.
@@ -101,13 +112,7 @@ def _manager(names: Sequence[str], include: Sequence[Path]) -> TaskManager:
     manager = TaskManager(include_defaults=True, include_path=paths)
     for name in names:
         if name not in manager.task_index:
-            near = difflib.get_close_matches(name, manager.all_tasks, n=3, cutoff=0.5)
-            raise ConfigError(
-                f"there is no task {name}",
-                found=name,
-                expected=f"an lm-eval task or group, for example {', '.join(near) or 'headwater_mini_mmlu'}",
-                hint=f"did you mean {near[0]}?" if near else None,
-            )
+            raise unknown_task(name, manager.all_tasks)
     return manager
 
 
