@@ -13,7 +13,7 @@ from headwater.core.documents import document_id
 from headwater.core.errors import DataError
 from headwater.core.manifest import read_manifest
 from headwater.core.storage import atomic_write, json_digest
-from headwater.data.collect.warc_reader import BadRecord, Record, read_record_at, read_records
+from headwater.data.collect.warc_reader import BadRecord, Record, read_records, read_records_at
 from headwater.data.rows import ROWS
 
 _BATCH_ROWS = 128
@@ -38,29 +38,26 @@ class WarcPart:
 
     def __call__(self) -> Iterator[pa.RecordBatch]:
         """Batches of `ROWS` without text."""
-        rows: list[dict[str, object]] = []
+        records: list[Record | BadRecord] = []
+        places: list[tuple[int, int]] = []
         size, last, repeat = 0, -1, 0
         for record in self._records():
             repeat = repeat + 1 if record.offset == last else 0
             last = record.offset
-            rows.append(_row(self.source, record, self.file, repeat))
+            records.append(record)
+            places.append((last, repeat))
             size += len(record.payload) if isinstance(record, Record) else 0
-            if len(rows) == _BATCH_ROWS or size >= _BATCH_BYTES:
-                yield pa.RecordBatch.from_pylist(rows, schema=ROWS)
-                rows, size = [], 0
-        if rows:
-            yield pa.RecordBatch.from_pylist(rows, schema=ROWS)
+            if len(records) == _BATCH_ROWS or size >= _BATCH_BYTES:
+                yield _rows(self.source, self.file, records, places)
+                records, places, size = [], [], 0
+        if records:
+            yield _rows(self.source, self.file, records, places)
 
     def _records(self) -> Iterator[Record | BadRecord]:
         path = Path(self.root) / self.file
         if self.offsets is None:
-            yield from read_records(path, root=self.root)
-            return
-        for offset in self.offsets:
-            try:
-                yield read_record_at(path, offset)
-            except DataError as error:
-                yield BadRecord(self.file, offset, str(error.found or error.message))
+            return read_records(path, root=self.root)
+        return read_records_at(path, self.offsets, root=self.root)
 
 
 def plan(sources: Sequence[tuple[str, Path]], partition_bytes: int, work: Path) -> list[WarcPart]:
@@ -129,25 +126,33 @@ def _cut(offsets: list[int], size: int) -> list[tuple[int, ...]]:
     return [tuple(piece) for piece in pieces]
 
 
-def _row(source: str, record: Record | BadRecord, file: str, repeat: int) -> dict[str, object]:
-    bad = isinstance(record, BadRecord)
-    url = "" if bad else record.url
-    digest = "" if bad else record.payload_sha256
-    return {
-        "row": f"{source}/{file}:{record.offset}:{repeat}",
-        "id": document_id(source, url or f"{file}:{record.offset}", digest),
-        "source": source,
-        "url": url,
-        "warc_file": file,
-        "warc_offset": record.offset,
-        "payload_sha256": digest,
-        "content_type": "" if bad else record.content_type,
-        "charset": "" if bad else record.charset or "",
-        "http_status": 0 if bad else record.http_status or 0,
-        "fault": record.reason if bad else "",
-        "payload": b"" if bad else record.payload,
-        "text": "",
-        "language": "",
-        "language_score": 0.0,
-        "verdicts": [],
+def _rows(
+    source: str, file: str, records: Sequence[Record | BadRecord], places: Sequence[tuple[int, int]]
+) -> pa.RecordBatch:
+    """A batch of `ROWS`, column by column; `places` are the offset of each record and its number at that offset."""
+    good = [record if isinstance(record, Record) else None for record in records]
+    count = len(records)
+    urls = [record.url if record else "" for record in good]
+    digests = [record.payload_sha256 if record else "" for record in good]
+    columns: dict[str, list[object]] = {
+        "row": [f"{source}/{file}:{offset}:{repeat}" for offset, repeat in places],
+        "id": [
+            document_id(source, url or f"{file}:{offset}", digest)
+            for url, digest, (offset, _) in zip(urls, digests, places, strict=True)
+        ],
+        "source": [source] * count,
+        "url": urls,
+        "warc_file": [file] * count,
+        "warc_offset": [offset for offset, _ in places],
+        "payload_sha256": digests,
+        "content_type": [record.content_type if record else "" for record in good],
+        "charset": [(record.charset if record else None) or "" for record in good],
+        "http_status": [(record.http_status if record else None) or 0 for record in good],
+        "fault": [record.reason if isinstance(record, BadRecord) else "" for record in records],
+        "payload": [record.payload if record else b"" for record in good],
+        "text": [""] * count,
+        "language": [""] * count,
+        "language_score": [0.0] * count,
+        "verdicts": [[]] * count,
     }
+    return pa.RecordBatch.from_arrays([pa.array(columns[each.name], each.type) for each in ROWS], schema=ROWS)

@@ -18,10 +18,12 @@ MAX_RECORD_BYTES = 256 * 1024 * 1024
 """The most bytes that one record, or one decoded payload, may take: a decompression bomb is set aside, not inflated."""
 
 GZIP_MAGIC = b"\x1f\x8b\x08"
-_CHUNK_BYTES = 64 * 1024
-_CONTENT_LENGTH = re.compile(rb"^content-length:[ \t]*(\d+)[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
+_FIRST_CHUNK_BYTES = 16 * 1024  # most members end inside it; what follows the end is copied by zlib, so: not more
+_CHUNK_BYTES = 256 * 1024
+_LENGTH_NAME = b"\ncontent-length:"
+# No more digits than 64 bits hold: Python refuses to convert thousands of them with an exception of its own.
+_LENGTH = re.compile(rb"[ \t]*(\d{1,18})[ \t]*\r?\n")
 _RECORD_START = re.compile(rb"(?<=\n)WARC/\d\.\d\r?\n")
-_HEADER_END = re.compile(rb"\r?\n\r?\n")
 _MAX_HEADER_BYTES = 64 * 1024
 
 
@@ -51,29 +53,29 @@ def open_archive(path: Path) -> Buffer:
 
 
 def inflate(buffer: Buffer, start: int) -> tuple[bytes | str, int]:
-    """Inflate the gzip member at `start`: (its bytes, the offset after it), or (the reason, where to look on)."""
+    """Inflate the gzip member at `start`: (its bytes, the offset after it), or (the reason, the offset reached)."""
     if buffer[start : start + 3] != GZIP_MAGIC:
         return "bytes that are no gzip member", start
     inflater = zlib.decompressobj(wbits=31)
     pieces: list[bytes] = []
-    total, position = 0, start
-    try:
+    total, position, size = 0, start, _FIRST_CHUNK_BYTES
+    with memoryview(buffer) as view:
         while not inflater.eof:
-            chunk = buffer[position : position + _CHUNK_BYTES]
+            chunk = view[position : position + size]
             if not chunk:
-                return "truncated gzip member: the file ends inside it", start
-            position += len(chunk)
-            while chunk:
-                piece = inflater.decompress(chunk, MAX_RECORD_BYTES + 1 - total)
-                pieces.append(piece)
-                total += len(piece)
-                if total > MAX_RECORD_BYTES:
-                    reason = f"gzip member of more than {MAX_RECORD_BYTES:,} bytes"
-                    return f"{reason} (`warcio recompress` writes one member a record)", start
-                chunk = inflater.unconsumed_tail
-    except zlib.error as error:
-        return f"corrupt gzip member: {error}", start
-    return b"".join(pieces), position - len(inflater.unused_data)
+                return "truncated gzip member: the file ends inside it", position
+            position, size = position + len(chunk), _CHUNK_BYTES
+            try:
+                pieces.append(inflater.decompress(chunk, MAX_RECORD_BYTES + 1 - total))
+            except zlib.error as error:
+                return f"corrupt gzip member: {error}", position
+            finally:
+                chunk.release()
+            total += len(pieces[-1])
+            if total > MAX_RECORD_BYTES:
+                reason = f"gzip member of more than {MAX_RECORD_BYTES:,} bytes"
+                return f"{reason} (`warcio recompress` writes one member a record)", position
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces), position - len(inflater.unused_data)
 
 
 def next_member(buffer: Buffer, start: int) -> int:
@@ -113,17 +115,27 @@ def frames(buffer: mmap.mmap | bytes, start: int) -> Iterator[tuple[int, bytes |
 def _frame(buffer: mmap.mmap | bytes, position: int) -> tuple[str | None, int]:
     if buffer[position : position + 5] != b"WARC/":
         return "bytes that are no WARC record", position
-    header_end = _HEADER_END.search(buffer, position, position + _MAX_HEADER_BYTES)
-    if header_end is None:
+    body = header_end(buffer, position, position + _MAX_HEADER_BYTES)
+    if body < 0:
         return "truncated WARC header", position
-    length = _CONTENT_LENGTH.search(buffer, position, header_end.end())
-    if length is None:
-        return "WARC record without Content-Length", position
-    end = header_end.end() + int(length[1])
+    head = buffer[position:body].lower()
+    name = head.find(_LENGTH_NAME)
+    found = _LENGTH.match(head, name + len(_LENGTH_NAME)) if name >= 0 else None
+    if found is None:
+        return "WARC record without a Content-Length that is a number", position
+    length = int(found[1])
+    end = body + length
     if end > len(buffer):
-        held = len(buffer) - header_end.end()
-        return f"truncated record, or a wrong Content-Length: it says {int(length[1]):,} bytes, {held:,} are here", end
+        held = len(buffer) - body
+        return f"truncated record, or a wrong Content-Length: it says {length:,} bytes, {held:,} are here", end
     tail = bytes(buffer[end : end + 9])
-    if tail.strip(b"\r\n") and tail[:9].lstrip(b"\r\n")[:5] != b"WARC/":
-        return f"wrong Content-Length: no record ends after its {int(length[1]):,} bytes", end
+    if tail.strip(b"\r\n") and tail.lstrip(b"\r\n")[:5] != b"WARC/":
+        return f"wrong Content-Length: no record ends after its {length:,} bytes", end
     return None, end
+
+
+def header_end(buffer: mmap.mmap | bytes, start: int, stop: int) -> int:
+    """The offset after the first empty line in `buffer[start:stop]`, its lines ended by CRLF or LF; -1 without one."""
+    crlf = buffer.find(b"\n\r\n", start, stop)
+    lf = buffer.find(b"\n\n", start, stop if crlf < 0 else crlf)
+    return lf + 2 if lf >= 0 else crlf + 3 if crlf >= 0 else -1

@@ -13,16 +13,22 @@ from __future__ import annotations
 import hashlib
 import re
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from headwater.core.errors import DataError
 from headwater.data.collect import warc_framing
 from headwater.data.collect.warc_framing import GZIP_MAGIC, Buffer, InMemory, frames, inflate, next_member, open_archive
 
+if TYPE_CHECKING:
+    from fastwarc import WarcRecord
+
 PAYLOAD_TYPES = frozenset({"response", "resource", "conversion"})
+_CHUNK_BYTES = 1024 * 1024
+_MAX_WASTED_RATIO = 4  # of the file: members nested in damaged ones would otherwise take time quadratic in its size
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +124,28 @@ def read_record_at(path: Path | str, offset: int, *, payload_sha256: str | None 
     )
 
 
+def read_records_at(
+    path: Path | str, offsets: Iterable[int], *, root: Path | str | None = None
+) -> Iterator[Record | BadRecord]:
+    """Yield the first record at each of these offsets; where none begins or it is damaged, a `BadRecord`.
+
+    Args:
+        path: the WARC file; it is opened once.
+        offsets: as in `Record.offset`.
+        root: folder to which `Record.warc_file` is made relative.
+
+    Raises:
+        DataError: the file cannot be opened.
+    """
+    path = Path(path)
+    name = path.relative_to(root).as_posix() if root is not None else path.name
+    with closing(open_archive(path)) as buffer:
+        for offset in offsets:
+            first = next(_read(buffer, name, PAYLOAD_TYPES, start=offset), None) if offset < len(buffer) else None
+            at_place = isinstance(first, BadRecord | Record) and first.offset == offset
+            yield first if first is not None and at_place else BadRecord(name, offset, "no record begins here")
+
+
 def _read(buffer: Buffer, name: str, types: Collection[str], start: int = 0) -> Iterator[Record | BadRecord]:
     size = len(buffer)
     if size == 0:
@@ -129,12 +157,16 @@ def _read(buffer: Buffer, name: str, types: Collection[str], start: int = 0) -> 
             if item is not None:
                 yield BadRecord(name, offset, item) if isinstance(item, str) else item
         return
-    position = start
+    position, wasted = start, 0
     while position < size:
         data, end = inflate(buffer, position)
         if isinstance(data, str):
             yield BadRecord(name, position, data)
-            position = next_member(buffer, max(position + 1, end))
+            wasted += end - position
+            if wasted > _MAX_WASTED_RATIO * size + _CHUNK_BYTES:
+                yield BadRecord(name, position + 1, "too many false starts of gzip members: the rest is not read")
+                return
+            position = next_member(buffer, position + 1)
             continue
         for _, block in frames(data, 0):
             item = block if isinstance(block, str) else _parse(block, name, position, types)
@@ -161,7 +193,7 @@ def _parse(block: bytes, name: str, offset: int, types: Collection[str]) -> Reco
     content_type = headers.get("Content-Type") or ""
     status: int | None = None
     if content_type.lower().startswith("application/http"):
-        http = _http_payload(lambda: WarcRecord.from_bytes(block))
+        http = _http_payload(record, block)
         if isinstance(http, str):
             return http
         content_type, status, payload = http
@@ -183,28 +215,44 @@ def _parse(block: bytes, name: str, offset: int, types: Collection[str]) -> Reco
     )
 
 
-def _http_payload(parse: Callable) -> tuple[str, int | None, bytes] | str:
+def _http_payload(record: WarcRecord, block: bytes) -> tuple[str, int | None, bytes] | str:
     """Decode the HTTP message of a record: (Content-Type, status, body), or the reason why it cannot be."""
-    record = parse()
     try:
-        record.parse_http(auto_decode="all", strict_mode=False)
-        payload = record.reader.read(warc_framing.MAX_RECORD_BYTES + 1)
+        record.parse_http(auto_decode="all")
+        payload = _body(record)
     except OSError as error:
         # Many archives (Common Crawl among them) store the decoded body under the original headers, and some
         # servers lie about the encoding: the body is then taken as it is, unless it plainly is compressed.
-        record = parse()
-        record.parse_http(auto_decode="none", strict_mode=False)
-        raw = record.reader.read(warc_framing.MAX_RECORD_BYTES + 1)
+        record = type(record).from_bytes(block)
+        try:
+            record.parse_http(auto_decode="none")
+            raw = record.reader.read()
+        except OSError as head_error:
+            return f"HTTP head cannot be read: {str(head_error)[:120]}"
         decoded = _raw_deflate(record.http_headers.get("Content-Encoding"), raw)
         if decoded is None and (b"\0" in raw[:1024] or raw[:2] == GZIP_MAGIC[:2]):
             return f"HTTP body cannot be decoded: {str(error)[:120]}"
         payload = raw if decoded is None else decoded
     if len(payload) > warc_framing.MAX_RECORD_BYTES:
         return f"HTTP body of more than {warc_framing.MAX_RECORD_BYTES:,} bytes after decoding"
-    status = record.http_headers.status_code
+    http_headers = record.http_headers
+    status = http_headers.status_code if http_headers is not None else None
     if status is None:
         return "application/http record without an HTTP status line"
-    return record.http_headers.get("Content-Type") or "", status, payload
+    return http_headers.get("Content-Type") or "", status, payload
+
+
+def _body(record: WarcRecord) -> bytes:
+    """The decoded body, read no further than one byte past the limit."""
+    headers = record.http_headers
+    if headers is None or not (headers.get("Content-Encoding") or headers.get("Transfer-Encoding")):
+        return record.reader.read()  # no larger than the record, whose size is known
+    pieces: list[bytes] = []
+    left = warc_framing.MAX_RECORD_BYTES + 1
+    while left > 0 and (piece := record.reader.read(min(left, _CHUNK_BYTES))):  # a read takes the memory it may need
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces)
 
 
 def _raw_deflate(encoding: str | None, raw: bytes) -> bytes | None:
