@@ -23,6 +23,15 @@ CONFIG = PiiConfig()
         ("xoxb-123456789012-abcdefABCDEF", "<SECRET>"),
         ("AIza" + "SyA-1234567890abcdefghijklmnopqrstu", "<SECRET>"),
         ('api_key = "9f8A7c6B5d4E3f2A1b0C9d8E"', 'api_key = "<SECRET>"'),
+        ("host 8.8.8.8. Next", "host <IP_ADDRESS>. Next"),
+        ("at 8.8.8.8.It answers", "at <IP_ADDRESS>.It answers"),
+        ("conv 8.8.8.8, avoid 8.8.4.4, server: 1.1.1.1", "conv <IP_ADDRESS>, avoid <IP_ADDRESS>, server: <IP_ADDRESS>"),
+        ("git clone https://jane:hunter2@git.uni-bonn.de/x", "git clone https://jane:<SECRET>@git.uni-bonn.de/x"),
+        (
+            "ftp://u:pw@8.8.8.8/ and https://a.org:80/,b@c.org",
+            "ftp://u:<SECRET>@<IP_ADDRESS>/ and https://a.org:80/,<EMAIL>",
+        ),
+        ("https://u:ghp_" + "a1B2c3D4e5F6" * 3 + "-x@c.org", "https://u:<SECRET>@c.org"),
         ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\nabc\n-----END RSA PRIVATE KEY-----\nrest", "<SECRET>\nrest"),
     ],
 )
@@ -37,6 +46,10 @@ def test_planted_values_are_redacted(text, expected):
         "@property\ndef x(self): return a @ b",
         "ping 10.0.0.1, 192.168.1.1, 127.0.0.1, ::1 and fe80::1",  # not public
         "version 1.2.3.4 and OID 1.3.6.1.4.1.311",
+        "v 1.2.3.4, v. 1.2.3.4, v1.2.3.4, V: 1.2.3.4, ver. 1.2.3.4, Version is 1.2.3.4, versions 1.2.3.4",
+        '{"version": "1.2.3.4"} <version>1.2.3.4</version> __version__ = "1.2.3.4" (version number 1.2.3.4)',
+        "1.0.0.127.in-addr.arpa, 8.8.8.8.IN-ADDR.ARPA, dns-8.8.8.8, x.8.8.8.8, 8.8.8.8.bc.googleusercontent.com",
+        "https://user:password@proxy.example.com:3128/ and postgres://me:secret@localhost/db",
         "x[1::2], std::vector, 12:34:56, a::b",
         "pi is 3.14159265358979 and 100-200-3000",
         "ISBN 978-3-16-148410-0, order 2024-01-02",
@@ -66,6 +79,10 @@ WORDS = st.sampled_from(
         "+1",
         "(650) 253-0000",
         "x" * 70 + "@y.zz",
+        "https://u:pw@b.org/",
+        "ftp://",
+        "u:",
+        "@8.8.8.8",
         'secret="A1b2C3d4E5f6G7h8J9"',
     ]
 )
@@ -100,6 +117,8 @@ def test_an_address_between_spaces_is_always_found(before, after):
         "a@",
         "@",
         "a.b-c@d.",
+        "://a:",
+        "://a:b@c.d",
         "1.",
         "1.1.1.",
         ":",
@@ -130,6 +149,12 @@ def test_kinds_can_be_chosen_and_counters_say_how_many(rows):
     assert verdicts.batch.column("text").to_pylist() == ["mail <EMAIL> <EMAIL> from 8.8.8.8", "nothing here"]
     assert verdicts.outcomes == ["change", "keep"] and verdicts.details[0] == "email=2"
     assert verdicts.counters == {"redacted_email": 2}
+
+
+@pytest.mark.parametrize(("kinds", "expected"), [(("email",), "pw"), (("secret",), "<SECRET>")])
+def test_a_password_in_a_url_is_a_secret_and_no_address(kinds, expected):
+    text = "see https://jane:{}@host.org/x"
+    assert redact(text.format("pw"), PiiConfig(kinds=kinds))[0] == text.format(expected)
 
 
 def test_entropy():

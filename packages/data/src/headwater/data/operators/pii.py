@@ -1,4 +1,5 @@
-"""Redaction of personal data and secrets: e-mail addresses, public IP addresses, phone numbers, keys and tokens.
+"""Redaction of personal data and secrets: e-mail addresses, public IP addresses, phone numbers, keys, tokens, passwords
+of URLs.
 
 Every pattern is linear in the text's length: fixed or bounded repetitions, and anchors found by plain search.
 Placeholders never match a pattern, so redacting twice changes nothing.
@@ -29,11 +30,18 @@ _LOCAL_END = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._%+\-]{0,63})$")
 _DOMAIN = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9\-]{0,62})\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9\-])")
 _RESERVED = re.compile(r"(?:^|\.)(?:example(?:\.(?:com|net|org))?|test|invalid|localhost)$", re.IGNORECASE)  # RFC 2606
 _IPV4_MIDDLE = re.compile(r"\.\d{1,3}\.\d{1,3}\.\d")
-_IPV4 = re.compile(r"(?<![\w.\-])\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?![\w\-]|\.\d)")
+# Not the beginning of a host name (1.0.0.127.in-addr.arpa); what begins with a capital is the next sentence.
+_IPV4 = re.compile(r"(?<![\w.\-])\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?![\w\-]|\.(?:[a-z\d_]|IN-ADDR))")
 _IPV6_MIDDLE = re.compile(r":[0-9A-Fa-f]{0,4}:")
 _IPV6 = re.compile(r"(?<![\w:.])[23][0-9A-Fa-f]{3}:[0-9A-Fa-f:]{1,34}(?![\w:])")  # 2000::/3 is all that is in use
 _IPV6_BEFORE = re.compile(r"[0-9A-Fa-f:]{0,38}$")
-_VERSION_BEFORE = re.compile(r"(?:version|release|oid)[\s:=\"']{0,3}$", re.IGNORECASE)
+_VERSION_BEFORE = re.compile(
+    r"(?:versions?|release|(?<![a-z])(?:v|vers?|rev|oid))(?:[ _](?:is|no|number))?[\s:=\"'(>_.]{0,6}$", re.IGNORECASE
+)
+_MARK = "|".join(PLACEHOLDERS.values())
+# The user and password of a URL (RFC 3986, 3.2.1), which may hold placeholders already.
+_USERINFO = re.compile(rf"(?:[^\s/?#\"'<>@:]|{_MARK}){{0,64}}:((?:[^\s/?#\"'<>@]|{_MARK}){{1,128}})@")
+_HOST = re.compile(r"(?:[A-Za-z0-9\-]{1,63}\.){1,8}[A-Za-z0-9\-]{1,63}")
 _PHONES = (  # each begins with a literal, which the regular expression engine finds fast
     (re.compile(r"\+\d{1,3}[ .\-]?(?:\(\d{1,4}\)[ .\-]?)?(?:\d{2,4}[ .\-]?){2,4}\d{2,4}(?![\w\-]|\.\d)"), 0),
     (re.compile(r"\(\d{3}\)[ ]?\d{3}[ .\-]\d{4}(?![\w\-]|\.\d)"), 0),  # (650) 253-0000
@@ -112,7 +120,7 @@ class Pii(Operator):
 
 def redact(text: str, config: PiiConfig) -> tuple[str, Counter[str]]:
     """The text with placeholders, and how many of each kind."""
-    spans = sorted(find(text, config))
+    spans = sorted(find(text, config), key=lambda span: (span[0], -span[1], span[2]))  # the longest of a place
     pieces: list[str] = []
     counts: Counter[str] = Counter()
     place = 0
@@ -127,10 +135,15 @@ def redact(text: str, config: PiiConfig) -> tuple[str, Counter[str]]:
 
 def find(text: str, config: PiiConfig) -> Iterator[Span]:
     """Every span to redact, in no particular order; spans may overlap."""
+    passwords = dict(_passwords(text))
     if "secret" in config.kinds:
         yield from _secrets(text, config.min_entropy_bits)
+        for stop, start in passwords.items():
+            host = _HOST.match(text, stop + 1)
+            if host and not _RESERVED.search(host[0]) and "<" not in text[start:stop]:
+                yield start, stop, "secret"
     if "email" in config.kinds:
-        yield from _emails(text)
+        yield from (span for span in _emails(text) if text.find("@", span[0]) not in passwords)
     if "ip" in config.kinds:
         yield from _addresses(text)
     if "phone" in config.kinds:
@@ -147,11 +160,21 @@ def _emails(text: str) -> Iterator[Span]:
         place = text.find("@", place + 1)
 
 
+def _passwords(text: str) -> Iterator[tuple[int, int]]:
+    """Passwords of URLs, `scheme://user:password@host`: where the `@` is, and where the password begins."""
+    place = text.find("://")
+    while place >= 0:
+        match = _USERINFO.match(text, place + 3)
+        if match:
+            yield match.end() - 1, match.start(1)
+        place = text.find("://", place + 3)
+
+
 def _addresses(text: str) -> Iterator[Span]:
     for middle in _IPV4_MIDDLE.finditer(text):
         start = _digits_before(text, middle.start(), 3)
         match = _IPV4.match(text, start)
-        if match and _public(match[0]) and not _VERSION_BEFORE.search(text[max(0, start - 16) : start]):
+        if match and _public(match[0]) and not _VERSION_BEFORE.search(text[max(0, start - 24) : start]):
             yield match.start(), match.end(), "ip"
     for middle in _IPV6_MIDDLE.finditer(text):
         before = _IPV6_BEFORE.search(text[max(0, middle.start() - 38) : middle.start()])
