@@ -10,24 +10,25 @@ import click
 
 from headwater.core.cli_options import recipe_options
 
-_COLLECT = "headwater.data.collect.cli"
-_ORDER = ("crawl", "fetch", "collect", "run", "tokenizer", "tokenize")
+_COLLECT, _MODELS = "headwater.data.collect.cli", "headwater.data.models.cli"
+_ORDER = ("crawl", "fetch", "collect", "model", "run", "tokenizer", "tokenize")
 _ELSEWHERE = {
     "crawl": "   Crawl web pages politely into WARC files.",
     "fetch": "   Fetch records of a public crawl (Common Crawl) into WARC files.",
     "collect": "1. Collect every source of the recipe as WARC files: RUN/raw/<source>/.",
+    "model": "   Train the models that filters of the recipe name, from folders of text.",
 }
 
 
 class _Data(click.Group):
-    """Commands in the order of the line; those of `headwater.data.collect` are imported when they are used."""
+    """Commands in the order of the line; those of other modules are imported when they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for name in _ORDER if name in _ELSEWHERE or name in self.commands]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in _ELSEWHERE:
-            return getattr(importlib.import_module(_COLLECT), cmd_name)
+            return getattr(importlib.import_module(_MODELS if cmd_name == "model" else _COLLECT), cmd_name)
         return super().get_command(ctx, cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

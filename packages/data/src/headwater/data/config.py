@@ -21,11 +21,15 @@ from headwater.data.operators.language import Language, LanguageConfig
 from headwater.data.operators.length import Length, LengthConfig
 from headwater.data.operators.minhash_dedup import MinhashDedupConfig
 from headwater.data.operators.pii import Pii, PiiConfig
+from headwater.data.operators.quality_classifier import QualityClassifier, QualityClassifierConfig
 
 OPERATORS: Mapping[str, type[Operator]] = {
     operator.name: operator
-    for operator in (Extract, Language, Length, CharacterRatios, GopherQuality, GopherRepetition, C4, Fineweb, Pii)
-}
+    for operator in (
+        Extract, Language, Length, CharacterRatios, GopherQuality, GopherRepetition, C4, Fineweb, Pii,
+        QualityClassifier,
+    )
+}  # fmt: skip
 """Operators that a recipe can list, by name. A new operator is added here and as a field of `Step`."""
 
 
@@ -41,6 +45,7 @@ class Step(Section):
     c4: C4Config | None = None
     fineweb: FinewebConfig | None = None
     pii: PiiConfig | None = None
+    quality_classifier: QualityClassifierConfig | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -73,6 +78,10 @@ class Step(Section):
     def resolved(self) -> dict[str, Any]:
         """The step as it would be written in a recipe, with all options."""
         return {self.name: getattr(self, self.name).model_dump(mode="json")}
+
+    def content(self) -> dict[str, Any]:
+        """The step as artifacts record it: with the content of the files that it names, not their place."""
+        return {self.name: getattr(self, self.name).content()}
 
 
 class EngineConfig(Section):
@@ -140,7 +149,7 @@ class DocumentsConfig(Section):
     def content(self) -> dict[str, Any]:
         """Everything that decides the content, as JSON values."""
         plain = self.model_dump(mode="json", exclude={"engine", "sources"})
-        return {**plain, "sources": {name: [step.resolved() for step in steps] for name, steps in self.sources.items()}}
+        return {**plain, "sources": {name: [step.content() for step in steps] for name, steps in self.sources.items()}}
 
 
 def _number_or_sources(value: object) -> str:

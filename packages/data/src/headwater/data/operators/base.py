@@ -140,3 +140,7 @@ class Decisions:
 
 class OperatorConfig(Section):
     """Base of the operators' options."""
+
+    def content(self) -> dict[str, Any]:
+        """The options as artifacts record them; they decide whether a stage is up to date."""
+        return self.model_dump(mode="json")

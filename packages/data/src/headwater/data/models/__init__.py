@@ -1,0 +1,1 @@
+"""Models that filters use: training them from folders of text, their files, and scoring with them."""

@@ -1,0 +1,137 @@
+"""`headwater data model …`: making the models that filters use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from headwater.core.cli_options import json_option
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_FOLDER = click.Path(path_type=Path)
+_TEXTS = """\b
+Texts are read from a folder with its sub-folders, or from one file:
+  .txt .md .rst .log     one document a file
+  .jsonl .jsonl.gz       one document a line, in the key --field
+  .parquet               one document a row, in the column --field
+"""
+
+
+@click.group(
+    epilog="Each model gets a card beside it (MODEL.json): its SHA-256, options, and quality on held-out text."
+)
+def model() -> None:
+    """Train models for filters, and look at them."""
+
+
+@model.group("train")
+def train_group() -> None:
+    """Train a model. Equal documents and options give equal bytes."""
+
+
+def _common(command: Command) -> Command:
+    command = json_option(command)
+    command = click.option("--force", is_flag=True, help="Replace a model that is there.")(command)
+    command = click.option(
+        "--held-out-ratio", type=click.FloatRange(0.001, 0.9), default=0.1, show_default=True,
+        help="Share of the documents that the model is measured on and not trained on, by their hash.",
+    )(command)  # fmt: skip
+    command = click.option("--field", default="text", show_default=True, help="Key or column that holds the text.")(
+        command
+    )
+    return click.option("--out", type=_FOLDER, required=True, metavar="FILE", help="The model to write.")(command)
+
+
+def _classifier(positive: str, negative: str) -> Callable[[Command], Command]:
+    """The options of a classifier, with these labels."""
+
+    def add(command: Command) -> Command:
+        for name, default, kind, text in (
+            ("--seed", 1, click.IntRange(0), "Seed of the training."),
+            ("--min-count", 2, click.IntRange(1), "Least count of a word that is a feature by itself."),
+            ("--learning-rate", 0.5, click.FloatRange(0, min_open=True), "At the start; it falls to zero."),
+            ("--epochs", 0, click.IntRange(0), "Passes over the documents; 0: enough for 20,000 steps, 5 to 100."),
+            ("--dimensions", 16, click.IntRange(1), "Width of the hidden layer."),
+            ("--buckets", 2**18, click.IntRange(1), "Slots that runs of words are hashed into."),
+            ("--word-ngrams", 2, click.IntRange(1, 5), "Longest run of words that is a feature."),
+            ("--negative-label", negative, str, "Name of the other label."),
+            ("--positive-label", positive, str, "Name of the label that the operator looks at."),
+        ):
+            command = click.option(name, default=default, type=kind, show_default=True, help=text)(command)
+        return _common(command)
+
+    return add
+
+
+@train_group.command(
+    "quality", short_help="A quality classifier (fastText) from good and other documents.", epilog=_TEXTS
+)
+@click.option("--positive", type=_FOLDER, required=True, metavar="FOLDER", help="Documents such as you want to keep.")
+@click.option("--negative", type=_FOLDER, required=True, metavar="FOLDER",
+              help="Documents to tell them from, for example a sample of the crawl.")  # fmt: skip
+@_classifier("hq", "lq")
+def train_quality(**options: Any) -> None:
+    r"""Train a quality classifier: fastText over words and word pairs.
+
+    \b
+    headwater data model train quality --positive good/ --negative crawl/ --out quality.bin
+    then in the recipe:   - quality_classifier: {model: quality.bin, min_score: 0.5}
+    """
+    _train_classifier("quality", options)
+
+
+@train_group.command(
+    "toxicity", short_help="A toxicity classifier (fastText) from toxic and other documents.", epilog=_TEXTS
+)
+@click.option("--toxic", "positive", type=_FOLDER, required=True, metavar="FOLDER", help="Documents to be removed.")
+@click.option("--clean", "negative", type=_FOLDER, required=True, metavar="FOLDER", help="Documents to be kept.")
+@_classifier("toxic", "clean")
+def train_toxicity(**options: Any) -> None:
+    r"""Train a toxicity classifier: fastText over words and word pairs.
+
+    \b
+    headwater data model train toxicity --toxic toxic/ --clean crawl/ --out toxicity.bin
+    then in the recipe:   - toxicity: {model: toxicity.bin, max_score: 0.5}
+    """
+    _train_classifier("toxicity", options)
+
+
+def _train_classifier(kind: str, options: dict[str, Any]) -> None:
+    from headwater.data.models import card, classifier
+    from headwater.data.models.texts import read_texts
+
+    out: Path = options["out"]
+    card.refuse_existing(out, options["force"])
+    wanted = classifier.ClassifierOptions(
+        positive=options["positive_label"], negative=options["negative_label"],
+        **{name: options[name] for name in ("word_ngrams", "buckets", "dimensions", "epochs", "learning_rate",
+                                            "min_count", "seed", "held_out_ratio")},
+    )  # fmt: skip
+    both = [
+        read_texts(options[side], field=options["field"], held_out_ratio=wanted.held_out_ratio,
+                   least=classifier.LEAST_DOCUMENTS)
+        for side in ("positive", "negative")
+    ]  # fmt: skip
+    _end_separation(out, classifier.train(out, kind, both[0], both[1], wanted), options["as_json"])
+
+
+def _end_separation(out: Path, content: dict[str, Any], as_json: bool) -> None:
+    from headwater.core.console import done, print_json, size, table
+
+    if as_json:
+        print_json(content)
+        return
+    held_out = content["held_out"]
+    rows = [[r["threshold"], r["recall"], r["removed"], r["precision"]] for r in held_out["thresholds"]]
+    best = held_out["best_f1"]
+    rows.append([best["threshold"], best["recall"], best["removed"], best["precision"]])
+    label, other = content["options"]["positive"], content["options"]["negative"]
+    for row, name in zip(rows, [*("" for _ in held_out["thresholds"]), "best F1"], strict=True):
+        row.append(name)
+    title = f"On {held_out['positives']:,} {label} and {held_out['negatives']:,} {other} documents held out"
+    table(["threshold", f"{label} above it", f"{other} below it", f"precision of {label}", ""], rows, title=title)
+    done(f"model {out}", f"AUC {held_out['auc']:.4f} on held-out documents · {size(content['bytes'])}")
