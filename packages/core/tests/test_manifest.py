@@ -1,15 +1,17 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from headwater.core import manifest as manifests
 from headwater.core import storage
 from headwater.core.errors import ManifestError, StorageError
-from headwater.core.manifest import ArtifactWriter, is_artifact, parent_of, read_manifest, read_volatile
+from headwater.core.manifest import ArtifactWriter, changed_files, is_artifact, parent_of, read_manifest, read_volatile
 
 
 def writer(folder: Path, **changes) -> ArtifactWriter:
@@ -54,6 +56,43 @@ def test_up_to_date_only_for_the_same_key_and_whole_files(tmp_path):
     assert writer(folder, producer="test 2").up_to_date() is None
     (folder / "sub" / "data.bin").write_bytes(b"hell")
     assert writer(folder).up_to_date() is None
+
+
+@pytest.mark.parametrize("name", ["sub/data.bin", "log.txt"])
+@pytest.mark.parametrize("times", ["as they come", "set back"])
+def test_a_file_edited_in_place_is_not_up_to_date(tmp_path, capsys, name, times):
+    folder = tmp_path / "a"
+    make(folder)
+    path = folder / name
+    before = path.stat()
+    path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:])
+    if times == "set back":
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert writer(folder).up_to_date() is None
+    assert f"{path} was changed or removed after it was written" in capsys.readouterr().err
+    assert changed_files(folder) == [name]
+
+
+def test_files_that_nobody_touched_are_not_hashed_and_copies_once(tmp_path, monkeypatch):
+    make(tmp_path / "a")
+    shutil.copytree(tmp_path / "a", tmp_path / "b", copy_function=shutil.copyfile)
+    for path in ("sub/data.bin", "log.txt"):  # copied after the manifest
+        os.utime(tmp_path / "b" / path)
+    hashed = []
+    monkeypatch.setattr(manifests, "file_sha256", lambda path: hashed.append(path) or storage.file_sha256(path))
+    assert writer(tmp_path / "b").up_to_date() is not None
+    assert {path.name for path in hashed} == {"data.bin", "log.txt"}
+    hashed.clear()
+    assert writer(tmp_path / "b").up_to_date() is not None
+    assert hashed == []
+
+
+def test_begin_leaves_the_files_that_the_new_artifact_goes_on_with(tmp_path):
+    folder = tmp_path / "a"
+    make(folder)
+    writer(folder, config={"a": 2}).begin(keep=[folder / "log.txt"])
+    assert not is_artifact(folder)
+    assert (folder / "log.txt").exists() and not (folder / "sub" / "data.bin").exists()
 
 
 def test_begin_keeps_work_of_the_same_key_and_throws_away_other_work(tmp_path):

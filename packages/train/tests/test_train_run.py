@@ -22,7 +22,7 @@ from headwater.core.errors import ConfigError, ManifestError, StorageError, Trai
 from headwater.core.events import read_events
 from headwater.core.layout import RunLayout
 from headwater.core.lock import exclusive
-from headwater.core.manifest import is_artifact, read_manifest
+from headwater.core.manifest import ArtifactWriter, is_artifact, read_manifest
 from headwater.core.run import read_run
 from headwater.train.losses import read_losses
 from headwater.train.runner import TERMINATED, train
@@ -239,6 +239,63 @@ def test_fresh_and_on_change_restart_train_anew(trained: Path, long_recipe: Path
 def test_what_only_changes_how_a_run_is_kept_may_change(trained: Path, long_recipe: Path) -> None:
     unfinish(trained)
     assert train(long_recipe, trained, ["train.checkpoint.keep_last=5", "train.validation.every=6"]).state == "finished"
+
+
+def test_a_kill_while_a_finished_run_is_opened_again_loses_nothing(
+    whole: Path, trained: Path, long_recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    override = "train.checkpoint.keep_last=5"
+    original = ArtifactWriter.begin
+
+    def killed(self: ArtifactWriter, *arguments: Any, **named: Any) -> Path:
+        original(self, *arguments, **named)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ArtifactWriter, "begin", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(long_recipe, trained, [override])
+    monkeypatch.undo()
+    assert not is_artifact(trained / "train")
+    for name in ("losses.jsonl", "events.jsonl", "metrics.jsonl"):
+        assert (trained / "train" / name).read_bytes() == (whole / "train" / name).read_bytes()
+    assert train(long_recipe, trained, [override]).state == "finished"
+    assert (trained / "train" / "losses.jsonl").read_bytes() == (whole / "train" / "losses.jsonl").read_bytes()
+
+
+def test_a_damaged_last_checkpoint_of_a_finished_run_is_made_again(
+    whole: Path, trained: Path, long_recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flip(RunLayout(trained).checkpoint(STEPS) / "__0_0.distcp")
+    assert train(long_recipe, trained).state == "finished"
+    assert "__0_0.distcp changed after it was written" in capsys.readouterr().err
+    assert_same_training(trained, whole)
+
+
+def test_a_damaged_earlier_checkpoint_is_told_with_what_to_do(
+    trained: Path, long_recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flip(RunLayout(trained).checkpoint(20) / "__0_0.distcp")
+    assert train(long_recipe, trained).state == "up to date"
+    said = capsys.readouterr().err
+    assert "step-00000020 is damaged (__0_0.distcp changed after it was written): restore it, or delete it" in said
+
+
+def test_a_finished_run_whose_losses_were_changed_is_refused(trained: Path, long_recipe: Path) -> None:
+    losses = trained / "train" / "losses.jsonl"
+    losses.write_text(losses.read_text().replace("1", "2", 2))
+    edited = losses.read_bytes()
+    with pytest.raises(TrainError, match=r"losses\.jsonl was changed after the run was finished") as caught:
+        train(long_recipe, trained)
+    assert "--fresh" in str(caught.value)
+    assert losses.read_bytes() == edited and is_artifact(trained / "train")
+    assert train(long_recipe, trained, fresh=True).state == "finished"
+
+
+def flip(path: Path) -> None:
+    """Changes one bit; the size stays."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
 
 
 def test_nonfinite_gradient_stops_before_the_update(

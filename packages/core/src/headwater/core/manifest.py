@@ -15,11 +15,13 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from headwater.core.console import warn
 from headwater.core.errors import ManifestError
 from headwater.core.storage import atomic_write, file_sha256, json_digest, storage_errors
 
@@ -156,6 +158,46 @@ def _read_checked(path: Path, model: type[RecordT], what: str) -> RecordT:
     return record
 
 
+def changed_files(folder: str | Path) -> list[str]:
+    """The listed files of a finished artifact, volatile ones too, that are missing or have other bytes.
+
+    The manifest is written last, so a file that was touched after it (by its modification or status time) is hashed
+    again, and no other. When such files prove to be as they were, as after a copy, the manifest's own time is set to
+    theirs, so that they are hashed once.
+
+    Args:
+        folder: The artifact's folder.
+
+    Returns:
+        Paths relative to the folder. Empty: as written, unless bytes changed without any trace in the file system,
+        which `headwater verify` finds.
+
+    Raises:
+        ManifestError: As `read_manifest` and `read_volatile`.
+        StorageError: A file cannot be read.
+    """
+    folder = Path(folder)
+    entries = [*read_manifest(folder).files, *read_volatile(folder).files]
+    changed: list[str] = []
+    with storage_errors("read", folder):
+        sealed = latest = (folder / MANIFEST).stat().st_mtime_ns
+        for entry in entries:
+            path = folder / entry.path
+            if not path.is_file():
+                changed.append(entry.path)
+                continue
+            state = path.stat()
+            touched = max(state.st_mtime_ns, state.st_ctime_ns)
+            latest = max(latest, touched)
+            # "At the same time" is hashed as well: clocks of file systems tick every few milliseconds.
+            if state.st_size != entry.bytes or (touched >= sealed and file_sha256(path) != entry.sha256):
+                changed.append(entry.path)
+    if latest > sealed and not changed:
+        with suppress(OSError):  # a folder that may only be read is hashed every time
+            os.utime(folder / MANIFEST, ns=(latest + 1, latest + 1))
+    return changed
+
+
 def parent_of(child: str | Path, parent: str | Path, role: str) -> Parent:
     """The `Parent` entry for the artifact in `parent`, as seen from the artifact in `child`.
 
@@ -202,40 +244,43 @@ class ArtifactWriter:
         self.key = artifact_key(kind, name, producer, config, self.parents)
 
     def up_to_date(self) -> Manifest | None:
-        """The finished artifact's manifest, if it was made from exactly this and its files are there at their size."""
+        """The finished artifact's manifest, if it was made from exactly this and its files are as they were written.
+
+        Warns of a file that was changed or removed since; see `changed_files` for how it is found.
+        """
         if not is_artifact(self.folder):
             return None
         try:
             manifest = read_manifest(self.folder)
-            listing = read_volatile(self.folder)
+            changed = changed_files(self.folder) if manifest.key() == self.key else None
         except ManifestError:
             return None
-        if manifest.key() != self.key:
-            return None
-        for entry in [*manifest.files, *listing.files]:
-            path = self.folder / entry.path
-            if not path.is_file() or path.stat().st_size != entry.bytes:
-                return None
-        return manifest
+        if changed:
+            more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+            warn(f"{self.folder / changed[0]}{more} was changed or removed after it was written: not up to date")
+        return manifest if changed == [] else None
 
-    def begin(self) -> Path:
+    def begin(self, keep: Iterable[Path] = ()) -> Path:
         """Opens the artifact for writing and returns its work folder.
 
         An older artifact in the same folder loses its manifest first and then the files that the manifest named;
         nothing else in the folder is touched.
+
+        Args:
+            keep: Files that stay, because the new artifact goes on with them.
         """
         work = self.folder / WORK
         key_file = work / "key"
         with storage_errors("prepare", self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._remove_old()
+            self._remove_old(set(keep))
             if not key_file.is_file() or key_file.read_text() != self.key:
                 shutil.rmtree(work, ignore_errors=True)
                 work.mkdir()
                 atomic_write(key_file, self.key)
         return work
 
-    def _remove_old(self) -> None:
+    def _remove_old(self, keep: set[Path]) -> None:
         listed: list[str] = []
         for name in (MANIFEST, VOLATILE):
             path = self.folder / name
@@ -248,8 +293,9 @@ class ArtifactWriter:
                 path.unlink()
         for relative in listed:
             inside = not PurePosixPath(relative).is_absolute() and ".." not in PurePosixPath(relative).parts
-            if inside and (self.folder / relative).is_file():
-                (self.folder / relative).unlink()
+            path = self.folder / relative
+            if inside and path not in keep and path.is_file():
+                path.unlink()
 
     def commit(
         self, counters: dict[str, Any], files: Iterable[Path] | None = None, volatile: Iterable[Path] = ()

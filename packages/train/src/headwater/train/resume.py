@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headwater.core.console import warn
 from headwater.core.errors import ManifestError, TrainError
-from headwater.core.manifest import is_artifact, read_manifest
+from headwater.core.layout import RunLayout
+from headwater.core.manifest import changed_files, is_artifact, read_manifest
 from headwater.core.run import RunInfo, read_run
 from headwater.core.storage import file_sha256, storage_errors
 from headwater.train.config import NEUTRAL, identity
@@ -60,6 +62,59 @@ def find_checkpoint(folder: Path, say: Callable[[str, int, Path], None]) -> Foun
             continue
         return Found(step, path, read_run(path))
     return None
+
+
+def last_is_whole(run: RunLayout, steps: int) -> bool:
+    """Whether the checkpoint after the last step is there as it was written; warns of every one that is not.
+
+    Args:
+        run: The run folder.
+        steps: The steps of the whole run.
+    """
+    whole = is_artifact(run.checkpoint(steps))
+    for step, path in checkpoint_folders(run.checkpoints):
+        damage = _quick_damage(path)
+        if damage is None:
+            continue
+        if step == steps:
+            warn(f"the checkpoint {path} is damaged ({damage}): training goes on from the one before it")
+            whole = False
+        else:
+            warn(
+                f"the checkpoint {path} is damaged ({damage}): restore it, or delete it and go on without it; "
+                "headwater verify names everything that was changed"
+            )
+    return whole
+
+
+def _quick_damage(path: Path) -> str | None:
+    """What is wrong with a finished checkpoint, as far as it shows without hashing files that nobody touched."""
+    if not is_artifact(path):
+        return None
+    try:
+        changed = changed_files(path)
+    except ManifestError as error:
+        return error.message
+    return f"{', '.join(changed)} changed after it was written" if changed else None
+
+
+def refuse_changed_logs(folder: Path) -> None:
+    """Refuses to go on with the logs of a finished run when one was changed: its new manifest would vouch for that.
+
+    Raises:
+        TrainError: Naming the file.
+    """
+    if not is_artifact(folder):
+        return
+    try:
+        changed = [name for name in changed_files(folder) if name.endswith(".jsonl") and (folder / name).is_file()]
+    except ManifestError:
+        return  # no list to compare with
+    if changed:
+        raise TrainError(
+            f"{folder / changed[0]} was changed after the run was finished", found=", ".join(changed),
+            expected="the files as training wrote them", hint="restore them from a copy, or train again with --fresh",
+        )  # fmt: skip
 
 
 def find_damage(path: Path) -> str | None:

@@ -17,7 +17,7 @@ from headwater.core.errors import TrainError
 from headwater.core.events import read_events
 from headwater.core.layout import RunLayout
 from headwater.core.lock import exclusive
-from headwater.core.manifest import ArtifactWriter, Manifest, is_artifact
+from headwater.core.manifest import ArtifactWriter, Manifest
 from headwater.core.mixture import Mixture
 from headwater.core.sinks import JsonlSink, MetricSink, close_sinks, open_sinks
 from headwater.core.storage import atomic_write, storage_errors
@@ -26,7 +26,13 @@ from headwater.train.config import TrainConfig
 from headwater.train.held_out import held_out, unigram_bits_per_byte
 from headwater.train.inputs import Inputs, open_inputs
 from headwater.train.losses import keep_rows, read_losses
-from headwater.train.resume import checkpoint_folders, find_checkpoint, refuse_if_changed
+from headwater.train.resume import (
+    checkpoint_folders,
+    find_checkpoint,
+    last_is_whole,
+    refuse_changed_logs,
+    refuse_if_changed,
+)
 from headwater.train.session import Session
 
 T = TypeVar("T")
@@ -75,8 +81,8 @@ def train(
         layout.train, kind="training", name=inputs.base.name, producer=PRODUCER, config=_artifact_config(inputs),
         parents=inputs.parents,
     )  # fmt: skip
-    done = writer.up_to_date()
-    if done is not None and is_artifact(layout.checkpoint(config.steps)) and not fresh:
+    done = None if fresh else writer.up_to_date()
+    if done is not None and last_is_whole(layout, config.steps):
         return Result("up to date", config.steps, done)
     return _train(inputs, writer, fresh=fresh, on_change=on_change)
 
@@ -163,16 +169,16 @@ def _prepare(inputs: Inputs, writer: ArtifactWriter, session: Session, *, fresh:
             warn(f"training starts again: {error.message}")
             found = None
     step = found.step if found else 0
-    logs = {name: (layout.train / name) for name in ("losses.jsonl", "metrics.jsonl", "events.jsonl")}
-    kept = {path: path.read_bytes() for path in logs.values() if found and path.is_file()}
-    writer.begin()
-    for path, content in kept.items():
-        atomic_write(path, content)
+    if found is not None:
+        refuse_changed_logs(layout.train)
+    metrics = layout.train / "metrics.jsonl"
+    # They stay where they are, so that a kill from here on loses none of the steps that a checkpoint rests on.
+    writer.begin(keep=[layout.train / "losses.jsonl", layout.train / "events.jsonl", metrics])
     if found is None:
         _wipe(layout)
     else:
         session.losses.truncate(step)
-    keep_rows(logs["metrics.jsonl"], step)
+    keep_rows(metrics, step)
     for message, refused_step, path in refused:
         session.events.emit("checkpoint_refused", refused_step, path=path.name, reason=message)
     atomic_write(layout.train / "config.yaml", dump_yaml(_recipe(inputs)))
