@@ -20,6 +20,9 @@ from typing import Any
 from headwater.core.console import progress
 from headwater.core.errors import DataError
 
+ENDING_SECONDS = 30.0
+"""How long a process that is told to end has for removing its temporary files."""
+
 Call = tuple[Callable[..., None], tuple[Any, ...]]
 
 
@@ -49,7 +52,11 @@ class Workers:
             pipe.close()  # a process that waits for a call ends at this
             if kind is not None:
                 process.terminate()
-            process.join()
+        for process in self._started.values():
+            process.join(None if kind is None else ENDING_SECONDS)
+            if process.is_alive():
+                process.kill()
+                process.join()
         self._started = {}
         if self._handler is not None:
             signal.signal(signal.SIGPIPE, self._handler)
@@ -133,6 +140,7 @@ class Workers:
 def _serve(pipe: Connection) -> None:
     """Makes the calls that come through the pipe, until its other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process answers Ctrl-C
+    signal.signal(signal.SIGTERM, _end)  # an exception, so that what is half-written is removed
     while True:
         raised: Exception | None = None
         try:
@@ -149,6 +157,11 @@ def _serve(pipe: Connection) -> None:
             pipe.send(raised)
         except OSError:
             return
+
+
+def _end(number: int, frame: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: what it started is not cut short
+    raise SystemExit(128 + number)
 
 
 def _portable(error: Exception) -> Exception:
