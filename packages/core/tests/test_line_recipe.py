@@ -8,10 +8,13 @@ import sys
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from headwater.core import line
 from headwater.core.errors import ConfigError
 from headwater.core.layout import RunLayout
 from headwater.core.line import check_sources, select
+from headwater.core.line_cli import run_line
 from headwater.core.lock import exclusive
 from headwater.core.manifest import ArtifactWriter
 
@@ -68,6 +71,18 @@ def test_a_source_that_is_left_out_is_a_warning(tmp_path, capsys):
 def test_only_and_until_together_are_refused():
     with pytest.raises(ConfigError, match="contradict"):
         select("items", "items")
+
+
+@pytest.mark.parametrize(("options", "shown"), [(["--until", "eval"], False), (["--only", "report"], True), ([], True)])
+def test_the_report_is_named_only_when_it_was_drawn_now(tmp_path, monkeypatch, options, shown):
+    (tmp_path / "r.yaml").write_text("name: x\n")
+    layout = RunLayout(tmp_path / "run")
+    layout.report.mkdir(parents=True)
+    (layout.report / "report.html").write_text("of another day")
+    monkeypatch.setattr(line, "run_stage", lambda stage, layout: line.StageResult(stage.name, 0, "done", 1.0))
+    result = CliRunner().invoke(run_line, [str(tmp_path / "r.yaml"), "--run", str(layout.root), *options])
+    assert result.exit_code == 0, result.output
+    assert ("report.html" in result.output) == shown
 
 
 def test_a_second_line_in_one_run_folder_is_refused(tmp_path):

@@ -194,11 +194,36 @@ def test_stages_that_did_not_run_are_shown_with_their_command(tmp_path: Path, un
             assert f"headwater {command} --recipe" in page.sections[section]
 
 
-def test_an_empty_folder_has_a_report(tmp_path: Path) -> None:
-    recipe = write_recipe(tmp_path)
-    built = build_report(str(recipe), RunLayout(tmp_path / "run"))
+def test_a_run_of_which_only_the_recipe_is_there_has_a_report(tmp_path: Path) -> None:
+    run = RunLayout(tmp_path / "run")
+    run.root.mkdir()
+    run.recipe.write_text(write_recipe(tmp_path).read_text())
+    built = build_report(str(run.recipe), run)
     assert built.view.problems == ()
     assert Page(built.path.read_text()).sections["lineage"].count("Not run.") == 1
+
+
+@pytest.mark.parametrize(
+    ("inside", "found"), [(None, "no such folder"), ([], "an empty folder"), (["notes", "report"], "notes, report")]
+)
+def test_a_folder_without_a_run_is_refused_and_left_as_it_was(
+    tmp_path: Path, inside: list[str] | None, found: str
+) -> None:
+    recipe, folder = write_recipe(tmp_path), tmp_path / "elsewhere"
+    for name in [] if inside is None else ["", *inside]:
+        (folder / name).mkdir()
+    result = CliRunner().invoke(report, ["--recipe", str(recipe), "--run", str(folder)])
+    error = result.exception
+    assert isinstance(error, ConfigError) and error.exit_code == 2
+    assert found in str(error.found) and f"headwater line run RECIPE --run {folder}" in str(error.hint)
+    assert sorted(p.name for p in folder.rglob("*")) == (inside or []) and folder.exists() == (inside is not None)
+
+
+def test_a_misspelt_run_folder_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path)
+    run = make_run(tmp_path / "run-one", until="raw")
+    with pytest.raises(ConfigError, match=f"did you mean {re.escape(str(run.root))}\\?"):
+        build_report(str(recipe), RunLayout(tmp_path / "run-onr"))
 
 
 def test_a_run_in_progress_is_shown_so_far(tmp_path: Path) -> None:
@@ -257,7 +282,7 @@ def test_the_same_again_is_up_to_date_and_a_change_is_drawn(tmp_path: Path) -> N
 
 def test_a_second_report_in_the_folder_is_refused(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path)
-    run = RunLayout(tmp_path / "run")
+    run = make_run(tmp_path / "run", until="raw")
     with exclusive(run.report), pytest.raises(StorageError, match="another process is writing"):
         build_report(str(recipe), run)
     assert not list(run.report.iterdir())

@@ -20,9 +20,19 @@ class RunLayout:
         """The resolved recipe that the line was run with."""
         return self.root / "recipe.yaml"
 
+    def is_begun(self) -> bool:
+        """Whether any stage of a run, or the line, has left something here; the report, which reads it, is none."""
+        stages = (self.raw_root, self.items, self.documents, self.tokenizer, self.tokens_root, self.train, self.eval)
+        return self.recipe.is_file() or any(folder.is_dir() for folder in stages)
+
+    @property
+    def raw_root(self) -> Path:
+        """The folder that holds one folder of WARC files a source."""
+        return self.root / "raw"
+
     def raw(self, source: str) -> Path:
         """WARC files of one source."""
-        return self.root / "raw" / source
+        return self.raw_root / source
 
     @property
     def items(self) -> Path:

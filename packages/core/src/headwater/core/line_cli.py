@@ -53,7 +53,6 @@ def run_line(recipe: str, run: Path, only: str | None, until: str | None, overri
         [[result.name, result.summary, round(result.seconds, 1)] for result in results],
         title=f"The line: {run}",
     )
-    report = layout.report / "report.html"
-    if report.is_file():
-        print(f"report: {report.resolve()}")
+    if chosen[-1].name == "report":  # one that lies there from an earlier run may show something else
+        print(f"report: {(layout.report / 'report.html').resolve()}")
         print(f"next:   headwater verify {run}  ·  headwater trace step 1 --run {run}")

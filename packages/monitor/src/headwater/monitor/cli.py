@@ -14,7 +14,8 @@ from headwater.core.cli_options import recipe_options, run_option
 def report(recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...]) -> None:
     """Draw the run as one self-contained page: RUN/report/report.html.
 
-    Works on a run in any state: a stage that has not run is shown with the command that runs it.
+    Works on a run in any state: a stage that has not run is shown with the command that runs it. A folder that holds
+    nothing of a run is refused.
     """
     from headwater.core import console
     from headwater.core.layout import RunLayout

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from headwater.core.config import load_section
-from headwater.core.errors import ManifestError
+from headwater.core.config import load_section, nearest
+from headwater.core.errors import ConfigError, ManifestError
 from headwater.core.layout import RunLayout
 from headwater.core.lock import exclusive
 from headwater.core.manifest import ArtifactWriter, Parent, parent_of, read_manifest
@@ -38,10 +38,11 @@ def build_report(recipe: str, run: RunLayout, overrides: Sequence[str] = ()) -> 
     The page itself is volatile (it shows timings and the folder it was made from), so it is no part of the digest.
 
     Raises:
-        ConfigError: The recipe is not valid.
+        ConfigError: The recipe is not valid, or the folder holds nothing of a run.
         StorageError: The disk refused, or another process is writing the page.
     """
     config = load_section("report", Report, recipe, overrides)
+    _check_run(run)
     view = read_run_view(run, recipe, overrides)
     writer = ArtifactWriter(
         run.report, kind="report", name="report", producer=f"headwater-monitor {__version__}",
@@ -56,6 +57,25 @@ def build_report(recipe: str, run: RunLayout, overrides: Sequence[str] = ()) -> 
         atomic_write(page, html)
         writer.commit({"artifacts": len(view.lineage)}, files=[], volatile=[page])
     return Built(page, view, fresh=True)
+
+
+def _check_run(run: RunLayout) -> None:
+    """Refuses a folder that no stage has written to: most likely a misspelt `--run`."""
+    if run.is_begun():
+        return
+    found = "no such folder"
+    if run.root.is_dir():
+        inside = sorted(path.name for path in run.root.iterdir())
+        found = (
+            f"a folder with {', '.join(inside[:5])}{', …' if len(inside) > 5 else ''}" if inside else "an empty folder"
+        )
+    beside = [path for path in run.root.absolute().parent.glob("*") if path.is_dir() and RunLayout(path).is_begun()]
+    near = nearest(run.root.name, [path.name for path in beside])
+    raise ConfigError(
+        f"there is no run in {run.root}", found=found, expected="a folder that a stage has written to",
+        hint=f"did you mean {run.root.parent / near}?" if near
+        else f"give the folder of a run, or make one: headwater line run RECIPE --run {run.root}",
+    )  # fmt: skip
 
 
 def report_parents(run: RunLayout) -> list[Parent]:
