@@ -8,7 +8,7 @@ import pytest
 from headwater.core.config import SECTIONS_GROUP, Base, resolve_recipe
 from headwater.core.errors import ConfigError
 
-SECTIONS = sorted((point for point in entry_points(group=SECTIONS_GROUP) if point.name != "eval"), key=lambda p: p.name)
+SECTIONS = sorted(entry_points(group=SECTIONS_GROUP), key=lambda point: point.name)
 
 
 def unbounded(schema: Any, path: str = "") -> list[str]:

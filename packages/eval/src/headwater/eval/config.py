@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
-from headwater.core.config import Section
+from headwater.core.config import Section, Whole
 
 MINI_TASKS = ("headwater_mini_mmlu", "headwater_mini_gsm8k", "headwater_mini_humaneval")
 
@@ -22,14 +22,14 @@ class EvalConfig(Section):
         default="best",
         description="`best` (lowest validation loss), `last`, a step number, or the path of a checkpoint.",
     )
-    limit: int | None = Field(default=None, ge=1, description="Only the first so many items of every task.")
-    few_shot: int | None = Field(
+    limit: Whole | None = Field(default=None, ge=1, description="Only the first so many items of every task.")
+    few_shot: Whole | None = Field(
         default=None, ge=0, description="Examples before each question; by default what the task itself says."
     )
-    max_gen_tokens: int = Field(default=256, ge=1, description="Most tokens generated for one item.")
-    batch_tokens: int = Field(default=16384, ge=1, description="Most tokens, padding included, in one forward pass.")
+    max_gen_tokens: Whole = Field(default=256, ge=1, description="Most tokens generated for one item.")
+    batch_tokens: Whole = Field(default=16384, ge=1, description="Most tokens, padding included, in one forward pass.")
     bits_per_byte: bool = Field(default=True, description="Measure bits per byte on the held-out documents.")
-    held_out_tokens: int = Field(
+    held_out_tokens: Whole = Field(
         default=16384, ge=1, description="Most held-out tokens per source that bits per byte reads."
     )
     data_dir: str | None = Field(
