@@ -7,6 +7,7 @@ byte offsets i64, document boundaries i64. Here one sequence is one document.
 
 from __future__ import annotations
 
+import shutil
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,13 @@ from headwater.core.errors import DataError
 from headwater.core.storage import atomic_write, storage_errors
 
 END_OF_TEXT = "<|endoftext|>"
+"""Ends every document. Every tokenizer has it."""
+PAD = "<|pad|>"
+UNKNOWN = "<|unk|>"
+SPECIAL_TOKENS = (END_OF_TEXT, PAD)
+"""What a tokenizer has unless a recipe says otherwise; kinds that cannot spell every text add `UNKNOWN`."""
+CHAT_TOKENS = ("<|im_start|>", "<|im_end|>")
+"""Begin and end of a turn of a conversation (ChatML), for tokenizers that reserve them."""
 
 _MAGIC = b"MMIDIDX\x00\x00"
 _HEADER = struct.Struct("<QBQQ")
@@ -49,7 +57,7 @@ class MegatronWriter:
     def __init__(self, prefix: str | Path, vocab_size: int) -> None:
         self.prefix = Path(prefix)
         self.dtype = token_dtype(vocab_size)
-        self._lengths: list[int] = []
+        self._lengths: list[npt.NDArray[np.int32]] = []
         with storage_errors("write", self.prefix.with_suffix(".bin")):
             self._stream = open(self.prefix.with_suffix(".bin"), "wb")  # noqa: SIM115 (closed by close())
 
@@ -58,13 +66,33 @@ class MegatronWriter:
         array = np.asarray(tokens, dtype=self.dtype)
         with storage_errors("write", self.prefix.with_suffix(".bin")):
             self._stream.write(array.tobytes())
-        self._lengths.append(len(array))
+        self._lengths.append(np.array([len(array)], dtype="<i4"))
+
+    def add_file(self, path: str | Path, lengths: npt.NDArray[Any]) -> None:
+        """Appends many documents whose tokens lie in a file, as they will in `.bin`; memory does not grow with it.
+
+        Args:
+            path: The tokens, of this writer's type, little-endian.
+            lengths: Tokens of each document, shape [documents].
+
+        Raises:
+            DataError: The file does not hold as many tokens.
+        """
+        path = Path(path)
+        with storage_errors("write", self.prefix.with_suffix(".bin")):
+            found, expected = path.stat().st_size, int(lengths.sum()) * np.dtype(self.dtype).itemsize
+            if found != expected:
+                raise DataError(f"{path} does not hold the tokens that were encoded", found=f"{found} bytes",
+                                expected=f"{expected} bytes", hint="make the tokens again")  # fmt: skip
+            with open(path, "rb") as source:
+                shutil.copyfileobj(source, self._stream, 1 << 22)
+        self._lengths.append(lengths.astype("<i4"))
 
     def close(self) -> None:
         """Finishes both files."""
         with storage_errors("write", self.prefix.with_suffix(".bin")):
             self._stream.close()
-        lengths = np.array(self._lengths, dtype="<i4")
+        lengths = np.concatenate(self._lengths) if self._lengths else np.empty(0, dtype="<i4")
         size = np.dtype(self.dtype).itemsize
         ends = np.cumsum(lengths.astype("<i8") * size)
         pointers = np.concatenate([np.zeros(1, dtype="<i8"), ends])[: len(lengths)].astype("<i8")
