@@ -140,7 +140,11 @@ def test_parts_left_by_a_larger_result_do_not_stay(tiny):
     make(run, recipe, "documents.rows_per_file=2")
     (run / "documents" / "manifest.json").unlink()
     make(run, recipe, "documents.rows_per_file=1000")
-    assert [path.name for path in (run / "documents").glob("part-*")] == ["part-00000.parquet"]
+    # One file a source now, in the order of the sources.
+    names = sorted(path.name for path in (run / "documents").glob("part-*"))
+    assert names == ["part-00000.parquet", "part-00001.parquet"]
+    read = [set(pq.read_table(run / "documents" / name).column("source").to_pylist()) for name in names]
+    assert read == [{"reference"}, {"web"}]
 
 
 def test_a_truncated_warc_is_set_aside_with_its_place(tiny, warc):

@@ -1,14 +1,17 @@
 """What a pipeline asks of an engine. The pipeline is written once against this; an engine is an adapter.
 
 Functions given to an engine are picklable objects that look at one batch, or at whole groups, and at nothing else.
-The result of a pipeline must not depend on how an engine cuts or orders the rows: everything that leaves
-through `write` is sorted there, and every choice between rows is made inside `group_by_key` in a stated order.
+The result of a pipeline must not depend on how an engine cuts or orders the rows: every choice between rows is made
+inside `group_by_key`, in a stated order, and files are written there too (`sinks.py`).
+
+Columns have types that every engine carries unchanged: strings, binary, signed integers, floats, booleans, lists and
+structs of these. Keys are binary, strings or integers, never null, and spread evenly (hashes): rows of one key meet
+in one place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -54,7 +57,8 @@ class GroupFunction(Protocol):
 class Engine(Protocol):
     """The operations that pipelines use.
 
-    `stage` names a step: for people, and so that an interrupted job finds what it has finished.
+    `stage` names a step: for people, and so that an interrupted job finds what it has finished. Names are unique
+    within a pipeline.
     """
 
     def read(self, readers: Sequence[Reader], schema: pa.Schema) -> Dataset:
@@ -62,29 +66,29 @@ class Engine(Protocol):
         ...
 
     def map_batches(self, stage: str, data: Dataset, function: BatchFunction) -> dict[str, Dataset]:
-        """Applies a function to every batch."""
+        """Applies a function to every batch, once, and keeps each output."""
+        ...
+
+    def derive(self, data: Dataset, function: BatchFunction) -> Dataset:
+        """Applies a function with one output where its rows are used, as often as they are: for cheap ones."""
+        ...
+
+    def union(self, data: Sequence[Dataset]) -> Dataset:
+        """All rows of several data sets of one schema."""
         ...
 
     def join(self, left: Dataset, right: Dataset, *, left_on: str, right_on: str, prefix: str = "") -> Dataset:
-        """Adds the other columns of `right` (one row a key), named with a prefix, to `left`; null where missing."""
+        """Adds the other columns of `right` (at most one row a key), named with a prefix, to `left`; null where
+        missing.
+        """
         ...
 
     def group_by_key(
-        self, stage: str, data: Sequence[Dataset], keys: Sequence[str], order: Sequence[str], function: GroupFunction
+        self, stage: str, data: Dataset, keys: Sequence[str], order: Sequence[str], function: GroupFunction
     ) -> Dataset:
         """Brings rows of equal keys together, sorted by `order` within a group, and applies a function."""
         ...
 
-    def connected_components(self, stage: str, edges: Dataset) -> Dataset:
-        """Components of the graph with edges (`a`, `b`): rows (`node`, `component`), named by their least node."""
-        ...
-
     def collect(self, data: Dataset) -> pa.Table:
-        """A small result, for the program that drives the job."""
-        ...
-
-    def write(
-        self, data: Sequence[Dataset], folder: Path, *, sort_by: Sequence[str], rows_per_file: int, schema: pa.Schema
-    ) -> list[Path]:
-        """Writes `part-00000.parquet`, … sorted by columns that tell all rows apart."""
+        """A small result (counters), for the program that drives the job."""
         ...

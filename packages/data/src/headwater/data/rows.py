@@ -15,7 +15,7 @@ from headwater.data.arrow import values
 
 ROWS = pa.schema(
     [
-        pa.field("row", pa.string(), nullable=False),  # source/warc_file:offset:index — unique, also for equal ids
+        pa.field("row", pa.binary(), nullable=False),  # source/file:offset:index; after the filters, see row_keys
         pa.field("id", pa.string(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
         pa.field("url", pa.string(), nullable=False),

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import pyarrow as pa
 
 from headwater.core.documents import DOCUMENTS, REJECTED, split_of
-from headwater.data.arrow import column, compute, lists, sets, table, take, values
+from headwater.data.arrow import column, compute, table, values
 from headwater.data.chain import COUNTS, run_chain
-from headwater.data.operators import exact_dedup, minhash_dedup
+from headwater.data.near import SIGNATURES, signatures_of
+from headwater.data.operators import exact_dedup
 from headwater.data.operators.apply_decisions import ApplyDecisions, decisions_of
 from headwater.data.operators.base import Operator
 from headwater.data.operators.exact_dedup import DECISIONS, KEYS, ExactDedupConfig
 from headwater.data.operators.minhash_dedup import MinhashDedupConfig
-from headwater.data.rows import ROWS, texts_of
+from headwater.data.row_keys import row_keys
+from headwater.data.rows import ROWS, texts_of, with_column
 
-SIGNATURES = pa.schema([pa.field("row", pa.string()), pa.field("rank", pa.int32()), pa.field("id", pa.string()),
-                        pa.field("bands", pa.list_(pa.uint64()))])  # fmt: skip
-BANDS = pa.schema([pa.field("key", pa.uint64()), pa.field("rank", pa.int32()), pa.field("id", pa.string()),
-                   pa.field("row", pa.string())])  # fmt: skip
-PAIRS = pa.schema([pa.field("a", pa.string()), pa.field("b", pa.string())])
-WANTED = pa.schema([pa.field("row", pa.string()), pa.field("wanted", pa.bool_())])
-SHINGLES = pa.schema([pa.field("row", pa.string()), pa.field("rank", pa.int32()), pa.field("id", pa.string()),
-                      pa.field("shingles", pa.large_list(pa.uint64()))])  # fmt: skip
+SUMS_BY = ["source", "operator", "counter"]
 
 
 @dataclass(frozen=True)
@@ -54,21 +48,24 @@ class Filter:
         }
     )
 
-    def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table | pa.RecordBatch]:
-        """A batch holds rows of one source."""
-        source = batch.column("source")[0].as_py()
+    def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
+        """Reads `ROWS`; `row` becomes a key of `row_keys`."""
+        return joined([self._of_source(source, rows) for source, rows in by_source(batch)])
+
+    def _of_source(self, source: str, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
         done = run_chain(self.chains[source], batch)
-        found: dict[str, pa.Table | pa.RecordBatch] = {"kept": done.kept, "counts": done.counts_table(source)}
-        found["rejected"] = finished(done.rejected_table(), REJECTED, self.validation_ratio)
         texts = texts_of(done.kept)
-        common = {"row": done.kept.column("row"), "id": done.kept.column("id"),
-                  "rank": pa.array([self.ranks[source]] * len(texts), pa.int32())}  # fmt: skip
+        keys = row_keys(self.ranks[source], values(done.kept, "id"), values(done.kept, "row"))
+        found = {
+            "kept": pa.Table.from_batches([with_column(done.kept, "row", keys)]),
+            "counts": done.counts_table(source),
+            "rejected": finished(done.rejected_table(), REJECTED, self.validation_ratio),
+        }
         if self.exact:
-            keys = [exact_dedup.text_key(text, self.exact.normalize) for text in texts]
-            found["keys"] = table({**common, "key": pa.array(keys, pa.binary(16))})
+            hashes = [exact_dedup.text_key(text, self.exact.normalize) for text in texts]
+            found["keys"] = table({"key": pa.array(hashes, pa.binary()), "row": keys}, KEYS)
         if self.minhash:
-            bands = minhash_dedup.band_keys(minhash_dedup.shingle_sets(texts, self.minhash.ngram), self.minhash)
-            found["signatures"] = table({**common, "bands": lists(list(bands))})
+            found["signatures"] = signatures_of(texts, keys, self.minhash)
         return found
 
 
@@ -84,130 +81,15 @@ class KeepFirst:
 
 
 @dataclass(frozen=True)
-class Explode:
-    """One row a band of each signature whose document is not an exact duplicate."""
+class AddCounts:
+    """The sum of each counter."""
 
-    outputs: Mapping[str, pa.Schema] = field(default_factory=lambda: {"bands": BANDS})
-
-    def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
-        """Reads signatures joined with decisions."""
-        if "operator" in batch.schema.names:
-            batch = batch.filter(compute.is_null(batch.column("operator")))
-        bands = column(batch, "bands")
-        owner = compute.list_parent_indices(bands)
-        common = {name: column(batch, name).take(owner) for name in ("rank", "id", "row")}
-        rows = table({**common, "key": bands.flatten()})
-        return {
-            "bands": rows.filter(compute.not_equal(rows.column("key"), pa.scalar(0, pa.uint64())))
-        }  # zero: a text without a word
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """Pairs of rows that share a band."""
-
-    limit: int
-    output: pa.Schema = PAIRS
+    output: pa.Schema = COUNTS
 
     def __call__(self, groups: pa.Table) -> pa.Table:
-        """Reads `BANDS`, whole groups of a key in order."""
-        a, b = minhash_dedup.candidate_pairs(groups.column("key").to_numpy(), self.limit)
-        rows = groups.column("row")
-        return table({"a": take(rows, a), "b": take(rows, b)})
-
-
-@dataclass(frozen=True)
-class Distinct:
-    """The first row of each group."""
-
-    keys: tuple[str, ...]
-    output: pa.Schema
-
-    def __call__(self, groups: pa.Table) -> pa.Table:
-        """Reads rows sorted by the keys."""
-        fresh = np.ones(groups.num_rows, dtype=np.bool_)
-        if groups.num_rows > 1:
-            same = np.ones(groups.num_rows - 1, dtype=np.bool_)
-            for key in self.keys:
-                part = groups.column(key)
-                same &= compute.equal(part.slice(1), part.slice(0, groups.num_rows - 1)).to_numpy()
-            fresh[1:] = ~same
-        return groups.filter(pa.array(fresh))
-
-
-@dataclass(frozen=True)
-class Ends:
-    """The rows that a pair names."""
-
-    outputs: Mapping[str, pa.Schema] = field(default_factory=lambda: {"rows": WANTED})
-
-    def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
-        """Reads `PAIRS`."""
-        rows = pa.concat_arrays([batch.column("a"), batch.column("b")])
-        return {"rows": table({"row": rows, "wanted": pa.array([True] * len(rows))})}
-
-
-@dataclass(frozen=True)
-class Shingle:
-    """The n-gram sets of the rows that are in a pair."""
-
-    ngram: int
-    ranks: Mapping[str, int]
-    outputs: Mapping[str, pa.Schema] = field(default_factory=lambda: {"shingles": SHINGLES})
-
-    def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
-        """Reads rows joined with `WANTED`."""
-        batch = batch.filter(compute.is_valid(batch.column("wanted")))
-        ranks = [self.ranks[source] for source in values(batch, "source")]
-        found = minhash_dedup.shingle_sets(texts_of(batch), self.ngram)
-        return {
-            "shingles": table(
-                {"row": batch.column("row"), "id": batch.column("id"), "rank": pa.array(ranks, pa.int32()),
-                 "shingles": lists(found, large=True)}
-            )
-        }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Verify:
-    """Of the candidate pairs, those whose true Jaccard similarity is high enough."""
-
-    min_jaccard: float
-    outputs: Mapping[str, pa.Schema] = field(default_factory=lambda: {"edges": PAIRS})
-
-    def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table | pa.RecordBatch]:
-        """Reads `PAIRS` joined with the shingles of both ends."""
-        first, second = sets(batch.column("a_shingles")), sets(batch.column("b_shingles"))
-        near = [minhash_dedup.jaccard(a, b) >= self.min_jaccard for a, b in zip(first, second, strict=True)]
-        return {"edges": batch.select(["a", "b"]).filter(pa.array(near, pa.bool_()))}
-
-
-@dataclass(frozen=True)
-class Resolve:
-    """Who stays in each cluster."""
-
-    min_jaccard: float
-    output: pa.Schema = DECISIONS
-
-    def __call__(self, groups: pa.Table) -> pa.Table:
-        """Reads `SHINGLES` with a column `component`, whole components in order of preference."""
-        groups = groups.filter(compute.is_valid(groups.column("component"))).combine_chunks()
-        components = values(groups, "component")
-        ids, rows = values(groups, "id"), values(groups, "row")
-        shingles = sets(groups.column("shingles"))
-        decisions: list[dict[str, str]] = []
-        start = 0
-        while start < len(components):
-            end = start
-            while end < len(components) and components[end] == components[start]:
-                end += 1
-            for place, found in enumerate(minhash_dedup.resolve(shingles[start:end], self.min_jaccard)):
-                if found is not None:
-                    detail = minhash_dedup.detail(ids[start + found[0]], found[1])
-                    decisions.append({"row": rows[start + place], "operator": minhash_dedup.NAME,
-                                      "reason": minhash_dedup.REASON, "detail": detail})  # fmt: skip
-            start = end
-        return pa.Table.from_pylist(decisions, schema=DECISIONS)
+        """Reads `COUNTS`."""
+        sums = groups.group_by(SUMS_BY, use_threads=False).aggregate([("value", "sum")])
+        return sums.rename_columns([*SUMS_BY, "value"]).select(COUNTS.names)
 
 
 @dataclass(frozen=True)
@@ -227,15 +109,31 @@ class Finish:
         default_factory=lambda: {"kept": DOCUMENTS, "rejected": REJECTED, "counts": COUNTS}
     )
 
-    def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table | pa.RecordBatch]:
+    def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
         """Reads rows joined with decisions."""
-        source = batch.column("source")[0].as_py()
+        return joined([self._of_source(source, rows) for source, rows in by_source(batch)])
+
+    def _of_source(self, source: str, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
         decided = decisions_of(batch) if self.names else {}
         applied = [ApplyDecisions(name, decided) for name in self.names]
         done = run_chain([*applied, *self.operators], batch.select(ROWS.names))
         kept = finished(pa.Table.from_batches([done.kept]), DOCUMENTS, self.validation_ratio)
         return {"kept": kept, "rejected": finished(done.rejected_table(), REJECTED, self.validation_ratio),
                 "counts": done.counts_table(source)}  # fmt: skip
+
+
+def by_source(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
+    """The rows of each source, in their order: operators see one source at a time."""
+    sources = column(batch, "source")
+    for source in sorted(compute.unique(sources).to_pylist()):
+        mine = compute.equal(sources, source)
+        yield source, batch if compute.all(mine).as_py() else batch.filter(mine)
+
+
+def joined(found: Sequence[Mapping[str, pa.Table]]) -> Mapping[str, pa.Table]:
+    """Each output of several calls as one table."""
+    names = dict.fromkeys(name for each in found for name in each)
+    return {name: pa.concat_tables([each[name] for each in found if name in each]) for name in names}
 
 
 def finished(rows: pa.Table, schema: pa.Schema, validation_ratio: float) -> pa.Table:

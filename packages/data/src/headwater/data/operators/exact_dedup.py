@@ -8,12 +8,13 @@ import json
 import numpy as np
 import pyarrow as pa
 
-from headwater.data.arrow import table, take, values
+from headwater.data.arrow import table, take
 from headwater.data.operators.base import OperatorConfig
+from headwater.data.row_keys import id_of
+from headwater.data.shuffle import plain
 
-KEYS = pa.schema([pa.field("key", pa.binary(16)), pa.field("rank", pa.int32()), pa.field("id", pa.string()),
-                  pa.field("row", pa.string())])  # fmt: skip
-DECISIONS = pa.schema([pa.field("row", pa.string()), pa.field("operator", pa.string()), pa.field("reason", pa.string()),
+KEYS = pa.schema([pa.field("key", pa.binary()), pa.field("row", pa.binary())])
+DECISIONS = pa.schema([pa.field("row", pa.binary()), pa.field("operator", pa.string()), pa.field("reason", pa.string()),
                        pa.field("detail", pa.string())])  # fmt: skip
 """What a global step decided: rows that go, and why. `detail` is JSON."""
 
@@ -42,17 +43,17 @@ def keep_first(groups: pa.Table) -> pa.Table:
     """Decides for whole groups of equal keys: the first row stays, the others go and name it.
 
     Args:
-        groups: Rows of `KEYS` ordered by key, then rank, id and row.
+        groups: Rows of `KEYS` ordered by key, then row.
 
     Returns:
         Rows of `DECISIONS`.
     """
-    keys = np.array(values(groups, "key"), dtype="S16") if groups.num_rows else np.empty(0, "S16")
+    keys = plain(groups.column("key"))
     fresh = np.ones(len(keys), dtype=np.bool_)
     fresh[1:] = keys[1:] != keys[:-1]
     first = np.maximum.accumulate(np.where(fresh, np.arange(len(keys)), 0))
     gone = np.flatnonzero(~fresh)
-    kept_ids = take(groups.column("id"), first[gone]).to_pylist()
+    kept_ids = [id_of(row) for row in take(groups.column("row"), first[gone]).to_pylist()]
     return table(
         {
             "row": take(groups.column("row"), gone),

@@ -1,0 +1,22 @@
+"""Which engine a recipe asks for. An engine is imported only when it is used."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from headwater.data.config import EngineConfig
+from headwater.data.engines.processes import workers_for
+
+
+def open_engine(config: EngineConfig, work: Path) -> AbstractContextManager[Any]:
+    """The engine of a recipe, for one pipeline.
+
+    Args:
+        config: The section `documents.engine`.
+        work: A folder for what lies between steps; a job that was killed finds its finished work there.
+    """
+    from headwater.data.engines.local import LocalEngine
+
+    return LocalEngine(work, workers_for(config.workers))

@@ -1,0 +1,203 @@
+"""Near-duplicates on any engine: bands → candidate pairs → verified edges → clusters → who stays.
+
+No step holds more than a bucket, or the verified edges of one cluster. Two things are decided by the data alone: which
+pairs are compared (`minhash_dedup`), and that a document goes only if a verified edge ties it to one that stays.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from headwater.data.arrow import column, compute, table, take, values
+from headwater.data.engine import Dataset, Engine
+from headwater.data.graph import connected_components
+from headwater.data.operators import minhash_dedup
+from headwater.data.operators.exact_dedup import DECISIONS
+from headwater.data.operators.minhash_dedup import MinhashDedupConfig
+from headwater.data.row_keys import id_of
+from headwater.data.rows import texts_of
+
+SIGNATURES = pa.schema([pa.field("row", pa.binary()), pa.field("bands", pa.list_(pa.int64()))])
+BANDS = pa.schema([pa.field("key", pa.int64()), pa.field("row", pa.binary())])
+PAIRS = pa.schema([pa.field("a", pa.binary()), pa.field("b", pa.binary())])
+"""`a` is preferred to `b`: its key is less."""
+EDGES = pa.schema([*PAIRS, pa.field("jaccard", pa.float64())])
+WANTED = pa.schema([pa.field("row", pa.binary()), pa.field("wanted", pa.bool_())])
+SHINGLES = pa.schema([pa.field("row", pa.binary()), pa.field("shingles", pa.large_binary())])
+"""The sorted hashes, eight bytes each, little end first."""
+
+
+def near_duplicates(engine: Engine, rows: Dataset, signatures: Dataset, config: MinhashDedupConfig) -> Dataset:
+    """Decides which rows go.
+
+    Args:
+        engine: Where to run.
+        rows: Rows with `row` and `text`.
+        signatures: Rows of `SIGNATURES` of those that take part (with a column `operator`, null for those).
+        config: Options.
+
+    Returns:
+        Rows of `DECISIONS`.
+    """
+    bands = engine.derive(signatures, Explode())
+    again = engine.group_by_key("near-candidates", bands, ["key"], ["row"], Candidates(config.all_pairs_up_to))
+    pairs = engine.group_by_key("near-pairs", again, ["a", "b"], [], DistinctPairs())
+    wanted = engine.group_by_key("near-wanted", engine.derive(pairs, Ends()), ["row"], [], DistinctRows())
+    found = engine.join(rows, wanted, left_on="row", right_on="row")
+    shingles = engine.map_batches("near-shingles", found, Shingle(config.ngram))["shingles"]
+    both = engine.join(pairs, shingles, left_on="a", right_on="row", prefix="a_")
+    both = engine.join(both, shingles, left_on="b", right_on="row", prefix="b_")
+    edges = engine.map_batches("near-verify", both, Verify(config.min_jaccard))["edges"]
+    components = connected_components(engine, "near-clusters", edges)
+    members = engine.join(edges, components, left_on="a", right_on="node")
+    return engine.group_by_key("near-resolve", members, ["component"], ["b", "a"], Resolve())
+
+
+def signatures_of(texts: list[str], keys: pa.Array, config: MinhashDedupConfig) -> pa.Table:
+    """Rows of `SIGNATURES`."""
+    bands = minhash_dedup.band_keys(minhash_dedup.shingle_sets(texts, config.ngram), config)
+    offsets = pa.array(np.arange(len(texts) + 1, dtype=np.int32) * config.bands, pa.int32())
+    lists = pa.ListArray.from_arrays(offsets, pa.array(bands.ravel().view(np.int64)))
+    return table({"row": keys, "bands": lists}, SIGNATURES)
+
+
+@dataclass(frozen=True)
+class Explode:
+    """One row a band of each signature whose document still takes part."""
+
+    outputs: Mapping[str, pa.Schema] = field(default_factory=lambda: {"bands": BANDS})
+
+    def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
+        """Reads signatures joined with decisions."""
+        if "operator" in batch.schema.names:
+            batch = batch.filter(compute.is_null(batch.column("operator")))
+        bands = column(batch, "bands")
+        rows = column(batch, "row").take(compute.list_parent_indices(bands))
+        found = table({"key": bands.flatten(), "row": rows}, BANDS)
+        return {"bands": found.filter(compute.not_equal(found.column("key"), 0))}  # zero: a text without a word
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Pairs of rows that share a band."""
+
+    limit: int
+    output: pa.Schema = PAIRS
+
+    def __call__(self, groups: pa.Table) -> pa.Table:
+        """Reads `BANDS`, whole groups of a key in order of preference."""
+        rows = groups.column("row")
+        a, b = minhash_dedup.candidate_pairs(groups.column("key").to_numpy(), self.limit)
+        pairs = table({"a": take(rows, a), "b": take(rows, b)}, PAIRS)
+        return pairs.filter(compute.not_equal(pairs.column("a"), pairs.column("b")))
+
+
+@dataclass(frozen=True)
+class DistinctPairs:
+    """One row a pair."""
+
+    output: pa.Schema = PAIRS
+
+    def __call__(self, groups: pa.Table) -> pa.Table:
+        """Reads sorted `PAIRS`."""
+        return groups.filter(pa.array(_differs(groups, "a") | _differs(groups, "b")))
+
+
+@dataclass(frozen=True)
+class DistinctRows:
+    """One row a key."""
+
+    output: pa.Schema = WANTED
+
+    def __call__(self, groups: pa.Table) -> pa.Table:
+        """Reads sorted `WANTED`."""
+        return groups.filter(pa.array(_differs(groups, "row")))
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The rows that a pair names."""
+
+    outputs: Mapping[str, pa.Schema] = field(default_factory=lambda: {"rows": WANTED})
+
+    def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
+        """Reads `PAIRS`."""
+        rows = pa.concat_arrays([column(batch, "a"), column(batch, "b")])
+        return {"rows": table({"row": rows, "wanted": pa.array([True] * len(rows))}, WANTED)}
+
+
+@dataclass(frozen=True)
+class Shingle:
+    """The n-gram sets of the rows that are in a pair."""
+
+    ngram: int
+    outputs: Mapping[str, pa.Schema] = field(default_factory=lambda: {"shingles": SHINGLES})
+
+    def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
+        """Reads rows joined with `WANTED`."""
+        batch = batch.filter(compute.is_valid(batch.column("wanted")))
+        found = [each.astype("<u8").tobytes() for each in minhash_dedup.shingle_sets(texts_of(batch), self.ngram)]
+        return {"shingles": table({"row": batch.column("row"), "shingles": pa.array(found, pa.large_binary())})}
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Of the candidate pairs, those whose true Jaccard similarity is high enough."""
+
+    min_jaccard: float
+    outputs: Mapping[str, pa.Schema] = field(default_factory=lambda: {"edges": EDGES})
+
+    def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
+        """Reads `PAIRS` joined with the shingles of both ends."""
+        first, second = (
+            [np.frombuffer(cell.as_buffer(), "<u8") for cell in batch.column(name)]
+            for name in ("a_shingles", "b_shingles")
+        )
+        found = np.array([minhash_dedup.jaccard(a, b) for a, b in zip(first, second, strict=True)], np.float64)
+        edges = table({"a": batch.column("a"), "b": batch.column("b"), "jaccard": pa.array(found)}, EDGES)
+        return {"edges": edges.filter(pa.array(found >= self.min_jaccard))}
+
+
+@dataclass(frozen=True)
+class Resolve:
+    """Who stays in each cluster: in order of preference, a document goes if an edge ties it to one that stays."""
+
+    output: pa.Schema = DECISIONS
+
+    def __call__(self, groups: pa.Table) -> pa.Table:
+        """Reads `EDGES` with a column `component`, whole components ordered by `b`, then `a`."""
+        gone: dict[bytes, tuple[bytes, float, bytes]] = {}
+        columns = (values(groups, name) for name in ("component", "b", "a", "jaccard"))
+        for component, later, earlier, similarity in zip(*columns, strict=True):
+            # Edges come by their later end, so what became of the earlier one is settled already.
+            if later not in gone and earlier not in gone:
+                gone[later] = (earlier, similarity, component)
+        details = [
+            json.dumps({"kept": id_of(kept), "jaccard": round(similarity, 4), "cluster": id_of(component)})
+            for kept, similarity, component in gone.values()
+        ]
+        names = {"operator": minhash_dedup.NAME, "reason": minhash_dedup.REASON}
+        same = {name: pa.array([value] * len(gone), pa.string()) for name, value in names.items()}
+        return table(
+            {"row": pa.array(list(gone), pa.binary()), **same, "detail": pa.array(details, pa.string())}, DECISIONS
+        )
+
+
+def _hashes(cells: Any) -> list[np.ndarray]:
+    """The numbers in each cell of a column of `SHINGLES`, without a copy."""
+    return [np.frombuffer(cell.as_buffer(), "<u8") for cell in cells]
+
+
+def _differs(rows: pa.Table, name: str) -> np.ndarray:
+    """True where a column differs from the row before."""
+    fresh = np.ones(rows.num_rows, np.bool_)
+    if rows.num_rows > 1:
+        part = rows.column(name)
+        fresh[1:] = compute.not_equal(part.slice(1), part.slice(0, rows.num_rows - 1)).to_numpy()
+    return fresh
