@@ -20,6 +20,7 @@ from headwater.data.operators.gopher_repetition import GopherRepetition, GopherR
 from headwater.data.operators.language import Language, LanguageConfig
 from headwater.data.operators.length import Length, LengthConfig
 from headwater.data.operators.minhash_dedup import MinhashDedupConfig
+from headwater.data.operators.perplexity import Perplexity, PerplexityConfig
 from headwater.data.operators.pii import Pii, PiiConfig
 from headwater.data.operators.quality_classifier import QualityClassifier, QualityClassifierConfig
 
@@ -27,7 +28,7 @@ OPERATORS: Mapping[str, type[Operator]] = {
     operator.name: operator
     for operator in (
         Extract, Language, Length, CharacterRatios, GopherQuality, GopherRepetition, C4, Fineweb, Pii,
-        QualityClassifier,
+        QualityClassifier, Perplexity,
     )
 }  # fmt: skip
 """Operators that a recipe can list, by name. A new operator is added here and as a field of `Step`."""
@@ -46,6 +47,7 @@ class Step(Section):
     fineweb: FinewebConfig | None = None
     pii: PiiConfig | None = None
     quality_classifier: QualityClassifierConfig | None = None
+    perplexity: PerplexityConfig | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -135,3 +135,50 @@ def _end_separation(out: Path, content: dict[str, Any], as_json: bool) -> None:
     title = f"On {held_out['positives']:,} {label} and {held_out['negatives']:,} {other} documents held out"
     table(["threshold", f"{label} above it", f"{other} below it", f"precision of {label}", ""], rows, title=title)
     done(f"model {out}", f"AUC {held_out['auc']:.4f} on held-out documents · {size(content['bytes'])}")
+
+
+@train_group.command("ngram", short_help="An n-gram model of reference text, for the perplexity filter.", epilog=_TEXTS)
+@click.option(
+    "--text", "text", type=_FOLDER, required=True, metavar="FOLDER", help="Reference text: what good text is."
+)
+@click.option("--contrast", type=_FOLDER, metavar="FOLDER",
+              help="Documents unlike the reference, to measure how well the two are told apart.")  # fmt: skip
+@click.option("--order", default=5, type=click.IntRange(1, 8), show_default=True, help="Longest n-gram, in tokens.")
+@click.option("--vocabulary", default=16_384, type=click.IntRange(300, 1_000_000), show_default=True,
+              help="Entries of the tokenizer (byte-level BPE), which is trained first.")  # fmt: skip
+@click.option("--prune", default="0,0,1", show_default=True, metavar="N,N,…",
+              help="For lengths 2, 3, …: leave out n-grams seen this often or less. Small corpora: 0.")  # fmt: skip
+@click.option("--max-tokens", default=50_000_000, type=click.IntRange(1), show_default=True,
+              help="Most tokens to count; each needs about 300 bytes of memory while training.")  # fmt: skip
+@_common
+def train_ngram(text: Path, contrast: Path | None, prune: str, out: Path, **options: Any) -> None:
+    r"""Train an n-gram model: byte-level BPE, interpolated modified Kneser-Ney, memory-mapped.
+
+    \b
+    headwater data model train ngram --text reference/ --contrast crawl/ --out reference.ngram
+    then in the recipe:   - perplexity: {model: reference.ngram, max_perplexity: 800}
+    """
+    from headwater.core.console import done, print_json, size, table
+    from headwater.data.models import card, ngram_train
+    from headwater.data.models.texts import read_texts
+
+    card.refuse_existing(out, options["force"])
+    steps = [int(part) if part.strip().isdecimal() else -1 for part in prune.split(",")]
+    if min(steps) < 0 or steps != sorted(steps):
+        raise click.BadParameter("numbers that do not fall, with commas between, such as 0,0,1", param_hint="--prune")
+    wanted = ngram_train.NgramOptions(
+        prune=tuple(steps), **{name: options[name] for name in ("order", "vocabulary", "max_tokens", "held_out_ratio")}
+    )
+    texts = read_texts(text, field=options["field"], held_out_ratio=wanted.held_out_ratio, least=10)
+    other = read_texts(contrast, field=options["field"]) if contrast else None
+    content = ngram_train.train(out, texts, other, wanted)
+    if options["as_json"]:
+        print_json(content)
+        return
+    held_out = content["held_out"]
+    unlike = held_out.get("contrast", {"percentiles": {}})["percentiles"]
+    rows = [[f"{p} %", value, unlike.get(p)] for p, value in held_out["percentiles"].items()]
+    table(["of the documents below", "reference, held out", "contrast"], rows, title="Perplexity a token")
+    apart = f"AUC {held_out['auc']:.4f} against the contrast · " if "auc" in held_out else ""
+    grams = sum(content["data"]["ngrams"])
+    done(f"model {out}", f"{apart}{grams:,} n-grams of {content['data']['tokens']:,} tokens · {size(content['bytes'])}")
