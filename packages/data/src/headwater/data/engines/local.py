@@ -242,7 +242,8 @@ class _Executor(LocalPipelineExecutor):
         """
         if not self.is_rank_completed(rank):
             for step in self.pipeline:
-                step.run(None, rank, self.world_size)  # pyright: ignore[reportAttributeAccessIssue]
+                assert isinstance(step, _Step)
+                step.run(None, rank, self.world_size)
             self.mark_rank_as_completed(rank)
 
 
