@@ -1,4 +1,6 @@
 # ruff: noqa: E501 — whole lines of text are the data here
+from collections import Counter
+
 import pytest
 
 from headwater.data.operators.c4 import C4, C4Config
@@ -89,24 +91,31 @@ def reference_duplicate_characters(words, n):
     return taken
 
 
+def reference_top_characters(words, n):
+    """Characters that the most frequent n-gram takes; of several, the one seen first."""
+    runs = Counter(" ".join(words[k : k + n]) for k in range(len(words) - n + 1))
+    run, times = runs.most_common(1)[0]
+    return len(run) * times
+
+
 def test_repeated_runs_are_counted_as_by_a_plain_loop(rows):
-    import numpy as np
-
-    from headwater.data.operators.gopher_repetition import _greedy, _repeated
-    from headwater.data.operators.text_split import split_texts
-
     state = 1
     for vocabulary in (2, 3, 6, 20):
         words = []
         for _ in range(300):
             state = (state * 1103515245 + 12345) % 2**31
             words.append("w" * (1 + state // 65536 % vocabulary))
-        split = split_texts([" ".join(words)])
-        ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(split.stops - split.starts)])
-        candidates = np.arange(len(words))
-        for n in range(2, 11):
-            candidates, keys = _repeated(split.hashes, candidates, n)
-            assert _greedy(candidates, keys, ends, n) == reference_duplicate_characters(words, n)
+        text = " ".join(words)
+        switches = {key: None for key in GopherRepetitionConfig.model_fields if key.startswith("max_")}
+        for n in range(1, 11):
+            for rule, reference in (("duplicate_ngrams", reference_duplicate_characters),
+                                    ("top_ngrams", reference_top_characters)):  # fmt: skip
+                share = reference(words, n) / len(text)
+                for limit, kept in ((share, True), (share - 1e-9, False)):
+                    rules = {"top_ngrams": {}, "duplicate_ngrams": {}, rule: {n: max(0.0, min(1.0, limit))}}
+                    config = GopherRepetitionConfig(**switches, **rules)
+                    if 0 < share <= 1:
+                        assert (reasons(GopherRepetition, config, rows, text) == [""]) == kept
 
 
 @pytest.mark.parametrize(

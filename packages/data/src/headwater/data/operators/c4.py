@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
 from headwater.core.config import Whole
 from headwater.data.operators.base import Decisions, Operator, OperatorConfig, Verdicts
-from headwater.data.operators.text_split import TextSplit, split_of
+from headwater.data.operators.kernels import columns
+from headwater.data.operators.kernels.characters import character_bits
+from headwater.data.operators.kernels.texts import strings
+from headwater.data.operators.text_split import split_of
 from headwater.data.rows import with_column
-
-_CITATION = re.compile(r"\[(?:\d{0,6}|edit|citation needed)\]")
-_SENTENCE_END = re.compile(r"[.!?][\"'”’)\]]{0,3}(?=\s|$)")
-_POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
 
 
 class C4Config(OperatorConfig):
@@ -43,7 +40,11 @@ class C4Config(OperatorConfig):
 
 
 class C4(Operator):
-    """Drops lines and sets documents aside. A line is what a line feed ends; sentences end at . ! ? before a space."""
+    """Drops lines and sets documents aside, in the order of the published code.
+
+    Lines are those of `str.splitlines()`; sentences end at . ! ? before a space. Only lines that the rules before have
+    left can set the document aside for a curly bracket or for "lorem ipsum".
+    """
 
     name = "c4"
     reasons = frozenset({"lorem_ipsum", "curly_bracket", "too_few_sentences", "lines_dropped"})
@@ -52,47 +53,38 @@ class C4(Operator):
 
     def process(self, batch: pa.RecordBatch) -> Verdicts:
         """Reads and changes `text`."""
-        decided, split = Decisions(self, batch), split_of(batch)
-        good = self._good_lines(split)
-        texts = [
-            self._one(decided, row, text, good[split.first_lines[row] : split.first_lines[row + 1]])
-            for row, text in enumerate(split.texts)
-        ]
-        return decided.verdicts(with_column(batch, "text", pa.array(texts, pa.string())))
+        from headwater.data.operators.kernels.c4_lines import c4_lines
 
-    def _good_lines(self, split: TextSplit) -> np.ndarray:
-        """Lines that pass the rules on words and on the last character, shape [lines]."""
+        decided, config, split = Decisions(self, batch), self.config, split_of(batch)
+        result = np.empty(len(split.data), np.uint8)
+        offsets = np.empty(len(split) + 1, np.int64)
+        outcomes, dropped, sentences = (np.empty(len(split), np.int64) for _ in range(3))
+        c4_lines(split.data, split.offsets, character_bits(), split.starts, split.stops, split.first_words,
+                 split.break_words, split.first_breaks, self._switches(), config.min_words_per_line,
+                 config.max_word_characters or 0, config.min_sentences, result, offsets, outcomes, dropped,
+                 sentences)  # fmt: skip
+        lines = np.diff(split.first_breaks)
+        for row in np.flatnonzero(outcomes != columns.KEPT).tolist():
+            match outcomes[row]:
+                case columns.LOREM_IPSUM:
+                    decided.reject(row, "lorem_ipsum")
+                case columns.CURLY_BRACKET:
+                    decided.reject(row, "curly_bracket")
+                case columns.TOO_FEW_SENTENCES:
+                    detail = f"{sentences[row]} sentences < {config.min_sentences}"
+                    decided.reject(row, "too_few_sentences", detail)
+                case _:
+                    decided.change(row, "lines_dropped", f"{dropped[row]} of {lines[row]} lines")
+                    decided.count("lines_dropped", int(dropped[row]))
+        if not (outcomes == columns.CHANGED).any():
+            return decided.verdicts()
+        return decided.verdicts(with_column(batch, "text", strings(result, offsets)))
+
+    def _switches(self) -> int:
         config = self.config
-        good = split.line_words >= config.min_words_per_line
-        if config.only_terminal_lines:
-            good &= np.isin(split.line_last_codes, [ord(c) for c in ".?!\"'"]) & ~split.ends_with_ellipsis()
-        if config.max_word_characters is not None:
-            long = np.flatnonzero(split.stops - split.starts > config.max_word_characters)
-            good[np.searchsorted(split.line_starts, split.starts[long], side="right") - 1] = False
-        return good
-
-    def _one(self, decided: Decisions, row: int, text: str, good: np.ndarray) -> str:
-        config, lines, lower = self.config, text.split("\n"), text.lower()
-        if config.reject_lorem_ipsum and "lorem ipsum" in lower:
-            decided.reject(row, "lorem_ipsum")
-        if config.reject_curly_bracket and "{" in text:
-            decided.reject(row, "curly_bracket")
-        phrases = [p for p in _POLICY if config.drop_policy_lines and p in lower]
-        if config.drop_javascript_lines and "javascript" in lower:
-            phrases.append("javascript")
-        kept = [line for line, fine in zip(lines, good.tolist(), strict=True) if fine]
-        if phrases:
-            kept = [line for line in kept if not any(phrase in line.lower() for phrase in phrases)]
-        result = "\n".join(kept)
-        if config.remove_citations and "[" in result:
-            result = _CITATION.sub("", result)
-        if config.min_sentences:
-            sentences = len(_SENTENCE_END.findall(result))
-            if sentences < config.min_sentences:
-                decided.reject(row, "too_few_sentences", f"{sentences} sentences < {config.min_sentences}")
-        if decided.outcomes[row] == "reject":
-            return text
-        if result != text:
-            decided.change(row, "lines_dropped", f"{len(lines) - len(kept)} of {len(lines)} lines")
-            decided.count("lines_dropped", len(lines) - len(kept))
-        return result
+        switches = (
+            (columns.TERMINAL_LINES, config.only_terminal_lines), (columns.JAVASCRIPT, config.drop_javascript_lines),
+            (columns.POLICY, config.drop_policy_lines), (columns.CITATIONS, config.remove_citations),
+            (columns.LOREM, config.reject_lorem_ipsum), (columns.CURLY, config.reject_curly_bracket),
+        )  # fmt: skip
+        return sum(bit for bit, on in switches if on)

@@ -8,11 +8,9 @@ from pydantic import Field
 
 from headwater.core.config import Whole
 from headwater.data.operators.base import Decisions, Operator, OperatorConfig, Verdicts
-from headwater.data.operators.text_split import TextSplit, split_of
-
-# Unicode's Sentence_Terminal characters of the scripts in wide use. No quotation marks: a line that ends in one
-# does not count, as in the published filter.
-_TERMINAL = ".!?。！？．｡؟۔։।॥။၊።፧፨܀܁܂‼‽⁇⁈⁉⸮⸼꓿꘎꘏᙮᠃᠉។៕"
+from headwater.data.operators.kernels import columns
+from headwater.data.operators.kernels.characters import character_bits
+from headwater.data.operators.text_split import split_of
 
 
 class FinewebConfig(OperatorConfig):
@@ -44,28 +42,29 @@ class Fineweb(Operator):
 
     def process(self, batch: pa.RecordBatch) -> Verdicts:
         """Reads `text`."""
+        from headwater.data.operators.kernels.lines import line_figures
+
         decided, config, split = Decisions(self, batch), self.config, split_of(batch)
-        filled = split.line_words > 0
-        lines = split.per_text(filled, split.first_lines)
+        figures = np.empty((len(split), columns.LINE_COLUMNS), np.int64)
+        line_figures(split.data, character_bits(), split.line_starts, split.line_stops, split.line_lengths,
+                     split.line_words, split.line_hashes, split.first_lines, config.short_line_characters,
+                     figures)  # fmt: skip
+        lines = figures[:, columns.FILLED_LINES]
         decided.reject_where(lines == 0, "empty", lines, "lines with words")
         with np.errstate(invalid="ignore", divide="ignore"):
             if config.min_terminal_lines_ratio is not None:
-                # FineWeb looks at the very last character: a line that ends in white space does not count.
-                last = split.codes[np.maximum(split.line_stops - 1, 0)]
-                ends = np.isin(last, [ord(c) for c in _TERMINAL]) & filled
-                share = split.per_text(ends, split.first_lines) / lines
+                share = figures[:, columns.ENDED_LINES] / lines
                 low = (share < config.min_terminal_lines_ratio) & ~((share == 0) & config.allow_no_terminal_line)
                 decided.reject_where(
                     low, "terminal_lines", share, f"of lines end a sentence < {config.min_terminal_lines_ratio}"
                 )
-            lengths = split.line_stops - split.line_starts
             if config.max_short_lines_ratio is not None:
-                share = split.per_text(filled & (lengths <= config.short_line_characters), split.first_lines) / lines
+                share = figures[:, columns.SHORT_LINES] / lines
                 decided.reject_where(share > config.max_short_lines_ratio, "short_lines", share,
                                      f"of lines are short > {config.max_short_lines_ratio}")  # fmt: skip
             feeds = np.diff(split.first_lines) - 1
             if config.max_duplicate_line_characters_ratio is not None:
-                share = self._repeated(split, np.flatnonzero(filled), lengths) / (split.characters - feeds)
+                share = figures[:, columns.REPEATED_LINE_CHARACTERS] / (split.characters - feeds)
                 limit = config.max_duplicate_line_characters_ratio
                 decided.reject_where(
                     share > limit, "duplicate_line_characters", share, f"of characters in repeated lines > {limit}"
@@ -75,15 +74,3 @@ class Fineweb(Operator):
                 limit = config.max_lines_per_word
                 decided.reject_where(share > limit, "lines_per_word", share, f"line feeds per word > {limit}")
         return decided.verdicts()
-
-    @staticmethod
-    def _repeated(split: TextSplit, filled: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """Characters in lines that occurred before in the same text, shape [texts]."""
-        hashes = split.hash_runs(split.line_starts[filled], split.line_stops[filled])
-        text = np.searchsorted(split.first_lines, filled, side="right") - 1
-        order = np.lexsort((filled, hashes, text))  # equal lines of a text side by side, the first one first
-        same = np.zeros(len(order), dtype=np.bool_)
-        same[1:] = (hashes[order][1:] == hashes[order][:-1]) & (text[order][1:] == text[order][:-1])
-        repeated = np.zeros(len(split.line_starts), dtype=np.int64)
-        repeated[filled[order][same]] = lengths[filled[order][same]]
-        return split.per_text(repeated, split.first_lines)

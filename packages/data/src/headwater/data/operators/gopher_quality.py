@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
 from headwater.core.config import Whole
 from headwater.data.operators.base import Decisions, Operator, OperatorConfig, Verdicts
-from headwater.data.operators.text_split import TextSplit, split_of
+from headwater.data.operators.kernels import columns
+from headwater.data.operators.text_split import TextSplit, split_of, split_texts
 
 
 class GopherQualityConfig(OperatorConfig):
@@ -57,9 +59,9 @@ class GopherQuality(Operator):
         return decided.verdicts()
 
     def _words(self, decided: Decisions, split: TextSplit) -> None:
-        config = self.config
-        count = split.per_text(split.has_non_punctuation, split.first_words)
-        length = split.per_text((split.stops - split.starts) * split.has_non_punctuation, split.first_words) / count
+        config, figures = self.config, split.figures
+        count = figures[:, columns.CONTENT_WORDS]
+        length = figures[:, columns.CONTENT_CHARACTERS] / count
         decided.reject_where(count < config.min_words, "too_few_words", count, f"words < {config.min_words}")
         if config.max_words is not None:
             decided.reject_where(count > config.max_words, "too_many_words", count, f"words > {config.max_words}")
@@ -72,41 +74,44 @@ class GopherQuality(Operator):
         limit = self.config.max_symbol_word_ratio
         if limit is None:
             return
-        hashes = np.array([text.count("#") for text in split.texts]) / split.words
-        dots = np.array([text.count("...") + text.count("…") for text in split.texts]) / split.words
+        hashes = split.figures[:, columns.HASH_SIGNS] / split.words
+        dots = split.figures[:, columns.ELLIPSES] / split.words
         decided.reject_where(hashes > limit, "hash_ratio", hashes, f"hash signs per word > {limit}")
         decided.reject_where(dots > limit, "ellipsis_ratio", dots, f"ellipses per word > {limit}")
 
     def _lines(self, decided: Decisions, split: TextSplit) -> None:
-        lines = np.diff(split.first_lines)
+        lines = split.figures[:, columns.SPLIT_LINES]
         bullets, dots = self.config.max_bullet_lines_ratio, self.config.max_ellipsis_lines_ratio
         if bullets is not None:
-            starts = np.isin(split.line_first_codes, [ord("•"), ord("-")])
-            share = split.per_text(starts, split.first_lines) / lines
+            share = split.figures[:, columns.BULLET_LINES] / lines
             decided.reject_where(share > bullets, "bullet_lines", share, f"of lines are bullets > {bullets}")
         if dots is not None:
-            share = split.per_text(split.ends_with_ellipsis(), split.first_lines) / lines
+            share = split.figures[:, columns.ELLIPSIS_LINES] / lines
             decided.reject_where(share > dots, "ellipsis_lines", share, f"of lines end in an ellipsis > {dots}")
 
     def _vocabulary(self, decided: Decisions, split: TextSplit) -> None:
         config = self.config
-        share = split.per_text(split.has_alpha, split.first_words) / split.words
+        share = split.figures[:, columns.LETTER_WORDS] / split.words
         least = config.min_alpha_words_ratio
         decided.reject_where(share < least, "alpha_words", share, f"of words have a letter < {least}")
         if config.min_stop_words:
-            found = np.zeros(len(split.texts), dtype=np.int64)
-            for word in config.stop_words:
-                same = self._equal_to(split, word)
-                found += split.per_text(same, split.first_words) > 0
+            found = count_stop_words(split, config.stop_words)
             decided.reject_where(
                 found < config.min_stop_words, "stop_words", found, f"stop words < {config.min_stop_words}"
             )
 
-    @staticmethod
-    def _equal_to(split: TextSplit, word: str) -> np.ndarray:
-        """Words equal to `word`, by their characters, shape [words]."""
-        same = (split.stops - split.starts) == len(word)
-        for place, character in enumerate(word):
-            candidates = np.flatnonzero(same)
-            same[candidates] = split.codes[split.starts[candidates] + place] == ord(character)
-        return same
+
+def count_stop_words(split: TextSplit, words: tuple[str, ...]) -> npt.NDArray[np.int64]:
+    """How many different ones of `words` each text holds, shape [texts]."""
+    from headwater.data.operators.kernels.scan import count_listed
+
+    listed = split_texts([" ".join(sorted({word for word in words if word.split() == [word]}))])
+    order = np.argsort(listed.hashes)
+    parts = [listed.data[listed.starts[k] : listed.stops[k]] for k in order.tolist()]
+    offsets = np.zeros(len(parts) + 1, np.int64)
+    np.cumsum([len(part) for part in parts], out=offsets[1:])
+    data = np.concatenate([*parts, np.zeros(1, np.uint8)])
+    found = np.empty(len(split), np.int64)
+    count_listed(split.data, split.starts, split.stops, split.hashes, split.first_words, listed.hashes[order], data,
+                 offsets, found)  # fmt: skip
+    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
 import numpy as np
@@ -11,13 +10,10 @@ import pyarrow as pa
 from pydantic import Field
 
 from headwater.core.config import Ratio
-from headwater.core.hashing import U64, mix64
 from headwater.data.operators.base import Decisions, Operator, OperatorConfig, Verdicts
-from headwater.data.operators.text_split import TextSplit, split_of
+from headwater.data.operators.kernels import columns
+from headwater.data.operators.text_split import split_of
 
-_PARAGRAPH_END = re.compile(r"\n{2,}")
-_WORD_BASE = np.uint64(0xD1B54A32D192ED03)
-I64 = npt.NDArray[np.int64]
 Words = Annotated[int, Field(ge=1, le=100)]
 
 
@@ -49,129 +45,38 @@ class GopherRepetition(Operator):
 
     def process(self, batch: pa.RecordBatch) -> Verdicts:
         """Reads `text`."""
-        decided = Decisions(self, batch)
-        split = split_of(batch)
-        filled = np.flatnonzero(split.line_stops > split.line_starts)
-        line_hashes = split.hash_runs(split.line_starts[filled], split.line_stops[filled])
-        lengths = (split.line_stops - split.line_starts)[filled]
-        first_lines = np.searchsorted(filled, split.first_lines)
-        for row, text in enumerate(split.texts):
-            if not text:
-                decided.reject(row, "empty")
-                continue
-            mine = slice(first_lines[row], first_lines[row + 1])
-            found = (
-                self._paragraphs(text)
-                or self._lines(line_hashes[mine], lengths[mine], len(text))
-                or self._ngrams(split, row)
-            )
-            if found:
-                decided.reject(row, *found)
+        from headwater.data.operators.kernels.repetition import repetition
+
+        decided, config, split = Decisions(self, batch), self.config, split_of(batch)
+        levels = np.array(sorted({*config.top_ngrams, *config.duplicate_ngrams}), dtype=np.int64)
+        is_duplicate = np.array([n in config.duplicate_ngrams for n in levels.tolist()], dtype=np.bool_)
+        figures = np.zeros((len(split), columns.REPETITION_COLUMNS), np.int64)
+        top, duplicate = (np.zeros((len(split), len(levels)), np.int64) for _ in range(2))
+        repetition(split.data, split.offsets, split.starts, split.stops, split.ends, split.hashes, split.first_words,
+                   split.line_starts, split.line_stops, split.line_lengths, split.line_hashes, split.first_lines,
+                   levels, is_duplicate, figures, top, duplicate)  # fmt: skip
+        characters, place = split.characters, {n: k for k, n in enumerate(levels.tolist())}
+        for row in np.flatnonzero(characters == 0).tolist():
+            decided.reject(row, "empty")
+        paragraphs, lines = figures[:, columns.PARAGRAPHS], figures[:, columns.LINES]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            _over(decided, figures[:, columns.REPEATED_PARAGRAPHS] / paragraphs, config.max_duplicate_paragraphs_ratio,
+                  "duplicate_paragraphs", "of paragraphs seen before")  # fmt: skip
+            _over(decided, figures[:, columns.PARAGRAPH_CHARACTERS] / characters,
+                  config.max_duplicate_paragraph_characters_ratio, "duplicate_paragraph_characters",
+                  "of characters in paragraphs seen before")  # fmt: skip
+            _over(decided, figures[:, columns.REPEATED_LINES] / lines, config.max_duplicate_lines_ratio,
+                  "duplicate_lines", "of lines seen before")  # fmt: skip
+            _over(decided, figures[:, columns.LINE_CHARACTERS] / characters, config.max_duplicate_line_characters_ratio,
+                  "duplicate_line_characters", "of characters in lines seen before")  # fmt: skip
+            for n, limit in sorted(config.top_ngrams.items()):
+                _over(decided, top[:, place[n]] / characters, limit, "top_ngram", f"of characters in the top {n}-gram")
+            for n, limit in sorted(config.duplicate_ngrams.items()):
+                _over(decided, duplicate[:, place[n]] / characters, limit, "duplicate_ngrams",
+                      f"of characters in repeated {n}-grams")  # fmt: skip
         return decided.verdicts()
 
-    def _paragraphs(self, text: str) -> tuple[str, str] | None:
-        paragraphs = _PARAGRAPH_END.split(text.strip())
-        seen = set(paragraphs)
-        repeated = len(paragraphs) - len(seen)
-        if not repeated:
-            return None
-        characters = sum(map(len, paragraphs)) - sum(map(len, seen))
-        return _over(
-            repeated / len(paragraphs),
-            self.config.max_duplicate_paragraphs_ratio,
-            "duplicate_paragraphs",
-            " of paragraphs seen before",
-        ) or _over(
-            characters / len(text),
-            self.config.max_duplicate_paragraph_characters_ratio,
-            "duplicate_paragraph_characters",
-            " of characters in paragraphs seen before",
-        )
 
-    def _lines(self, hashes: U64, lengths: I64, characters: int) -> tuple[str, str] | None:
-        if not len(hashes):
-            return None
-        _, first = np.unique(hashes, return_index=True)
-        repeated = len(hashes) - len(first)
-        repeated_characters = int(lengths.sum() - lengths[first].sum())
-        return _over(
-            repeated / len(hashes), self.config.max_duplicate_lines_ratio, "duplicate_lines", " of lines seen before"
-        ) or _over(
-            repeated_characters / characters,
-            self.config.max_duplicate_line_characters_ratio,
-            "duplicate_line_characters",
-            " of characters in lines seen before",
-        )
-
-    def _ngrams(self, split: TextSplit, row: int) -> tuple[str, str] | None:
-        first, end = int(split.first_words[row]), int(split.first_words[row + 1])
-        hashes = split.hashes[first:end]
-        starts, stops = split.starts[first:end], split.stops[first:end]
-        characters = int(split.characters[row])
-        for n, limit in sorted(self.config.top_ngrams.items()):
-            found = _over(
-                _top(hashes, stops - starts, n) / characters, limit, "top_ngram", f" of characters in the top {n}-gram"
-            )
-            if found:
-                return found
-        ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(stops - starts)])
-        candidates = np.arange(len(hashes))
-        for n, limit in sorted(self.config.duplicate_ngrams.items()):
-            # A run of n words that repeats begins where a shorter run repeats: the places to look at only get fewer.
-            candidates, keys = _repeated(hashes, candidates, n)
-            taken = _greedy(candidates, keys, ends, n)
-            found = _over(taken / characters, limit, "duplicate_ngrams", f" of characters in repeated {n}-grams")
-            if found:
-                return found
-        return None
-
-
-def _over(share: float, limit: float | None, reason: str, what: str) -> tuple[str, str] | None:
-    if limit is None or share <= limit:
-        return None
-    return reason, f"{share:.3f}{what} > {limit}"
-
-
-def _runs(hashes: U64, places: I64, n: int) -> U64:
-    sums = hashes[places].copy()
-    for k in range(1, n):
-        sums *= _WORD_BASE
-        sums += hashes[places + k]
-    return mix64(sums)
-
-
-def _top(hashes: U64, lengths: I64, n: int) -> int:
-    """Characters that the most frequent n-gram takes (words joined by one space; a tie goes to the first seen)."""
-    count = len(hashes) - n + 1
-    if count <= 0:
-        return 0
-    _, first, counts = np.unique(_runs(hashes, np.arange(count), n), return_index=True, return_counts=True)
-    most = int(counts.max())
-    place = int(first[counts == most].min())
-    return (int(lengths[place : place + n].sum()) + n - 1) * most
-
-
-def _repeated(hashes: U64, candidates: I64, n: int) -> tuple[I64, U64]:
-    """Of the candidate places, those whose run of n words occurs more than once, and the runs' hashes."""
-    candidates = candidates[candidates <= len(hashes) - n]
-    if not len(candidates):
-        return candidates, np.empty(0, np.uint64)
-    keys = _runs(hashes, candidates, n)
-    _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    again = counts[inverse] > 1
-    return candidates[again], keys[again]
-
-
-def _greedy(places: I64, keys: U64, ends: I64, n: int) -> int:
-    """Characters in runs that were seen before, reading from the left and jumping over each run counted."""
-    seen: set[int] = set()
-    taken, resume = 0, 0
-    for place, key in zip(places.tolist(), keys.tolist(), strict=True):
-        if place < resume:
-            continue
-        if key in seen:
-            taken += int(ends[place + n] - ends[place])
-            resume = place + n
-        else:
-            seen.add(key)
-    return taken
+def _over(decided: Decisions, share: npt.NDArray[np.float64], limit: float | None, reason: str, what: str) -> None:
+    if limit is not None:
+        decided.reject_where(share > limit, reason, share, f"{what} > {limit}")
