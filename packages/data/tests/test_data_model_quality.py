@@ -140,7 +140,7 @@ def test_a_damaged_or_wrong_model_is_refused_before_it_is_loaded(model, tmp_path
 
 
 def test_a_missing_model_a_wrong_label_and_a_model_that_is_not_its_cards_are_refused(model, tmp_path):
-    with pytest.raises(ConfigError, match="there is no model file"):
+    with pytest.raises(ConfigError, match="there is no file"):
         QualityClassifierConfig(model=str(tmp_path / "none.bin")).content()
     with pytest.raises(ConfigError, match="has no label good") as found:
         QualityClassifierConfig(model=str(model), label="good").content()

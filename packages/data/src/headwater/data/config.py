@@ -23,12 +23,13 @@ from headwater.data.operators.minhash_dedup import MinhashDedupConfig
 from headwater.data.operators.perplexity import Perplexity, PerplexityConfig
 from headwater.data.operators.pii import Pii, PiiConfig
 from headwater.data.operators.quality_classifier import QualityClassifier, QualityClassifierConfig
+from headwater.data.operators.toxicity import Toxicity, ToxicityConfig
 
 OPERATORS: Mapping[str, type[Operator]] = {
     operator.name: operator
     for operator in (
         Extract, Language, Length, CharacterRatios, GopherQuality, GopherRepetition, C4, Fineweb, Pii,
-        QualityClassifier, Perplexity,
+        QualityClassifier, Perplexity, Toxicity,
     )
 }  # fmt: skip
 """Operators that a recipe can list, by name. A new operator is added here and as a field of `Step`."""
@@ -48,6 +49,7 @@ class Step(Section):
     pii: PiiConfig | None = None
     quality_classifier: QualityClassifierConfig | None = None
     perplexity: PerplexityConfig | None = None
+    toxicity: ToxicityConfig | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -81,8 +81,8 @@ def digest_of(path: str) -> str:
         raise ConfigError("a recorded configuration knows its model by content only", found=path,
                           hint="give the path of the file with this SHA-256 in the recipe")  # fmt: skip
     if not found.is_file():
-        raise ConfigError(f"there is no model file {path}", found="a folder" if found.is_dir() else "nothing",
-                          hint="paths are relative to the folder the command runs in; "
+        raise ConfigError(f"there is no file {path}", found="a folder" if found.is_dir() else "nothing",
+                          hint="paths in a recipe are relative to the folder the command runs in; "
                           "headwater data model train --help makes models")  # fmt: skip
     with storage_errors("read", found):
         state = found.stat()
