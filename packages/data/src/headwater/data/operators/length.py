@@ -77,4 +77,8 @@ def measured(batch: pa.RecordBatch, measure: str) -> npt.NDArray[np.int64]:
         count = compute.utf8_length if measure == "characters" else compute.binary_length
         return count(batch.column("text")).to_numpy(zero_copy_only=False).astype(np.int64)
     split = split_of(batch)
-    return split.words if measure == "words" else split.per_text(split.line_words > 0, split.first_lines)
+    if measure == "words":
+        return split.words
+    filled = np.zeros(len(split.line_words) + 1, dtype=np.int64)
+    np.cumsum(split.line_words > 0, out=filled[1:])
+    return np.diff(filled[split.first_lines])

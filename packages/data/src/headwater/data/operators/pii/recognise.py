@@ -1,0 +1,89 @@
+"""From the anchors of a batch to the spans of each text that has any."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from headwater.data.operators.pii import card, email, iban, ip, phone, secret
+from headwater.data.operators.pii.config import PiiConfig
+from headwater.data.operators.pii.spans import Span, merged
+
+Anchor = tuple[int, int, int]  # kind, place, extra: see `kernels.pii_anchors`
+
+
+def found_in(texts: pa.Array, config: PiiConfig) -> Iterator[tuple[int, bytes, list[Span]]]:
+    """For each text with something to redact: its place in the array, its bytes, and its spans, merged."""
+    from headwater.data.operators.kernels.texts import texts_of_array
+
+    data, offsets = texts_of_array(texts)
+    rows, kinds, places, extras = _anchors(data, offsets)
+    if not len(rows):
+        return
+    used, firsts = np.unique(rows, return_index=True)
+    for row, (first, last) in zip(used.tolist(), pairwise([*firsts.tolist(), len(rows)]), strict=True):
+        text = data[offsets[row] : offsets[row + 1]].tobytes()
+        anchors = zip(kinds[first:last].tolist(), places[first:last].tolist(), extras[first:last].tolist(), strict=True)
+        spans = merged(_spans(text, anchors, config))
+        if spans:
+            yield row, text, spans
+
+
+def _spans(text: bytes, anchors: Iterator[Anchor], config: PiiConfig) -> Iterator[Span]:
+    from headwater.data.operators.kernels import pii_anchors as anchor
+
+    wanted, region, entropy = frozenset(config.kinds), config.phone_region, config.min_entropy_bits
+    for kind, place, extra in anchors:
+        found: list[tuple[str, Any]] = []
+        if kind == anchor.AT:
+            if "email" in wanted:
+                found.append(("email", email.email_at(text, place)))
+            if "secret" in wanted and text[place] == 64:
+                found.append(("secret", secret.password_at(text, place)))
+        elif kind == anchor.NUMBER:
+            if "card" in wanted:
+                found += [("card", span) for span in card.cards_in(text, place, extra)]
+            if "phone" in wanted:
+                found.append(("phone", phone.number_in(text, place, extra, region)))
+        elif kind == anchor.PLUS and "phone" in wanted:
+            found.append(("phone", phone.plus_at(text, place)))
+        elif kind == anchor.AREA and "phone" in wanted:
+            found.append(("phone", phone.area_at(text, place, region)))
+        elif kind == anchor.IPV4 and "ip" in wanted:
+            found.append(("ip", ip.ipv4_at(text, place)))
+        elif kind == anchor.IPV6 and "ip" in wanted:
+            found.append(("ip", ip.ipv6_at(text, place)))
+        elif kind == anchor.IBAN and "iban" in wanted:
+            found.append(("iban", iban.iban_at(text, place)))
+        elif kind == anchor.PREFIX and "secret" in wanted:
+            found.append(("secret", secret.token_at(text, place, entropy)))
+        elif kind == anchor.ASSIGNED and "secret" in wanted:
+            found.append(("secret", secret.assigned_at(text, place, extra, entropy)))
+        for name, span in found:
+            if span:
+                yield Span(span[0], span[1], name)  # pyright: ignore[reportArgumentType]
+
+
+def _anchors(data: Any, offsets: Any) -> tuple[Any, Any, Any, Any]:
+    from headwater.data.operators.kernels.pii_anchors import pii_anchors
+
+    room = 1024 + len(data) // 64
+    while True:
+        columns = [np.empty(room, kind) for kind in (np.int32, np.uint8, np.int32, np.int32)]
+        count = pii_anchors(data, offsets, *_tables(), *columns)
+        if count <= room:
+            rows, kinds, places, extras = (column[:count] for column in columns)
+            return rows, kinds, places, extras
+        room = count
+
+
+@lru_cache(maxsize=1)
+def _tables() -> tuple[Any, ...]:
+    from headwater.data.operators.kernels.pii_anchors import packed
+
+    return (*packed(secret.PREFIXES), *packed(secret.NAMES))
