@@ -134,7 +134,7 @@ def _rows(
     count = len(records)
     urls = [record.url if record else "" for record in good]
     digests = [record.payload_sha256 if record else "" for record in good]
-    columns: dict[str, list[object]] = {
+    columns: dict[str, Sequence[object]] = {
         "row": [f"{source}/{file}:{offset}:{repeat}" for offset, repeat in places],
         "id": [
             document_id(source, url or f"{file}:{offset}", digest)

@@ -10,20 +10,32 @@ from __future__ import annotations
 import codecs
 import re
 from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
 
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be"),
          (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))  # fmt: skip
 _COOKIE = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-_.a-zA-Z0-9]{1,40})")  # PEP 263, first two lines
 _SEVEN_BIT = ("iso-2022", "hz-gb", "hz", "utf-7", "iso2022")  # escape sequences: ASCII bytes that are not ASCII text
 _WHATWG = {"iso8859-1": "cp1252", "ascii": "cp1252", "iso8859-9": "cp1254", "gb2312": "gb18030", "gbk": "gb18030"}
-_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+# Encodings of the WHATWG standard and their close kin. Python's codec registry also has ciphers of its own
+# (punycode takes quadratic time, unicode_escape gives lone surrogates), and a label is what a stranger wrote.
+_KNOWN = re.compile(
+    r"(?:utf-(?:7|8|16|32)|ascii|cp\d{3,4}|iso8859-\d+|koi8|mac-|big5|gb|euc|shift_jis|iso2022_|hz|johab|tis-620|kz1048"
+    r"|ptcp154|hp-roman8)"
+)
+_EBCDIC = re.compile(r"cp(?:037|273|424|500|875|1026|1140)$")
+_ESCAPE = 0x1B
+_BLOCK_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """Text, the encoding that gave it, and how many characters had to be replaced."""
+    """Text, the same in UTF-8, the encoding that gave it, and how many characters had to be replaced."""
 
     text: str
+    utf8: bytes
     encoding: str
     replaced: int = 0
 
@@ -46,7 +58,7 @@ def decode(payload: bytes, declared: str, *, html: bool, max_replaced: float) ->
     labels = [label for label in (declared, _inner_label(payload, html)) if label]
     if not any(label.lower().startswith(_SEVEN_BIT) for label in labels):
         try:
-            return Decoded(payload.decode("utf-8"), "utf-8")
+            return Decoded(payload.decode("utf-8"), payload, "utf-8")
         except UnicodeDecodeError:
             pass
     for label in labels:
@@ -67,50 +79,72 @@ def decode(payload: bytes, declared: str, *, html: bool, max_replaced: float) ->
     return None
 
 
-def looks_binary(text: str, max_control: float) -> bool:
-    """Whether more than `max_control` (0–1) of the first 64k characters are control characters."""
-    head = text[:65536]
-    return bool(head) and len(_CONTROL.findall(head)) > max_control * len(head)
+def looks_binary(utf8: bytes, max_control: float) -> bool:
+    """Whether more than `max_control` (0–1) of the first 64 KiB are control characters other than white space."""
+    head = np.frombuffer(utf8[:65536], np.uint8)
+    # Tab to carriage return are 9 to 13: in unsigned arithmetic, all others are more than 4 away from 9.
+    control = int(np.count_nonzero((head - np.uint8(9) > 4) & (head < 32)))
+    allowed = max_control * len(head)
+    return control > allowed and control - int(np.count_nonzero(head == _ESCAPE)) > allowed
 
 
 def _strict(payload: bytes, label: str) -> Decoded | None:
     for name in _codecs(label):
         try:
-            return Decoded(payload.decode(name), name)
-        except (UnicodeDecodeError, ValueError):
+            text = payload.decode(name)
+            return Decoded(text, text.encode("utf-8"), name)
+        except ValueError:  # undecodable, or decoded to lone surrogates
             continue
     return None
 
 
 def _lossy(payload: bytes, label: str, max_replaced: float) -> Decoded | None:
     for name in _codecs(label):
-        text = payload.decode(name, "replace")
+        text = _replaced(payload, name, max_replaced)
+        if text is None:
+            continue
         own = payload.count(b"\xef\xbf\xbd") if name == "utf-8" else 0
         replaced = max(text.count("\ufffd") - own, 0)
         if replaced <= max_replaced * max(len(text), 1):
-            return Decoded(text, name, replaced)
+            return Decoded(text, text.encode("utf-8", "replace"), name, replaced)
     return None
 
 
-def _codecs(label: str) -> list[str]:
+def _replaced(payload: bytes, name: str, max_replaced: float) -> str | None:
+    """The text with U+FFFD for what cannot be decoded; None as soon as that is certainly too much of it."""
+    try:
+        if len(payload) <= _BLOCK_BYTES:
+            return payload.decode(name, "replace")
+        decoder, pieces, left = codecs.getincrementaldecoder(name)("replace"), [], max_replaced * len(payload)
+        left += payload.count(b"\xef\xbf\xbd")  # it may be there before anything is replaced
+        for start in range(0, len(payload), _BLOCK_BYTES):
+            last = start + _BLOCK_BYTES >= len(payload)
+            pieces.append(decoder.decode(payload[start : start + _BLOCK_BYTES], last))
+            left -= pieces[-1].count("\ufffd")
+            if left < 0:
+                return None
+    except ValueError:  # a few codecs fail on damage whatever they are told
+        return None
+    return "".join(pieces)
+
+
+@lru_cache(maxsize=512)
+def _codecs(label: str) -> tuple[str, ...]:
     """Python's names for a label: what the WHATWG standard takes it for (Latin-1 is windows-1252), then itself."""
     from resiliparse.parse.encoding import map_encoding_to_html5
 
+    own = _lookup(label)
+    html5 = _lookup(map_encoding_to_html5(label, fallback_utf8=False))
+    return tuple(dict.fromkeys(name for name in (_WHATWG.get(own or ""), html5, own) if name))
+
+
+def _lookup(label: str | None) -> str | None:
+    """Python's name of an encoding, or None when there is none that text on the web is in."""
     try:
-        own = codecs.lookup(label)
+        name = codecs.lookup(label).name if label else ""
     except (LookupError, ValueError):
-        own = None
-    if own is not None and not getattr(own, "_is_text_encoding", True):
-        return []
-    names: list[str] = []
-    for candidate in (_WHATWG.get(own.name) if own else None, map_encoding_to_html5(label, fallback_utf8=False), label):
-        try:
-            name = codecs.lookup(candidate).name if candidate else None
-        except (LookupError, ValueError):
-            continue
-        if name and name not in names:
-            names.append(name)
-    return names
+        return None
+    return name if _KNOWN.match(name) and not _EBCDIC.match(name) else None
 
 
 def _inner_label(payload: bytes, html: bool) -> str:

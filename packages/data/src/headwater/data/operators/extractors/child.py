@@ -1,0 +1,49 @@
+"""The child of `guard`: pages on standard input, texts on standard output. Ends when its input does."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import sys
+import time
+
+from headwater.data.operators.extractors.options import Options, extractor
+
+TOO_LARGE = "too large"
+
+
+def serve(memory_bytes: int) -> None:
+    """Answers one page after the other."""
+    # What a library prints must not get between the answers.
+    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(2, 1)
+    with contextlib.suppress(ValueError, OSError):  # a lower limit may be set already
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which closes the input
+    while line := requests.readline():
+        request = json.loads(line)
+        seconds, size, max_bytes = (request.pop(name) for name in ("seconds", "bytes", "max_bytes"))
+        options = Options(**{**request, "skip": tuple(request["skip"])})
+        page = requests.read(size).decode("utf-8", "replace")
+        extract = extractor(options.html)
+        # The default action of SIGPROF ends the process, also in the middle of compiled code.
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+        try:
+            body, failure = extract(page, options).encode("utf-8", "replace"), ""
+        except Exception as error:  # a parser's failure is an answer
+            body, failure = f"{type(error).__name__}: {str(error)[:200]}".encode("utf-8", "replace"), "exception"
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        if len(body) > max_bytes:
+            body, failure = f"{len(body):,} bytes of text, at most {max_bytes:,}".encode(), TOO_LARGE
+        head = {"failure": failure, "bytes": len(body), "seconds": time.process_time()}
+        answers.write(json.dumps(head).encode() + b"\n")
+        answers.write(body)
+        answers.flush()
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]))

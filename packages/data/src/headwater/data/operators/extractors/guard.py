@@ -1,0 +1,152 @@
+"""Runs an extractor in a process of its own, with a limit on processor time and memory for each page.
+
+A parser in compiled code cannot be interrupted from Python, and one page in millions makes it run for hours, take all
+memory or crash. In a child process the kernel ends it, and only that page is lost. The child is started when the
+first page needs it and serves one page after the other; where it runs out of its limits, the next page gets a new one.
+
+The limit is processor time, not wall-clock time, so that a busy machine decides as an idle one does. Still a faster
+machine gets further in it: limits on bytes, tags and depth come first (see `nesting`), and this one is far above
+what any page within them was seen to need.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import asdict
+
+from headwater.data.operators.extractors.child import TOO_LARGE
+from headwater.data.operators.extractors.options import Options
+
+MEMORY_BYTES = 4 * 1024**3
+_IDLE_FACTOR = 20  # a child that neither answers nor uses its processor time is lost after so many times the limit
+_MAX_HEADER_BYTES = 4096
+
+
+class ParserStopped(Exception):
+    """The child was ended.
+
+    Attributes:
+        by_limit: True when it used up its processor time, False when it crashed or took too much memory.
+    """
+
+    def __init__(self, message: str, *, by_limit: bool) -> None:
+        super().__init__(message)
+        self.by_limit = by_limit
+
+
+class ParserFailed(Exception):
+    """The extractor raised an exception, here in words."""
+
+
+class TextTooLarge(Exception):
+    """The text is larger than allowed: indentation can make it grow with the square of the page."""
+
+
+def extract_guarded(utf8: bytes, options: Options, seconds: float, max_bytes: int) -> str:
+    """The text of a page.
+
+    Args:
+        utf8: The page.
+        options: What the extractor is asked.
+        seconds: Processor time that it may take.
+        max_bytes: Largest text, in UTF-8.
+
+    Raises:
+        TextTooLarge: The text has more than `max_bytes`.
+        ParserFailed: The extractor raised an exception.
+        ParserStopped: It ran out of its limits, or crashed.
+    """
+    global _child
+    with _lock:
+        if _child is None or _child.owner != os.getpid() or not _child.alive():
+            _child = _Child()
+        return _child.extract(utf8, options, seconds, max_bytes)
+
+
+def processor_seconds() -> float:
+    """Processor time that this process's present child has taken; for measurements."""
+    return _child.seconds if _child is not None else 0.0
+
+
+class _Child:
+    def __init__(self) -> None:
+        self.owner = os.getpid()  # a forked copy of this process must not speak over the same pipes
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1",  # their stacks count as memory
+        }  # fmt: skip
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "headwater.data.operators.extractors.child", str(MEMORY_BYTES)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
+        )  # fmt: skip
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._requests, self._answers = self._process.stdin, self._process.stdout
+        self.seconds = 0.0
+
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def extract(self, utf8: bytes, options: Options, seconds: float, max_bytes: int) -> str:
+        request = {**asdict(options), "seconds": seconds, "max_bytes": max_bytes, "bytes": len(utf8)}
+        try:
+            self._requests.write(json.dumps(request).encode() + b"\n" + utf8)
+            self._requests.flush()
+            answered = select.poll()
+            answered.register(self._answers, select.POLLIN)
+            if not answered.poll(_IDLE_FACTOR * seconds * 1000):
+                self._process.kill()
+                raise ParserStopped(f"no answer within {_IDLE_FACTOR * seconds:g} s", by_limit=True)
+            head = self._answers.readline(_MAX_HEADER_BYTES)
+            answer = json.loads(head) if head else None
+            body = self._answers.read(answer["bytes"]) if answer else b""
+        except BrokenPipeError:
+            answer, body = None, b""
+        if answer is None or len(body) != answer["bytes"]:
+            raise self._stopped(seconds)
+        self.seconds = answer["seconds"]
+        text = body.decode()
+        if answer["failure"]:
+            raise TextTooLarge(text) if answer["failure"] == TOO_LARGE else ParserFailed(text)
+        return text
+
+    def _stopped(self, seconds: float) -> ParserStopped:
+        code = self._process.wait()
+        if code == -signal.SIGPROF:
+            return ParserStopped(f"more than {seconds:g} s of processor time", by_limit=True)
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return ParserStopped(f"the parser ended with {how}", by_limit=False)
+
+    def close(self) -> None:
+        """Lets the child end: it does when its input does."""
+        with contextlib.suppress(BrokenPipeError):
+            self._requests.close()
+        self._answers.close()
+        self._process.wait()
+
+
+_lock = threading.Lock()
+_child: _Child | None = None
+
+
+def _forget() -> None:
+    # After a fork the lock may be held by a thread that no longer exists.
+    global _lock
+    _lock = threading.Lock()
+
+
+def _close() -> None:
+    if _child is not None and _child.owner == os.getpid():
+        _child.close()
+
+
+os.register_at_fork(after_in_child=_forget)
+atexit.register(_close)
