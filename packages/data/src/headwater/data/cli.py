@@ -56,8 +56,13 @@ def data() -> None:
 
 
 @data.command("run", short_help="2. Make documents: extract, filter, redact, deduplicate, decontaminate.")
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "spark", "beam"]),
+    help="Where the work is done; overrides documents.engine.name. Changes no byte of what comes out.",
+)
 @recipe_options
-def run_command(recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...]) -> None:
+def run_command(recipe: str, run: Path, engine: str | None, as_json: bool, overrides: tuple[str, ...]) -> None:
     """Make documents: extract, filter, redact, deduplicate, decontaminate.
 
     Reads RUN/raw/<source>/ and RUN/items/, writes RUN/documents/: kept documents, rejected ones with their reason,
@@ -70,6 +75,8 @@ def run_command(recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...
     from headwater.data.config import DocumentsConfig
     from headwater.data.documents import make_documents
 
+    if engine:
+        overrides = (*overrides, f"documents.engine.name={engine}")
     config = load_section("documents", DocumentsConfig, recipe, overrides)
     layout = RunLayout(run)
     with exclusive(layout.documents):

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_serializer, model_validator
 
 from headwater.core.config import NotValid, Section, Whole, nearest
+from headwater.data.engines.spark.options import SparkConfig
 from headwater.data.operators.base import Operator, OperatorConfig
 from headwater.data.operators.c4 import C4, C4Config
 from headwater.data.operators.character_ratios import CharacterRatios, CharacterRatiosConfig
 from headwater.data.operators.decontaminate import DecontaminateConfig
-from headwater.data.operators.exact_dedup import ExactDedupConfig
+from headwater.data.operators.educational_value import EducationalValue, EducationalValueConfig
+from headwater.data.operators.exact_dedup import ExactDedupConfig, UrlDedupConfig
 from headwater.data.operators.extract import Extract, ExtractConfig
 from headwater.data.operators.fineweb import Fineweb, FinewebConfig
 from headwater.data.operators.gopher_quality import GopherQuality, GopherQualityConfig
 from headwater.data.operators.gopher_repetition import GopherRepetition, GopherRepetitionConfig
+from headwater.data.operators.host_boilerplate import HostBoilerplateConfig
 from headwater.data.operators.language import Language, LanguageConfig
 from headwater.data.operators.length import Length, LengthConfig
+from headwater.data.operators.line_dedup import LineDedupConfig
 from headwater.data.operators.minhash_dedup import MinhashDedupConfig
 from headwater.data.operators.perplexity import Perplexity, PerplexityConfig
 from headwater.data.operators.pii import Pii, PiiConfig
@@ -29,7 +33,7 @@ OPERATORS: Mapping[str, type[Operator]] = {
     operator.name: operator
     for operator in (
         Extract, Language, Length, CharacterRatios, GopherQuality, GopherRepetition, C4, Fineweb, Pii,
-        QualityClassifier, Perplexity, Toxicity,
+        QualityClassifier, EducationalValue, Perplexity, Toxicity,
     )
 }  # fmt: skip
 """Operators that a recipe can list, by name. A new operator is added here and as a field of `Step`."""
@@ -48,6 +52,7 @@ class Step(Section):
     fineweb: FinewebConfig | None = None
     pii: PiiConfig | None = None
     quality_classifier: QualityClassifierConfig | None = None
+    educational_value: EducationalValueConfig | None = None
     perplexity: PerplexityConfig | None = None
     toxicity: ToxicityConfig | None = None
 
@@ -92,12 +97,16 @@ class EngineConfig(Section):
     """How the work is spread. Nothing here changes a byte of what comes out.
 
     Attributes:
+        name: Where the work is done: on this machine, on Spark, or on Beam.
         workers: Processes; 0 means one a core.
         partition_bytes: Compressed WARC bytes in one unit of work, about.
+        spark: Options of the Spark engine.
     """
 
+    name: Literal["local", "spark", "beam"] = "local"
     workers: int = Field(default=0, ge=0, le=512)
     partition_bytes: Whole = Field(default=2_000_000, ge=1_000)
+    spark: SparkConfig = SparkConfig()
 
 
 class DocumentsConfig(Section):
@@ -105,7 +114,10 @@ class DocumentsConfig(Section):
 
     Attributes:
         sources: For each source, the operators its documents go through, in order; `extract` comes first.
+        url_dedup: Options; null (the default) switches it off.
         exact_dedup: Options; null switches it off.
+        host_boilerplate: Options; null (the default) switches it off.
+        line_dedup: Options; null (the default) switches it off.
         minhash_dedup: Options; null switches it off.
         decontaminate: Options; null switches it off (and the evaluation items are not needed).
         priority: Sources from which a duplicate is kept first; those not named follow in alphabetical order.
@@ -116,7 +128,10 @@ class DocumentsConfig(Section):
     """
 
     sources: dict[str, tuple[Step, ...]] = Field(min_length=1)
+    url_dedup: UrlDedupConfig | None = None
     exact_dedup: ExactDedupConfig | None = ExactDedupConfig()
+    host_boilerplate: HostBoilerplateConfig | None = None
+    line_dedup: LineDedupConfig | None = None
     minhash_dedup: MinhashDedupConfig | None = MinhashDedupConfig()
     decontaminate: DecontaminateConfig | None = DecontaminateConfig()
     priority: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from headwater.core.errors import ConfigError
 from headwater.data.config import EngineConfig
 from headwater.data.engines.processes import workers_for
 
@@ -16,7 +17,12 @@ def open_engine(config: EngineConfig, work: Path) -> AbstractContextManager[Any]
     Args:
         config: The section `documents.engine`.
         work: A folder for what lies between steps; a job that was killed finds its finished work there.
+
+    Raises:
+        ConfigError: The engine is not part of this version.
     """
+    if config.name != "local":
+        raise ConfigError(f"there is no engine called {config.name} in this version", expected="local")
     from headwater.data.engines.local import LocalEngine
 
     return LocalEngine(work, workers_for(config.workers))
