@@ -182,3 +182,38 @@ def train_ngram(text: Path, contrast: Path | None, prune: str, out: Path, **opti
     apart = f"AUC {held_out['auc']:.4f} against the contrast · " if "auc" in held_out else ""
     grams = sum(content["data"]["ngrams"])
     done(f"model {out}", f"{apart}{grams:,} n-grams of {content['data']['tokens']:,} tokens · {size(content['bytes'])}")
+
+
+@train_group.command("educational", short_help="A regression on embeddings, from scored documents.", epilog=_TEXTS)
+@click.option("--scores", type=_FOLDER, required=True, metavar="FILE",
+              help="JSONL or parquet with a text and its score, 0 to 5 (or a folder of such files).")  # fmt: skip
+@click.option("--score-field", default="score", show_default=True, help="Key or column that holds the score.")
+@click.option("--embeddings", type=click.Path(file_okay=False), metavar="FOLDER",
+              help="A sentence-transformers model; default: all-MiniLM-L6-v2, which ships in a package.")  # fmt: skip
+@_common
+def train_educational(scores: Path, score_field: str, embeddings: str | None, out: Path, **options: Any) -> None:
+    r"""Fit educational value: ridge regression on sentence embeddings, after FineWeb-Edu.
+
+    \b
+    headwater data model train educational --scores scored.jsonl --out educational.safetensors
+    then in the recipe:   - educational_value: {model: educational.safetensors, min_score: 3}
+    """
+    from headwater.core.console import done, print_json, table
+    from headwater.data.models import card, educational
+    from headwater.data.models.texts import read_texts
+
+    card.refuse_existing(out, options["force"])
+    ratio = options["held_out_ratio"]
+    texts = read_texts(scores, field=options["field"], score=score_field, held_out_ratio=ratio, least=10)
+    wanted = educational.EducationalOptions(embeddings=embeddings, held_out_ratio=ratio)
+    content = educational.train(out, texts, wanted)
+    if options["as_json"]:
+        print_json(content)
+        return
+    held_out = content["held_out"]
+    rows = [[r["threshold"], r["kept"], r["precision"], r["recall"]] for r in held_out["thresholds"]]
+    table(["min_score", "documents kept", "precision", "recall"], rows,
+          title=f"On {held_out['documents']:,} documents held out")  # fmt: skip
+    error, mean = held_out["mean_absolute_error"], held_out["always_the_mean"]
+    apart = f"correlation {held_out['correlation']:.3f} on held-out documents"
+    done(f"model {out}", f"mean absolute error {error:.3f} ({mean:.3f} by always saying the mean) · {apart}")
