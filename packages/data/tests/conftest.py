@@ -7,10 +7,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import settings
 
 from headwater.core.documents import ITEMS
 from headwater.core.manifest import ArtifactWriter
 from headwater.data.rows import ROWS
+
+settings.register_profile("compiled", deadline=None)  # the first example of all waits for the compiler
+settings.load_profile("compiled")
 
 PROSE = (
     "The river rises in the hills to the north of the town and runs for many miles through fields that have been "

@@ -1,6 +1,8 @@
 import json
 
 import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headwater.core.ngrams import split_words
 from headwater.data.operators.decontaminate import Decontaminate, DecontaminateConfig, ItemIndex, overlaps
@@ -63,3 +65,15 @@ def test_the_verdict_is_json(rows, tmp_path):
     assert verdicts.reasons == ["", "item_overlap"]
     detail = json.loads(verdicts.details[1])
     assert detail[0]["task"] == "quiz" and detail[0]["index"] == 0 and "seventeen sheep" in detail[0]["span"]
+
+
+WORDS = st.lists(st.sampled_from(["sheep", "Hill", "日本", "x_1", "ран", "İ", "é", "seven-teen"]), max_size=14).map(
+    " ".join
+)
+
+
+@given(st.lists(WORDS, max_size=4), st.lists(WORDS, min_size=1, max_size=3), st.integers(2, 5))
+def test_the_filter_misses_no_overlap(texts, item_texts, n):
+    index = ItemIndex.build(items(*item_texts), DecontaminateConfig(ngram=n, min_words=2))
+    found = overlaps(split_words(texts), index)
+    assert index.filter(item_texts).candidates(texts).tolist() == list(found)

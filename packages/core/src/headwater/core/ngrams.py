@@ -44,7 +44,9 @@ _UNSPACED_SCRIPTS = (
     (0x1B000, 0x1B16F),  # Kana, historic
     (0x20000, _LAST_WORD_CODE),  # Han, supplementary planes
 )
-_NOT_WORD, _JOINS, _ALONE, _MARK = 0, 1, 2, 3
+NOT_WORD, JOINS, ALONE, MARK = 0, 1, 2, 3
+"""Kinds of characters: in no word, part of one, a word by itself, a mark that goes with the letter before it."""
+
 _CHARACTER_BASE = 0x9E3779B97F4A7C15  # odd, so it has an inverse modulo 2**64
 _WORD_BASE = np.uint64(0xD1B54A32D192ED03)
 
@@ -114,16 +116,16 @@ def split_words(texts: Sequence[str]) -> Words:
     Args:
         texts: any strings; lone surrogates are separators.
     """
-    lower, kinds, mixed = _tables()
+    lower, kinds = character_tables()
     text_starts = np.zeros(len(texts) + 1, dtype=np.int64)
     np.cumsum([len(text) + 1 for text in texts], out=text_starts[1:])
     joined = "\n".join(texts) + "\n" if texts else ""
     codes = lower[np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), dtype="<u4")]
     kind = kinds[codes]
-    inside = kind != _NOT_WORD
+    inside = kind != NOT_WORD
     begins, ends = inside.copy(), inside.copy()  # a word begins at a word character after none, or at a lone letter
     if len(codes):
-        fresh = (kind[1:] != _MARK) & ((kind[1:] == _ALONE) | _alone_cluster(kind)[:-1])
+        fresh = (kind[1:] != MARK) & ((kind[1:] == ALONE) | _alone_cluster(kind)[:-1])
         begins[1:] &= ~inside[:-1] | fresh
         ends[:-1] = inside[:-1] & (~inside[1:] | begins[1:])
     starts, stops = np.flatnonzero(begins), np.flatnonzero(ends) + 1
@@ -131,7 +133,7 @@ def split_words(texts: Sequence[str]) -> Words:
         codes=codes,
         starts=starts,
         stops=stops,
-        hashes=_hash_runs(mixed[codes], starts, stops),
+        hashes=_hash_runs(_mixed()[codes], starts, stops),
         text_starts=text_starts,
         first_words=np.searchsorted(starts, text_starts),
     )
@@ -159,10 +161,10 @@ def ngram_hashes(texts: str | Sequence[str], n: int) -> tuple[U64, I64]:
 
 def _alone_cluster(kind: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     """True at letters that stand alone and at the marks that follow them."""
-    if not (kind == _ALONE).any():
+    if not (kind == ALONE).any():
         return np.zeros(len(kind), dtype=np.bool_)
-    last = np.maximum.accumulate(np.where(kind != _MARK, np.arange(len(kind)), 0))
-    return kind[last] == _ALONE
+    last = np.maximum.accumulate(np.where(kind != MARK, np.arange(len(kind)), 0))
+    return kind[last] == ALONE
 
 
 def _decode(codes: npt.NDArray[np.uint32]) -> str:
@@ -178,21 +180,26 @@ def _hash_runs(values: U64, starts: I64, stops: I64) -> U64:
 
 
 @lru_cache(maxsize=1)
-def _tables() -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint8], U64]:
-    """For each code point: its lower case, its kind (not a word, joins, stands alone, mark), its hash."""
+def character_tables() -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint8]]:
+    """For each code point its lower case and its kind, both of shape [0x110000]: all that a word split needs."""
     lower = np.arange(0x110000, dtype=np.uint32)
-    kinds = np.full(0x110000, _NOT_WORD, dtype=np.uint8)
+    kinds = np.full(0x110000, NOT_WORD, dtype=np.uint8)
     for code in range(_LAST_WORD_CODE):
         character = chr(code)
         small = character.lower()
         lower[code] = ord(small[0])  # one letter becomes two (a letter and a mark) only for U+0130
         if character.isalnum() or character == "_":
-            kinds[code] = _JOINS
+            kinds[code] = JOINS
         elif unicodedata.category(character)[0] == "M":
-            kinds[code] = _MARK
-    kinds[0xE0100:0xE01F0] = _MARK  # variation selectors
+            kinds[code] = MARK
+    kinds[0xE0100:0xE01F0] = MARK  # variation selectors
     for first, last in _UNSPACED_SCRIPTS:
         part = kinds[first : last + 1]
-        part[part == _JOINS] = _ALONE
-    mixed = mix64((np.arange(0x110000, dtype=np.uint64) + np.uint64(1)) * np.uint64(_CHARACTER_BASE))
-    return lower, kinds, mixed
+        part[part == JOINS] = ALONE
+    return lower, kinds
+
+
+@lru_cache(maxsize=1)
+def _mixed() -> U64:
+    """The hash of each code point."""
+    return mix64((np.arange(0x110000, dtype=np.uint64) + np.uint64(1)) * np.uint64(_CHARACTER_BASE))

@@ -1,7 +1,8 @@
 """Decontamination: sets aside documents that share a run of words with an evaluation item.
 
 The rule is the 13-gram overlap of GPT-3 (Brown et al., arXiv:2005.14165, appendix C). Words are those of
-`headwater.core.ngrams`, so that tracing finds the same overlaps. Hashes find candidates; the words themselves decide.
+`headwater.core.ngrams`, so that tracing finds the same overlaps. A compiled filter leaves out the texts that share
+nothing; in the others hashes find candidates, and the words themselves decide.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from headwater.core.ngrams import Words, split_words
 from headwater.core.storage import storage_errors
 from headwater.data.arrow import values
 from headwater.data.operators.base import Decisions, Operator, OperatorConfig, Verdicts
+from headwater.data.operators.run_filter import RunFilter
 from headwater.data.rows import texts_of
 
 U64 = npt.NDArray[np.uint64]
@@ -70,6 +72,15 @@ class ItemIndex:
             grams[n] = (hashes[order], places[order])
         return cls(values(items, "task"), values(items, "index"), words, grams)
 
+    def filter(self, texts: list[str]) -> RunFilter:
+        """Finds the texts that are worth a closer look; `texts` are the items'."""
+        longest = max(self.grams)
+        runs: dict[int, list[str]] = {n: [] for n in self.grams}
+        for text, size in zip(texts, np.diff(self.words.first_words).tolist(), strict=True):
+            if min(size, longest) in runs:
+                runs[min(size, longest)].append(text)
+        return RunFilter.build(runs)
+
 
 class Decontaminate(Operator):
     """Sets aside documents that overlap an item; the detail names task, index and the shared words.
@@ -86,7 +97,7 @@ class Decontaminate(Operator):
     def __init__(self, config: DecontaminateConfig, items: Path) -> None:
         super().__init__(config)
         self.items = items
-        self._index: ItemIndex | None = None
+        self._index: tuple[ItemIndex, RunFilter] | None = None
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_index": None}  # each process reads the items by itself
@@ -95,9 +106,15 @@ class Decontaminate(Operator):
         """Reads `text`."""
         if self._index is None:
             with storage_errors("read", self.items):
-                self._index = ItemIndex.build(pq.read_table(self.items, columns=["task", "index", "text"]), self.config)
+                items = pq.read_table(self.items, columns=["task", "index", "text"])
+                index = ItemIndex.build(items, self.config)
+                self._index = index, index.filter(values(items, "text"))
+        index, filter_ = self._index
         decided = Decisions(self, batch)
-        for row, matches in overlaps(split_words(texts_of(batch)), self._index).items():
+        rows = filter_.candidates(batch.column("text")).tolist()
+        texts = texts_of(batch.take(pa.array(rows, pa.int64()))) if rows else []
+        for place, matches in overlaps(split_words(texts), index).items():
+            row = rows[place]
             shown = [{"task": task, "index": index, "span": span} for task, index, span in matches[:_SHOWN]]
             decided.reject(row, "item_overlap", json.dumps(shown, ensure_ascii=False))
             decided.count("items_matched", len(matches))

@@ -12,14 +12,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from pydantic import Field
 
 from headwater.core.config import Whole
-from headwater.core.ngrams import split_words
+from headwater.core.ngrams import character_tables
 from headwater.data.operators.base import OperatorConfig
+from headwater.data.operators.kernels.texts import as_texts
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
@@ -49,34 +52,38 @@ class MinhashDedupConfig(OperatorConfig):
     all_pairs_up_to: Whole = Field(default=32, ge=2)
 
 
-def shingle_sets(texts: Sequence[str], n: int) -> list[U64]:
+def signatures(texts: Sequence[str] | pa.Array, config: MinhashDedupConfig) -> U64:
+    """One 64-bit key for each band of each text, shape [texts, bands]; a text without a word gets zeros.
+
+    The same as `band_keys(shingle_sets(texts, config.ngram), config)`, many times faster.
+    """
+    from headwater.data.operators.kernels.minhash import text_band_keys  # numba is imported when there is work for it
+
+    data, offsets = as_texts(texts)
+    keys = np.empty((len(offsets) - 1, config.bands), dtype=np.uint64)
+    permutations = _permutations(config.bands * config.rows, config.seed)
+    text_band_keys(data, offsets, *character_tables(), config.ngram, *permutations, keys)
+    return keys
+
+
+def shingle_sets(texts: Sequence[str] | pa.Array, n: int) -> list[U64]:
     """The sorted set of hashes of each text's n-word shingles; a text of fewer words has itself as its one shingle."""
-    split = split_words(texts)
-    hashes, places = split.ngrams(n)
-    bounds = np.searchsorted(places, split.first_words)
-    sets = [np.unique(hashes[a:b]) for a, b in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)]
-    for text in np.flatnonzero(np.diff(bounds) == 0).tolist():
-        first, end = int(split.first_words[text]), int(split.first_words[text + 1])
-        if end > first:
-            own, place = split.ngrams(end - first)
-            sets[text] = own[np.searchsorted(place, first) : np.searchsorted(place, first) + 1]
-    return sets
+    from headwater.data.operators.kernels.word_hashes import shingles
+
+    data, offsets = as_texts(texts)
+    count = len(offsets) - 1
+    hashes, firsts = np.empty((len(data) + count) // 2 + 1, np.uint64), np.empty(count + 1, np.int64)
+    shingles(data, offsets, *character_tables(), n, hashes, firsts)
+    return [_distinct(hashes[a:b]) for a, b in pairwise(firsts.tolist())]
 
 
-def band_keys(sets: Sequence[U64], config: MinhashDedupConfig) -> npt.NDArray[np.uint64]:
-    """One 64-bit key for each band of each document, shape [documents, bands]; a set without shingles gets zeros."""
-    multipliers, offsets = _permutations(config.bands * config.rows, config.seed)
-    keys = np.zeros((len(sets), config.bands), dtype=np.uint64)
-    for place, shingles in enumerate(sets):
-        if not len(shingles):
-            continue
-        signature = np.full(len(multipliers), 0xFFFFFFFF, dtype=np.uint32)
-        for start in range(0, len(shingles), 4096):  # keeps the table within the processor's cache
-            # 32-bit multiply-shift: the upper half of a 64-bit product is as good as a random permutation here.
-            block = (shingles[start : start + 4096] >> np.uint64(32)).astype(np.uint32)
-            table = block[:, None] * multipliers[None, :] + offsets[None, :]
-            np.minimum(signature, table.min(axis=0), out=signature)
-        keys[place] = _fold(signature.reshape(config.bands, config.rows))
+def band_keys(sets: Sequence[U64], config: MinhashDedupConfig) -> U64:
+    """One 64-bit key for each band of each set, shape [sets, bands]; a set without shingles gets zeros."""
+    from headwater.data.operators.kernels.minhash import set_band_keys
+
+    keys = np.empty((len(sets), config.bands), dtype=np.uint64)
+    permutations = _permutations(config.bands * config.rows, config.seed)
+    set_band_keys(*_flat(sets), *permutations, keys)
     return keys
 
 
@@ -101,12 +108,16 @@ def candidate_pairs(keys: U64, limit: int) -> tuple[I64, I64]:
 
 def jaccard(a: U64, b: U64) -> float:
     """Similarity of two sorted sets: shared elements over all elements."""
-    if not len(a) or not len(b):
-        return 0.0
-    merged = np.concatenate([a, b])
-    merged.sort(kind="stable")
-    shared = int((merged[1:] == merged[:-1]).sum())
-    return shared / (len(merged) - shared)
+    return float(jaccards([a], [b])[0])
+
+
+def jaccards(first: Sequence[U64], second: Sequence[U64]) -> npt.NDArray[np.float64]:
+    """Similarities of pairs of sorted sets, shape [pairs]."""
+    from headwater.data.operators.kernels.sets import similarities
+
+    found = np.empty(len(first), np.float64)
+    similarities(*_flat(first), *_flat(second), found)
+    return found
 
 
 def resolve(sets: Sequence[U64], min_jaccard: float) -> list[tuple[int, float] | None]:
@@ -147,10 +158,16 @@ def _permutations(count: int, seed: int) -> tuple[npt.NDArray[np.uint32], npt.ND
     return values[:count] | np.uint32(1), values[count:]
 
 
-def _fold(rows: npt.NDArray[np.uint32]) -> U64:
-    """One 64-bit key for each band; the band's number is part of it, so that bands never meet one another."""
-    keys = np.arange(1, len(rows) + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    for column in range(rows.shape[1]):
-        keys = (keys ^ rows[:, column].astype(np.uint64)) * np.uint64(0xD6E8FEB86659FD93)
-        keys ^= keys >> np.uint64(32)
-    return keys
+def _distinct(hashes: U64) -> U64:
+    """Sorted, each once."""
+    hashes = np.sort(hashes)
+    fresh = np.ones(len(hashes), dtype=np.bool_)
+    fresh[1:] = hashes[1:] != hashes[:-1]
+    return hashes[fresh]
+
+
+def _flat(sets: Sequence[U64]) -> tuple[U64, I64]:
+    """Sets end to end, and where each begins."""
+    firsts = np.zeros(len(sets) + 1, np.int64)
+    np.cumsum([len(each) for each in sets], out=firsts[1:])
+    return np.concatenate([np.empty(0, np.uint64), *sets]), firsts

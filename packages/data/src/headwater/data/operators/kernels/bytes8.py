@@ -15,8 +15,9 @@ from headwater.data.operators.kernels.compiled import compiled
 _SEED = np.uint64(0x9E3779B97F4A7C15)
 _LENGTH = np.uint64(0xD6E8FEB86659FD93)
 _STEP = np.uint64(0xFF51AFD7ED558CCD)
-_UPPER_A = np.uint64(0x3F3F3F3F3F3F3F3F)  # 0x80 - "A" in each byte
-_UPPER_Z = np.uint64(0x2525252525252525)  # 0x7F - "Z"
+_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+_ONES = np.uint64(0x0101010101010101)
+_SPACES = np.uint64(0x2020202020202020)
 _HIGH = np.uint64(0x8080808080808080)
 
 
@@ -34,6 +35,18 @@ def _load8(context: Any, array: Any, place: Any) -> Any:
 
 
 load8: Any = intrinsic(_load8)
+
+
+def _trailing_zeros(context: Any, value: Any) -> Any:
+    """Zeros below the lowest bit that is set; 64 for 0."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.uint64(types.uint64), generate
+
+
+trailing_zeros: Any = intrinsic(_trailing_zeros)
 
 
 @compiled
@@ -55,8 +68,7 @@ def hash_bytes(data, start, stop):
         state ^= state >> np.uint64(32)
         start += 8
     if stop > start:
-        last = load8(data, start) & (np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - 8 * (stop - start)))
-        state ^= last
+        state ^= load8(data, start) & (_ALL >> np.uint64(64 - 8 * (stop - start)))
     return mix(state * _STEP)
 
 
@@ -68,17 +80,41 @@ def hash_lower(data, start, stop):
         state = (state ^ lower8(load8(data, start))) * _STEP
         state ^= state >> np.uint64(32)
         start += 8
-    if stop > start:
-        last = load8(data, start) & (np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - 8 * (stop - start)))
-        state ^= lower8(last)
-    return mix(state * _STEP)
+    last = load8(data, start) & (_ALL >> np.uint64(64 - 8 * (stop - start)))
+    return mix((state ^ lower8(last)) * _STEP)
+
+
+@compiled
+def between8(eight, first, last):
+    """The high bit of each of eight ASCII characters that lies between two characters."""
+    return ((eight + np.uint64(0x80 - first) * _ONES) ^ (eight + np.uint64(0x7F - last) * _ONES)) & _HIGH
 
 
 @compiled
 def lower8(eight):
     """Eight ASCII characters in lower case."""
-    upper = ((eight + _UPPER_A) ^ (eight + _UPPER_Z)) & _HIGH
-    return eight | (upper >> np.uint64(2))
+    return eight | (between8(eight, 0x41, 0x5A) >> np.uint64(2))
+
+
+@compiled
+def letters8(eight):
+    """The high bit of each of eight ASCII characters that is a letter."""
+    return between8(eight | _SPACES, 0x61, 0x7A)
+
+
+@compiled
+def word_length8(eight):
+    """How many of eight bytes, from the first one, are ASCII letters, digits or underscores."""
+    ascii_ = eight & ~_HIGH
+    words = letters8(ascii_) | between8(ascii_, 0x30, 0x39) | between8(ascii_, 0x5F, 0x5F)
+    return first_clear8(words & ~eight)
+
+
+@compiled
+def first_clear8(marks):
+    """The place of the first of eight bytes whose high bit is not set; 8 if there is none."""
+    clear = ~marks & _HIGH
+    return np.int64(trailing_zeros(clear) >> np.uint64(3))
 
 
 @compiled
