@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,20 @@ from headwater.core.manifest import ArtifactWriter, Parent, parent_of
 from headwater.core.storage import atomic_write, storage_errors
 from headwater.data import PRODUCER, funnel, warc_parts
 from headwater.data.config import DocumentsConfig
-from headwater.data.engine import Dataset, Engine
+from headwater.data.cuts import host_templates, repeated_lines
+from headwater.data.duplicates import Alive, exact_duplicates, url_duplicates
+from headwater.data.engine import BatchFunction, Dataset, Engine
 from headwater.data.engines.choose import open_engine
 from headwater.data.near import near_duplicates
-from headwater.data.operators import exact_dedup, minhash_dedup
+from headwater.data.operators import exact_dedup, host_boilerplate, line_dedup, minhash_dedup
+from headwater.data.operators.apply_cuts import CutConfig
 from headwater.data.operators.base import Operator, OperatorConfig
 from headwater.data.operators.decontaminate import Decontaminate
 from headwater.data.operators.read import Read
 from headwater.data.outcome import Outcome
-from headwater.data.rows import ROWS
+from headwater.data.rows import ALIVE, ROWS
 from headwater.data.sinks import write_parquet
-from headwater.data.steps import SUMS_BY, AddCounts, Filter, Finish, KeepFirst
+from headwater.data.steps import SUMS_BY, AddCounts, Edit, Filter, Finish
 from headwater.data.warc_parts import WarcPart
 
 
@@ -67,43 +70,82 @@ def make_documents(layout: RunLayout, config: DocumentsConfig) -> Outcome:
 def documents_pipeline(
     engine: Engine, parts: Sequence[WarcPart], config: DocumentsConfig, items: Path
 ) -> tuple[Dataset, Dataset, Dataset]:
-    """The pipeline: filter → exact duplicates → near-duplicates → decontaminate.
+    """The pipeline: filter → equal URLs and texts → templates and repeated lines → near-duplicates → decontaminate.
 
     Returns:
         Kept documents; rejected ones; counters.
     """
     chains = {s: [Read(OperatorConfig()), *(step.build() for step in steps)] for s, steps in config.sources.items()}
-    step = Filter(chains, config.ranks(), config.exact_dedup, config.minhash_dedup, config.validation_ratio)
-    filtered = engine.map_batches("filter", engine.read(parts, ROWS), step)
-    rows = filtered["kept"]
-    decisions: list[Dataset] = []
-    if config.exact_dedup:
-        decisions.append(engine.group_by_key("exact", filtered["keys"], ["key"], ["row"], KeepFirst()))
-    if config.minhash_dedup:
-        left = filtered["signatures"]
-        if decisions:
-            left = engine.join(left, decisions[0], left_on="row", right_on="row")
-        decisions.append(near_duplicates(engine, rows, left, config.minhash_dedup))
-    if decisions:
-        rows = engine.join(rows, engine.union(decisions), left_on="row", right_on="row")
-    last: list[Operator] = [Decontaminate(config.decontaminate, items)] if config.decontaminate else []
-    done = engine.map_batches("finish", rows, Finish(_global_names(config), last, config.validation_ratio))
-    counts = engine.union([filtered["counts"], done["counts"]])
-    return (
-        done["kept"],
-        engine.union([filtered["rejected"], done["rejected"]]),
-        engine.group_by_key("counts", counts, SUMS_BY, [], AddCounts()),
+    filtered = engine.map_batches(
+        "filter", engine.read(parts, ROWS), Filter(chains, config.ranks(), config.validation_ratio)
     )
+    line = _Line(engine, filtered, config.validation_ratio)
+    if config.url_dedup:
+        line.decide(exact_dedup.URL_NAME, url_duplicates(engine, line.alive()))
+    if config.exact_dedup:
+        line.decide(exact_dedup.NAME, exact_duplicates(engine, line.alive(), config.exact_dedup))
+    if config.host_boilerplate:
+        cuts = host_templates(engine, line.alive(), config.host_boilerplate)
+        line.edit(host_boilerplate.NAME, config.host_boilerplate, cuts)
+    if config.line_dedup:
+        line.edit(line_dedup.NAME, config.line_dedup, repeated_lines(engine, line.alive(), config.line_dedup))
+    if config.minhash_dedup:
+        line.decide(minhash_dedup.NAME, near_duplicates(engine, line.alive(), config.minhash_dedup))
+    last: list[Operator] = [Decontaminate(config.decontaminate, items)] if config.decontaminate else []
+    line.apply("finish", line.rows_with_decisions(), Finish(tuple(line.names), last, config.validation_ratio))
+    counts = engine.group_by_key("counts", engine.union(line.counts), SUMS_BY, [], AddCounts())
+    return line.rows, engine.union(line.rejected), counts
 
 
-def _global_names(config: DocumentsConfig) -> tuple[str, ...]:
-    names = [exact_dedup.NAME] if config.exact_dedup else []
-    return tuple(names + ([minhash_dedup.NAME] if config.minhash_dedup else []))
+class _Line:
+    """The rows on their way through the global steps, and what was decided about them but not yet applied."""
+
+    def __init__(self, engine: Engine, filtered: Mapping[str, Dataset], validation_ratio: float) -> None:
+        self.engine, self.validation_ratio = engine, validation_ratio
+        self.rows, self.rejected, self.counts = filtered["kept"], [filtered["rejected"]], [filtered["counts"]]
+        self.names: list[str] = []
+        self.decisions: list[Dataset] = []
+
+    def alive(self) -> Dataset:
+        """The rows that no step decided against, with the columns that global steps look at."""
+        return self.engine.derive(self.rows_with_decisions(), Alive({"alive": ALIVE}))
+
+    def decide(self, name: str, decisions: Dataset) -> None:
+        """Notes what a step decided."""
+        self.names.append(name)
+        self.decisions.append(decisions)
+
+    def edit(self, name: str, config: CutConfig, cuts: Dataset) -> None:
+        """Applies what was decided so far, and cuts."""
+        rows = self.engine.join(self.rows_with_decisions(), cuts, left_on="row", right_on="row")
+        self.apply(name, rows, Edit(tuple(self.names), name, config, self.validation_ratio))
+
+    def apply(self, stage: str, rows: Dataset, function: BatchFunction) -> None:
+        """Runs a function that settles what is pending."""
+        done = self.engine.map_batches(stage, rows, function)
+        self.rows = done["kept"]
+        self.rejected.append(done["rejected"])
+        self.counts.append(done["counts"])
+        self.names, self.decisions = [], []
+
+    def rows_with_decisions(self) -> Dataset:
+        """The rows, joined with what was decided if any step did."""
+        if not self.decisions:
+            return self.rows
+        return self.engine.join(self.rows, self.engine.union(self.decisions), left_on="row", right_on="row")
 
 
 def _names(config: DocumentsConfig) -> dict[str, list[str]]:
     """Every source's operators, in order, with the global ones."""
-    last = [*_global_names(config), *([Decontaminate.name] if config.decontaminate else [])]
+    last = [
+        name
+        for name, options in (
+            (exact_dedup.URL_NAME, config.url_dedup), (exact_dedup.NAME, config.exact_dedup),
+            (host_boilerplate.NAME, config.host_boilerplate), (line_dedup.NAME, config.line_dedup),
+            (minhash_dedup.NAME, config.minhash_dedup), (Decontaminate.name, config.decontaminate),
+        )
+        if options
+    ]  # fmt: skip
     return {source: [Read.name, *(step.name for step in steps), *last] for source, steps in config.sources.items()}
 
 

@@ -21,9 +21,7 @@ from headwater.data.operators import minhash_dedup
 from headwater.data.operators.exact_dedup import DECISIONS
 from headwater.data.operators.minhash_dedup import MinhashDedupConfig
 from headwater.data.row_keys import id_of
-from headwater.data.rows import texts_of
 
-SIGNATURES = pa.schema([pa.field("row", pa.binary()), pa.field("bands", pa.list_(pa.int64()))])
 BANDS = pa.schema([pa.field("key", pa.int64()), pa.field("row", pa.binary())])
 PAIRS = pa.schema([pa.field("a", pa.binary()), pa.field("b", pa.binary())])
 """`a` is preferred to `b`: its key is less."""
@@ -33,23 +31,22 @@ SHINGLES = pa.schema([pa.field("row", pa.binary()), pa.field("shingles", pa.larg
 """The sorted hashes, eight bytes each, little end first."""
 
 
-def near_duplicates(engine: Engine, rows: Dataset, signatures: Dataset, config: MinhashDedupConfig) -> Dataset:
+def near_duplicates(engine: Engine, alive: Dataset, config: MinhashDedupConfig) -> Dataset:
     """Decides which rows go.
 
     Args:
         engine: Where to run.
-        rows: Rows with `row` and `text`.
-        signatures: Rows of `SIGNATURES` of those that take part (with a column `operator`, null for those).
+        alive: Rows that take part, with `row` and `text`.
         config: Options.
 
     Returns:
         Rows of `DECISIONS`.
     """
-    bands = engine.derive(signatures, Explode())
+    bands = engine.derive(alive, Bands(config))
     again = engine.group_by_key("near-candidates", bands, ["key"], ["row"], Candidates(config.all_pairs_up_to))
     pairs = engine.group_by_key("near-pairs", again, ["a", "b"], [], DistinctPairs())
     wanted = engine.group_by_key("near-wanted", engine.derive(pairs, Ends()), ["row"], [], DistinctRows())
-    found = engine.join(rows, wanted, left_on="row", right_on="row")
+    found = engine.join(alive, wanted, left_on="row", right_on="row")
     shingles = engine.map_batches("near-shingles", found, Shingle(config.ngram))["shingles"]
     both = engine.join(pairs, shingles, left_on="a", right_on="row", prefix="a_")
     both = engine.join(both, shingles, left_on="b", right_on="row", prefix="b_")
@@ -59,27 +56,19 @@ def near_duplicates(engine: Engine, rows: Dataset, signatures: Dataset, config: 
     return engine.group_by_key("near-resolve", members, ["component"], ["b", "a"], Resolve())
 
 
-def signatures_of(texts: list[str], keys: pa.Array, config: MinhashDedupConfig) -> pa.Table:
-    """Rows of `SIGNATURES`."""
-    bands = minhash_dedup.band_keys(minhash_dedup.shingle_sets(texts, config.ngram), config)
-    offsets = pa.array(np.arange(len(texts) + 1, dtype=np.int32) * config.bands, pa.int32())
-    lists = pa.ListArray.from_arrays(offsets, pa.array(bands.ravel().view(np.int64)))
-    return table({"row": keys, "bands": lists}, SIGNATURES)
-
-
 @dataclass(frozen=True)
-class Explode:
-    """One row a band of each signature whose document still takes part."""
+class Bands:
+    """One row for each band of each text's signature."""
 
+    config: MinhashDedupConfig
     outputs: Mapping[str, pa.Schema] = field(default_factory=lambda: {"bands": BANDS})
 
     def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
-        """Reads signatures joined with decisions."""
-        if "operator" in batch.schema.names:
-            batch = batch.filter(compute.is_null(batch.column("operator")))
-        bands = column(batch, "bands")
-        rows = column(batch, "row").take(compute.list_parent_indices(bands))
-        found = table({"key": bands.flatten(), "row": rows}, BANDS)
+        """Reads `row` and `text`."""
+        keys = minhash_dedup.signatures(batch.column("text"), self.config)
+        owners = np.repeat(np.arange(batch.num_rows), self.config.bands)
+        rows = take(column(batch, "row"), owners)
+        found = table({"key": pa.array(keys.ravel().view(np.int64)), "row": rows}, BANDS)
         return {"bands": found.filter(compute.not_equal(found.column("key"), 0))}  # zero: a text without a word
 
 
@@ -142,7 +131,7 @@ class Shingle:
     def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
         """Reads rows joined with `WANTED`."""
         batch = batch.filter(compute.is_valid(batch.column("wanted")))
-        found = [each.astype("<u8").tobytes() for each in minhash_dedup.shingle_sets(texts_of(batch), self.ngram)]
+        found = [each.astype("<u8").tobytes() for each in minhash_dedup.shingle_sets(batch.column("text"), self.ngram)]
         return {"shingles": table({"row": batch.column("row"), "shingles": pa.array(found, pa.large_binary())})}
 
 
@@ -159,7 +148,7 @@ class Verify:
             [np.frombuffer(cell.as_buffer(), "<u8") for cell in batch.column(name)]
             for name in ("a_shingles", "b_shingles")
         )
-        found = np.array([minhash_dedup.jaccard(a, b) for a, b in zip(first, second, strict=True)], np.float64)
+        found = minhash_dedup.jaccards(first, second)
         edges = table({"a": batch.column("a"), "b": batch.column("b"), "jaccard": pa.array(found)}, EDGES)
         return {"edges": edges.filter(pa.array(found >= self.min_jaccard))}
 

@@ -35,6 +35,9 @@ ROWS = pa.schema(
 )
 """Rows between operators."""
 
+ALIVE = pa.schema([ROWS.field(name) for name in ("row", "source", "url", "content_type", "text")])
+"""What global steps see of a row."""
+
 REJECTED_ROWS = pa.schema(
     [
         *ROWS,

@@ -8,44 +8,33 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from headwater.core.documents import DOCUMENTS, REJECTED, split_of
-from headwater.data.arrow import column, compute, table, values
+from headwater.data.arrow import column, compute, values
 from headwater.data.chain import COUNTS, run_chain
-from headwater.data.near import SIGNATURES, signatures_of
-from headwater.data.operators import exact_dedup
+from headwater.data.cuts import cuts_of
+from headwater.data.operators.apply_cuts import ApplyCuts, CutConfig
 from headwater.data.operators.apply_decisions import ApplyDecisions, decisions_of
 from headwater.data.operators.base import Operator
-from headwater.data.operators.exact_dedup import DECISIONS, KEYS, ExactDedupConfig
-from headwater.data.operators.minhash_dedup import MinhashDedupConfig
 from headwater.data.row_keys import row_keys
-from headwater.data.rows import ROWS, texts_of, with_column
+from headwater.data.rows import ROWS, with_column
 
 SUMS_BY = ["source", "operator", "counter"]
 
 
 @dataclass(frozen=True)
 class Filter:
-    """Runs each source's chain; of what is left it takes the keys for both kinds of deduplication.
+    """Runs each source's chain.
 
     Attributes:
         chains: Source → operators.
         ranks: Source → rank among duplicates.
-        exact, minhash: Options; None for what is not wanted.
         validation_ratio: Share held out.
     """
 
     chains: Mapping[str, Sequence[Operator]]
     ranks: Mapping[str, int]
-    exact: ExactDedupConfig | None
-    minhash: MinhashDedupConfig | None
     validation_ratio: float
     outputs: Mapping[str, pa.Schema] = field(
-        default_factory=lambda: {
-            "kept": ROWS,
-            "rejected": REJECTED,
-            "counts": COUNTS,
-            "keys": KEYS,
-            "signatures": SIGNATURES,
-        }
+        default_factory=lambda: {"kept": ROWS, "rejected": REJECTED, "counts": COUNTS}
     )
 
     def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
@@ -54,30 +43,44 @@ class Filter:
 
     def _of_source(self, source: str, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
         done = run_chain(self.chains[source], batch)
-        texts = texts_of(done.kept)
         keys = row_keys(self.ranks[source], values(done.kept, "id"), values(done.kept, "row"))
-        found = {
+        return {
             "kept": pa.Table.from_batches([with_column(done.kept, "row", keys)]),
-            "counts": done.counts_table(source),
             "rejected": finished(done.rejected_table(), REJECTED, self.validation_ratio),
+            "counts": done.counts_table(source),
         }
-        if self.exact:
-            hashes = [exact_dedup.text_key(text, self.exact.normalize) for text in texts]
-            found["keys"] = table({"key": pa.array(hashes, pa.binary()), "row": keys}, KEYS)
-        if self.minhash:
-            found["signatures"] = signatures_of(texts, keys, self.minhash)
-        return found
 
 
 @dataclass(frozen=True)
-class KeepFirst:
-    """Exact duplicates: the first row of each key stays."""
+class Edit:
+    """Applies what was decided so far, and then cuts spans out of what is left.
 
-    output: pa.Schema = DECISIONS
+    Attributes:
+        names: The steps that decided, in order.
+        name, config: The step that found the cuts.
+        validation_ratio: Share held out.
+    """
 
-    def __call__(self, groups: pa.Table) -> pa.Table:
-        """See `exact_dedup.keep_first`."""
-        return exact_dedup.keep_first(groups)
+    names: tuple[str, ...]
+    name: str
+    config: CutConfig
+    validation_ratio: float
+    outputs: Mapping[str, pa.Schema] = field(
+        default_factory=lambda: {"kept": ROWS, "rejected": REJECTED, "counts": COUNTS}
+    )
+
+    def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
+        """Reads rows joined with decisions (if any step decided) and with cuts."""
+        return joined([self._of_source(source, rows) for source, rows in by_source(batch)])
+
+    def _of_source(self, source: str, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
+        operators = [*decided(batch, self.names), ApplyCuts(self.name, self.config, cuts_of(batch))]
+        done = run_chain(operators, batch.select(ROWS.names))
+        return {
+            "kept": pa.Table.from_batches([done.kept]),
+            "rejected": finished(done.rejected_table(), REJECTED, self.validation_ratio),
+            "counts": done.counts_table(source),
+        }
 
 
 @dataclass(frozen=True)
@@ -94,10 +97,10 @@ class AddCounts:
 
 @dataclass(frozen=True)
 class Finish:
-    """Applies what deduplication decided, decontaminates what is left, and makes documents of rows.
+    """Applies what was decided, decontaminates what is left, and makes documents of rows.
 
     Attributes:
-        names: The deduplication operators in use, in order.
+        names: The steps that decided since the rows were written, in order.
         operators: What still looks at each document.
         validation_ratio: Share held out.
     """
@@ -114,12 +117,18 @@ class Finish:
         return joined([self._of_source(source, rows) for source, rows in by_source(batch)])
 
     def _of_source(self, source: str, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
-        decided = decisions_of(batch) if self.names else {}
-        applied = [ApplyDecisions(name, decided) for name in self.names]
-        done = run_chain([*applied, *self.operators], batch.select(ROWS.names))
-        kept = finished(pa.Table.from_batches([done.kept]), DOCUMENTS, self.validation_ratio)
-        return {"kept": kept, "rejected": finished(done.rejected_table(), REJECTED, self.validation_ratio),
-                "counts": done.counts_table(source)}  # fmt: skip
+        done = run_chain([*decided(batch, self.names), *self.operators], batch.select(ROWS.names))
+        return {
+            "kept": finished(pa.Table.from_batches([done.kept]), DOCUMENTS, self.validation_ratio),
+            "rejected": finished(done.rejected_table(), REJECTED, self.validation_ratio),
+            "counts": done.counts_table(source),
+        }
+
+
+def decided(batch: pa.RecordBatch, names: Sequence[str]) -> list[Operator]:
+    """What the named steps decided about a batch's rows, as operators."""
+    found = decisions_of(batch) if names else {}
+    return [ApplyDecisions(name, found) for name in names]
 
 
 def by_source(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:

@@ -20,9 +20,9 @@ class ApplyDecisions(Operator):
     """
 
     name = "deduplicate"
-    reasons = frozenset({exact_dedup.REASON, minhash_dedup.REASON})
+    reasons = frozenset({exact_dedup.URL_REASON, exact_dedup.REASON, minhash_dedup.REASON})
 
-    def __init__(self, name: str, decided: Mapping[str, tuple[str, str, str]]) -> None:
+    def __init__(self, name: str, decided: Mapping[bytes, tuple[str, str, str]]) -> None:
         super().__init__(OperatorConfig())
         self.name = name  # pyright: ignore[reportAttributeAccessIssue] — the step it stands for, in verdicts
         self.decided = decided
@@ -37,7 +37,7 @@ class ApplyDecisions(Operator):
         return verdicts.verdicts()
 
 
-def decisions_of(batch: pa.RecordBatch) -> dict[str, tuple[str, str, str]]:
+def decisions_of(batch: pa.RecordBatch) -> dict[bytes, tuple[str, str, str]]:
     """The decisions that were joined to a batch's rows (columns `operator`, `reason`, `detail`, null for none)."""
     columns = [values(batch, name) for name in ("row", "operator", "reason", "detail")]
     return {row: (step, reason, detail) for row, step, reason, detail in zip(*columns, strict=True) if step}
