@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import fcntl
 import json
 import os
 import select
@@ -27,6 +28,7 @@ from headwater.data.operators.extractors.options import Options
 
 MEMORY_BYTES = 4 * 1024**3
 _IDLE_FACTOR = 20  # a child that neither answers nor uses its processor time is lost after so many times the limit
+_PIPE_BYTES = 1024 * 1024
 _MAX_HEADER_BYTES = 4096
 
 
@@ -90,6 +92,9 @@ class _Child:
         )  # fmt: skip
         assert self._process.stdin is not None and self._process.stdout is not None
         self._requests, self._answers = self._process.stdin, self._process.stdout
+        for pipe in (self._requests, self._answers):  # a page passes in one piece, and not 64 KiB by 64 KiB
+            with contextlib.suppress(AttributeError, OSError):  # Linux only, and there is a limit for each user
+                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         self.seconds = 0.0
 
     def alive(self) -> bool:
@@ -98,7 +103,8 @@ class _Child:
     def extract(self, utf8: bytes, options: Options, seconds: float, max_bytes: int) -> str:
         request = {**asdict(options), "seconds": seconds, "max_bytes": max_bytes, "bytes": len(utf8)}
         try:
-            self._requests.write(json.dumps(request).encode() + b"\n" + utf8)
+            self._requests.write(json.dumps(request).encode() + b"\n")
+            self._requests.write(utf8)
             self._requests.flush()
             answered = select.poll()
             answered.register(self._answers, select.POLLIN)

@@ -25,13 +25,12 @@ _NAMES = {
 
 def extract(html: str, options: Options) -> str:
     """The paragraphs that jusText takes for content, one a line."""
-    from justext.core import justext
+    from justext.core import STOPWORDS_HIGH_DEFAULT, STOPWORDS_LOW_DEFAULT, justext
 
     words = stop_words(_language(html, options.stop_words))
-    if words:
-        paragraphs = justext(html, words)
-    else:  # nothing may depend on stop words: every paragraph has "enough" of them
-        paragraphs = justext(html, words, stopwords_low=0.0, stopwords_high=0.0)
+    # Without a list, nothing may depend on stop words: every paragraph has "enough" of them.
+    low, high = (STOPWORDS_LOW_DEFAULT, STOPWORDS_HIGH_DEFAULT) if words else (0.0, 0.0)
+    paragraphs = justext(html, words, stopwords_low=low, stopwords_high=high)
     return "\n".join(paragraph.text for paragraph in paragraphs if not paragraph.is_boilerplate)
 
 
