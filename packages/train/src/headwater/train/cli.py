@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -27,6 +28,9 @@ def run(recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...], fresh
 
     SIGTERM writes a checkpoint and exits with 75. Several processes: torchrun -m -- headwater.train run …
     """
+    # Read once, when torch is imported. Threads that wait by spinning made a run on a busy machine thirty times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
     from headwater.train.runner import TERMINATED
     from headwater.train.runner import train as start
     from headwater.train.summary import show
