@@ -16,13 +16,19 @@ def open_engine(config: EngineConfig, work: Path) -> AbstractContextManager[Any]
 
     Args:
         config: The section `documents.engine`.
-        work: A folder for what lies between steps; a job that was killed finds its finished work there.
+        work: A folder for what lies between steps; a job that was killed finds its finished work there. Each engine
+            has its own, because they do not read one another's files.
 
     Raises:
-        ConfigError: The engine is not part of this version.
+        ConfigError: The engine is not part of this version, or what it needs is not installed.
+        DataError: The engine does not start.
     """
+    if config.name == "spark":
+        from headwater.data.engines.spark.engine import SparkEngine
+
+        return SparkEngine(work.with_name(f"{work.name}-spark"), config.spark, config.workers)
     if config.name != "local":
-        raise ConfigError(f"there is no engine called {config.name} in this version", expected="local")
+        raise ConfigError(f"there is no engine called {config.name} in this version", expected="local or spark")
     from headwater.data.engines.local import LocalEngine
 
     return LocalEngine(work, workers_for(config.workers))
