@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, field_validator, model_serializer, model_validator
 
 from headwater.core.config import NotValid, Section, Whole, nearest
+from headwater.data.engines.beam.options import BeamConfig
 from headwater.data.engines.spark.options import SparkConfig
 from headwater.data.operators.base import Operator, OperatorConfig
 from headwater.data.operators.c4 import C4, C4Config
@@ -101,12 +102,14 @@ class EngineConfig(Section):
         workers: Processes; 0 means one a core.
         partition_bytes: Compressed WARC bytes in one unit of work, about.
         spark: Options of the Spark engine.
+        beam: Options of the Beam engine.
     """
 
     name: Literal["local", "spark", "beam"] = "local"
     workers: int = Field(default=0, ge=0, le=512)
     partition_bytes: Whole = Field(default=2_000_000, ge=1_000)
     spark: SparkConfig = SparkConfig()
+    beam: BeamConfig = BeamConfig()
 
 
 class DocumentsConfig(Section):
