@@ -83,6 +83,23 @@ def test_duplicates_name_the_document_that_stays_by_priority(tiny):
     assert 0.7 <= detail["jaccard"] < 1
 
 
+def test_a_source_that_loses_too_much_as_duplicates_raises_an_alarm(tiny, capsys):
+    run, recipe = tiny()
+    limit = "documents.max_duplicate_ratio={web: 0.01}"
+    with pytest.raises(DataError, match="more documents than expected") as caught:
+        make(run, recipe, limit, "documents.on_duplicate_alarm=stop")
+    assert "web lost" in caught.value.found and "exact_dedup" in caught.value.found
+    assert not (run / "documents" / "manifest.json").exists()
+    outcome = make(run, recipe, limit)
+    (alarm,) = outcome.result["duplicate_alarms"]
+    gone = [row for row in rejected(run) if row["source"] == "web" and row["operator"].endswith("_dedup")]
+    assert (alarm["source"], alarm["removed"]) == ("web", len(gone))
+    assert alarm["of"] == len(gone) + sum(
+        row["source"] == "web" and row["operator"] in ("", "decontaminate") for row in [*rejected(run)]
+    ) + sum(row["source"] == "web" for row in kept(run))
+    assert make(tiny("b")[0], recipe).result["duplicate_alarms"] == []
+
+
 def test_verdicts_tell_the_whole_way(tiny):
     run, recipe = tiny()
     make(run, recipe)

@@ -112,6 +112,9 @@ class EngineConfig(Section):
     beam: BeamConfig = BeamConfig()
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
 class DocumentsConfig(Section):
     """The `documents` section: from WARC records to kept and rejected documents.
 
@@ -122,6 +125,9 @@ class DocumentsConfig(Section):
         host_boilerplate: Options; null (the default) switches it off.
         line_dedup: Options; null (the default) switches it off.
         minhash_dedup: Options; null switches it off.
+        max_duplicate_ratio: Share of a source's documents that duplicates may take before an alarm is raised; a mapping
+            names sources, and those not named may lose half.
+        on_duplicate_alarm: Whether an alarm is a warning (and in funnel.json) or stops the stage.
         decontaminate: Options; null switches it off (and the evaluation items are not needed).
         priority: Sources from which a duplicate is kept first; those not named follow in alphabetical order.
         validation_ratio: Share of the documents held out, by the hash of their id.
@@ -136,6 +142,8 @@ class DocumentsConfig(Section):
     host_boilerplate: HostBoilerplateConfig | None = None
     line_dedup: LineDedupConfig | None = None
     minhash_dedup: MinhashDedupConfig | None = MinhashDedupConfig()
+    max_duplicate_ratio: Share | dict[str, Share] = 0.5
+    on_duplicate_alarm: Literal["warn", "stop"] = "warn"
     decontaminate: DecontaminateConfig | None = DecontaminateConfig()
     priority: tuple[str, ...] = ()
     validation_ratio: float = Field(default=0.02, ge=0, lt=1)
@@ -153,7 +161,7 @@ class DocumentsConfig(Section):
         return sources
 
     @model_validator(mode="after")
-    def _known_priority(self) -> DocumentsConfig:
+    def _known_sources(self) -> DocumentsConfig:
         unknown = [source for source in self.priority if source not in self.sources]
         if unknown:
             near = nearest(unknown[0], self.sources)
@@ -162,6 +170,11 @@ class DocumentsConfig(Section):
                 f"did you mean {near}?" if near else None,
             )
         return self
+
+    def expected_duplicates(self) -> dict[str, float]:
+        """Each source's largest share of duplicates."""
+        given = self.max_duplicate_ratio
+        return {s: given.get(s, 0.5) if isinstance(given, Mapping) else given for s in self.sources}
 
     def ranks(self) -> dict[str, int]:
         """Each source's rank among duplicates; the smallest is kept."""

@@ -33,6 +33,8 @@ from headwater.data.sinks import write_parquet
 from headwater.data.steps import SUMS_BY, AddCounts, Edit, Filter, Finish
 from headwater.data.warc_parts import WarcPart
 
+_DUPLICATES = (exact_dedup.URL_NAME, exact_dedup.NAME, minhash_dedup.NAME)
+
 
 def make_documents(layout: RunLayout, config: DocumentsConfig) -> Outcome:
     """Makes RUN/documents from RUN/raw and RUN/items.
@@ -42,7 +44,7 @@ def make_documents(layout: RunLayout, config: DocumentsConfig) -> Outcome:
         config: The section `documents`.
 
     Raises:
-        DataError: Nothing is left after the filters, or a worker was lost.
+        DataError: Nothing is left after the filters, duplicates are more than allowed, or a worker was lost.
         ManifestError: A parent is missing or half-written.
         StorageError: The disk refused.
     """
@@ -57,8 +59,10 @@ def make_documents(layout: RunLayout, config: DocumentsConfig) -> Outcome:
     with open_engine(config.engine, work / warc_parts.fingerprint(parts)) as engine:
         kept, rejected, counts = documents_pipeline(engine, parts, config, layout.items / "items.parquet")
         found = funnel.build([engine.collect(counts)], _names(config))
+        found["duplicate_alarms"] = funnel.duplicate_alarms(found, _DUPLICATES, config.expected_duplicates())
         try:
             funnel.refuse_empty(found, config.allow_empty_sources)
+            _refuse_alarms(found, config)
         except DataError:
             shutil.rmtree(work, ignore_errors=True)
             raise
@@ -175,6 +179,17 @@ def _write(
             for old in place.glob("part-*.parquet"):
                 if old.name not in written:
                     old.unlink()
+
+
+def _refuse_alarms(found: dict[str, Any], config: DocumentsConfig) -> None:
+    if config.on_duplicate_alarm == "stop" and found["duplicate_alarms"]:
+        messages = [funnel.alarm_message(alarm) for alarm in found["duplicate_alarms"]]
+        raise DataError(
+            "more documents than expected would be removed as duplicates", found="; ".join(messages),
+            expected="no source above documents.max_duplicate_ratio",
+            hint="set documents.on_duplicate_alarm=warn and look at what was matched (headwater data inspect); then raise "
+            "documents.max_duplicate_ratio for that source, or min_jaccard",
+        )  # fmt: skip
 
 
 def _counters(found: dict[str, Any]) -> dict[str, Any]:

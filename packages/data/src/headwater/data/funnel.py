@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
-from headwater.core.console import size, table
+from headwater.core.console import size, table, warn
 from headwater.core.errors import DataError
 
 Funnel = dict[str, Any]
@@ -56,8 +56,42 @@ def _row(sums: Mapping[tuple[str, str, str], int], source: str, operator: str) -
     }  # fmt: skip
 
 
+def duplicate_alarms(funnel: Funnel, steps: Collection[str], expected: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Sources that lost more documents as duplicates than was expected of them.
+
+    Merging too much is the costliest known failure of deduplication, and nobody looks at a source that vanished: so
+    the share is watched. Documents that filters removed before do not count.
+
+    Args:
+        funnel: From `build`.
+        steps: The operators that remove duplicates.
+        expected: Source → largest share that duplicates may take.
+
+    Returns:
+        For each such source: source, removed, of, ratio, expected, and the documents that each step removed.
+    """
+    alarms: list[dict[str, Any]] = []
+    for source, content in funnel["sources"].items():
+        rows = [row for row in content["operators"] if row["operator"] in steps]
+        removed = {row["operator"]: row["documents_in"] - row["documents_out"] for row in rows}
+        total, before = sum(removed.values()), rows[0]["documents_in"] if rows else 0
+        if before and total > expected[source] * before:
+            alarms.append({"source": source, "removed": total, "of": before, "ratio": round(total / before, 4),
+                           "expected": expected[source], "steps": removed})  # fmt: skip
+    return alarms
+
+
+def alarm_message(alarm: Mapping[str, Any]) -> str:
+    """An alarm as a sentence."""
+    steps = ", ".join(f"{step} {count:,}" for step, count in alarm["steps"].items() if count)
+    return (
+        f"{alarm['source']} lost {alarm['removed']:,} of {alarm['of']:,} documents as duplicates "
+        f"({alarm['ratio']:.0%}, expected at most {alarm['expected']:.0%}; {steps})"
+    )
+
+
 def show(funnel: Funnel) -> None:
-    """Prints the funnel as one table, source after source."""
+    """Prints the funnel as one table, source after source, and its alarms."""
     rows: list[list[Any]] = []
     for source, content in funnel["sources"].items():
         for place, row in enumerate(content["operators"]):
@@ -68,6 +102,8 @@ def show(funnel: Funnel) -> None:
         rows.append([""] * 8)
     table(["source", "operator", "docs in", "docs out", "removed", "bytes in", "bytes out", "top reasons"], rows[:-1],
           title="Funnel")  # fmt: skip
+    for alarm in funnel["duplicate_alarms"]:
+        warn(alarm_message(alarm))
 
 
 def _reasons(row: Mapping[str, Any]) -> str:
