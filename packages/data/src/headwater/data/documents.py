@@ -187,7 +187,7 @@ def _refuse_alarms(found: dict[str, Any], config: DocumentsConfig) -> None:
         raise DataError(
             "more documents than expected would be removed as duplicates", found="; ".join(messages),
             expected="no source above documents.max_duplicate_ratio",
-            hint="set documents.on_duplicate_alarm=warn and look at what was matched (headwater data inspect); then raise "
+            hint="set documents.on_duplicate_alarm=warn, look at what was matched (headwater data inspect), then raise "
             "documents.max_duplicate_ratio for that source, or min_jaccard",
         )  # fmt: skip
 
