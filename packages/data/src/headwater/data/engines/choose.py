@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,21 @@ def open_engine(config: EngineConfig, work: Path) -> AbstractContextManager[Any]
             has its own, because they do not read one another's files.
 
     Raises:
-        ConfigError: The engine is not part of this version, or what it needs is not installed.
+        ConfigError: What the engine needs is not installed, or it does not take its options.
         DataError: The engine does not start.
     """
     if config.name == "spark":
         from headwater.data.engines.spark.engine import SparkEngine
 
         return SparkEngine(work.with_name(f"{work.name}-spark"), config.spark, config.workers)
-    if config.name != "local":
-        raise ConfigError(f"there is no engine called {config.name} in this version", expected="local or spark")
+    if config.name == "beam":
+        if find_spec("apache_beam") is None:
+            raise ConfigError(
+                "the Beam engine needs Apache Beam, which is not installed", hint="pip install 'headwater-data[beam]'"
+            )
+        from headwater.data.engines.beam.engine import BeamEngine
+
+        return BeamEngine(work.with_name(f"{work.name}-beam"), config.beam, workers_for(config.workers))
     from headwater.data.engines.local import LocalEngine
 
     return LocalEngine(work, workers_for(config.workers))

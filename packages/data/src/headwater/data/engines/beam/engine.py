@@ -45,7 +45,7 @@ class BeamEngine:
         self.config = config or BeamConfig()
         self.runner = Runner(self.config, workers)
         # Units are named by their partition, so what another number of partitions left is of no use.
-        self.folder = folder.absolute() / f"beam-{self.config.shuffle_partitions}"
+        self.folder = folder.absolute() / f"partitions-{self.config.shuffle_partitions}"
         with storage_errors("create", self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         self._failures = Failures(str(self.folder / "failures"))
