@@ -170,9 +170,7 @@ def pii_anchors(data, offsets, prefixes, prefix_sizes, prefix_firsts, names, nam
                 elif byte == 64:  # @
                     if place > begin and place + 1 < end:
                         left, right = data[place - 1], data[place + 1]
-                        if (_CLASSES[left] & _ALNUM or left >= 128 or left == 45 or left == 43) and (
-                            _CLASSES[right] & _ALNUM or right >= 128
-                        ):
+                        if left > 32 and (_CLASSES[right] & _ALNUM or right >= 128):
                             anchor = AT
                 elif byte == 40 or byte == 91:  # (at) or [at]
                     letter = place + 1 + (data[place + 1] == 32)

@@ -19,11 +19,15 @@ _CODE_BEFORE = re.compile(rb"[/=#\-_:&?$@%(\[{<>+*,|] ?\Z")  # identifiers in ad
 _CODE_AFTER = re.compile(rb" ?[)\]}*/+|]")
 
 
+_ACCOUNT_BEFORE = re.compile(rb"\b[A-Z]{2}\d\d(?: |\xc2\xa0)\Z")  # these groups go on an account number
+
+
 def cards_in(text: bytes, start: int, stop: int) -> Iterator[tuple[int, int]]:
     """The card numbers within text[start:stop], digits and what groups them."""
     for match in _CARD.finditer(text, start, min(len(text), stop + 2)):
         digits = re.sub(rb"\D", b"", match[0])
-        if not _issued(digits) or not luhn(digits):
+        before = text[max(0, match.start() - 6) : match.start()]
+        if not _issued(digits) or not luhn(digits) or _ACCOUNT_BEFORE.search(before):
             continue
         free = len(digits) < 19 and not _in_code(text, match.start(), match.end())
         if match[1] or match[3] or free or _word_before(text, match.start()):

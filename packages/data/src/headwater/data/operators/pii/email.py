@@ -21,6 +21,7 @@ _WRITTEN = re.compile(
 _DOT = re.compile(rb" ?[(\[] ?(?:dot|punkt|punto|point) ?[)\]] ?", re.I)
 _MAIL_SITES = (b"com", b"org", b"net", b"edu", b"gov")
 _REMOTE_USERS = (b"git", b"hg", b"svn", b"bzr", b"cvs", b"anoncvs")
+_NO_MAIL = (b"openssh.com", b"libssh.org")  # names of ciphers are written like addresses: chacha20-poly1305@openssh.com
 _LOCAL_BYTES, _URL_BYTES = 64, 256
 
 
@@ -43,7 +44,7 @@ def _plain(text: bytes, place: int) -> tuple[int, int] | None:
     if not local or not domain or local[0].endswith(b".") or user_info(text, place) >= 0:
         return None
     name = _mail_domain(domain[0])
-    if not name:
+    if not name or name.lower() in _NO_MAIL:
         return None
     stop = place + 1 + len(name)
     after = text[stop : stop + 2]

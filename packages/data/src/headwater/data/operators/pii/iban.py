@@ -31,7 +31,7 @@ def iban_at(text: bytes, place: int) -> tuple[int, int] | None:
         stop += 1
     number = _BETWEEN.sub(b"", text[place:stop])
     after = text[stop : stop + 1]
-    if len(number) != length or after.isalnum() or after == b"_":
+    if len(number) != length or after.isalnum() or after == b"_" or not 2 <= int(number[2:4]) <= 98:
         return None
     moved = "".join(str(int(chr(byte), 36)) for byte in number[4:] + number[:4])
     return (place, stop) if int(moved) % 97 == 1 else None

@@ -23,7 +23,7 @@ _DAY, _MONTH, _YEAR = rb"(?:0?[1-9]|[12]\d|3[01])", rb"(?:0?[1-9]|1[0-2])", rb"(
 _DATE = re.compile(
     rb"\(?(?:"
     + _DAY
-    + rb"([./\- ])"
+    + rb"([./\-])"
     + _MONTH
     + rb"\1"
     + _YEAR
@@ -34,8 +34,9 @@ _DATE = re.compile(
     + rb")(?![./\-]?\d)"
 )
 _WORDS = {
-    rb"tel|phones?|telephone|fax|mobile|cell|cellphone|call(?: us)?(?: at| on)?|text|dial|whatsapp|ring|hotline"
-    rb"|helpline|toll.free": ("US", "GB", "AU", "IN"),
+    rb"tel|phones?|telephone|fax|whatsapp|hotline|helpline|toll.free": (
+        "US", "GB", "AU", "IN", "DE", "FR", "IT", "ES", "NL", "AT", "CH", "BE", "BR", "JP", "PL", "SE"),
+    rb"mobile|cell|cellphone|call(?: us)?(?: at| on)?|text|dial|ring": ("US", "GB", "AU", "IN"),
     rb"telefon(?:nummer)?|fon|telefax|handy(?:nummer)?|mobil|mobiltelefon|rufnummer|ruf": ("DE", "AT", "CH", "SE", "DK",
                                                                                       "NO", "CZ", "PL", "HU"),
     rb"t\xc3\xa9l(?:\xc3\xa9phone)?|t\xc3\xa9l\xc3\xa9copie|portable|appelez(?: le)?": ("FR", "BE", "CH", "CA"),
@@ -84,6 +85,9 @@ def area_at(text: bytes, place: int, region: str) -> tuple[int, int] | None:
     if start >= 2 and text[start - 2 : start] in (b"1-", b"1.", b"1 ") and _AREA.match(text, start - 2):
         start -= 2
     match = _AREA.match(text, start)
+    if not match and start < place:
+        start = place  # (650-253-0000)
+        match = _AREA.match(text, start)
     if not match or not _ends(text, match.end()):
         return None
     before = text[start - 1 : start]

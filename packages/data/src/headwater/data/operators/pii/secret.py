@@ -60,6 +60,9 @@ _AUTHORIZED = re.compile(rb"(?:[Bb]earer|Basic)[ \t]{1,2}([A-Za-z0-9+/_.~\-]{16,
 _HEADER = re.compile(rb"authorization[\"']?\s{0,2}[:=,]?\s{0,2}[\"']?\Z", re.I)
 _KEY_BEGIN = re.compile(rb"BEGIN (?:[A-Z0-9]{2,10} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
 _KEY_END = re.compile(rb"-----END (?:[A-Z0-9]{2,10} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
+_KEY_BODY = re.compile(
+    rb"(?:\\n|\s){0,4}[A-Za-z0-9+/=]{32}(?:[A-Za-z0-9+/=\s]|\\n){0,16000}"
+)  # of a key that was cut off
 _KEY_BYTES = 16_384
 _VALUE = re.compile(rb"[A-Za-z0-9+/_=.\-~%!@$]{16,512}(?![A-Za-z0-9+/_=.\-~%!@$(\[{*])")
 _ASSIGNED = re.compile(
@@ -83,8 +86,8 @@ _SAMPLE = re.compile(
     rb"|process\.",
     re.I,
 )
-_WORDS_OF_MIXED = re.compile(rb"[A-Za-z][a-z]{3,}|[A-Z]{5,}")
-_WORDS_OF_ONE_CASE = re.compile(rb"[a-z]{6,}|[A-Z]{6,}")
+_WORDS_OF_MIXED = re.compile(rb"[A-Za-z][a-z]{4,}|[A-Z]{5,}")
+_WORDS_OF_ONE_CASE = re.compile(rb"[a-z]{6,}|[A-Z]{6,}|(?<![^\-_./])(?:[a-z]{3,}|[A-Z]{3,})(?![^\-_./])")
 _PASSWORD = re.compile(rb":([^:@/\s<>${}*\[\]]{1,128})\Z")
 _NO_PASSWORDS = (b"password", b"passwd", b"pass", b"pwd", b"secret")
 _HOST = re.compile(rb"(?:[A-Za-z0-9\-]{1,63}\.){1,8}[A-Za-z0-9\-]{1,63}")
@@ -130,7 +133,7 @@ def password_at(text: bytes, place: int) -> tuple[int, int] | None:
     start = user_info(text, place)
     match = _PASSWORD.search(text[start:place]) if start >= 0 else None
     host = _HOST.match(text, place + 1, place + 256)
-    if not match or not host or RESERVED.search(host[0]) or match[1].lower() in _NO_PASSWORDS:
+    if not match or not host or RESERVED.search(host[0]) or match[1].lower() in _NO_PASSWORDS:  # documentation
         return None
     return start + match.start(1), place
 
@@ -147,7 +150,7 @@ def random_looking(value: bytes, min_entropy_bits: float) -> bool:
     mixed = re.search(rb"[a-z]", value) and re.search(rb"[A-Z]", value)
     in_words = sum(len(word) for word in (_WORDS_OF_MIXED if mixed else _WORDS_OF_ONE_CASE).findall(value))
     changes = sum(_sort(a) != _sort(b) for a, b in pairwise(value))
-    return in_words * 3 < len(value) and changes * 5 >= len(value)
+    return in_words * 2 < len(value) and changes * 8 >= len(value)
 
 
 def entropy_bits(value: bytes) -> float:
@@ -164,8 +167,8 @@ def _private_key(text: bytes, place: int) -> tuple[int, int] | None:
     begin = _KEY_BEGIN.match(text, place)
     if not begin or text[max(0, place - 5) : place] != b"-----":
         return None
-    end = _KEY_END.search(text, begin.end(), begin.end() + _KEY_BYTES)
-    return place - 5, end.end() if end else begin.end()
+    end = _KEY_END.search(text, begin.end(), begin.end() + _KEY_BYTES) or _KEY_BODY.match(text, begin.end())
+    return (place - 5, end.end()) if end else None  # the line alone is no secret
 
 
 def _authorized(text: bytes, place: int, min_entropy_bits: float) -> tuple[int, int] | None:
