@@ -191,6 +191,14 @@ def test_a_text_that_spells_the_end_of_a_line_stays_one_line(trained):
     assert (tokens == model.begin).sum() == 3 and np.bincount(of_text[tokens == model.end]).tolist() == [1, 2]
 
 
+def test_tokens_of_words_are_those_of_the_whole_line(trained):
+    model = ngram.load(str(trained))
+    for line in ["the river's edge, (so they say) runs 42 miles!", "it's 'quoted' ... don't", "über straße 東京 はな"]:
+        tokens, _ = model.sequences(["The  " + line])
+        whole = model.tokenizer.encode(ngram.normalise("the " + line)).ids
+        assert tokens.tolist() == [model.begin, *whole, model.end]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -26,7 +26,7 @@ from headwater.data.models.kneser_ney import Estimate, find, join
 KIND = "ngram"
 BEGIN, END = "<s>", "</s>"
 _DIGIT = re.compile(r"\d")
-_LINES_AT_ONCE = 4096
+_MOST_KNOWN = 200_000
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class NgramModel:
         keys: For each length from 2 up, the sorted keys.
         log_probabilities: For each length from 1 up, natural logarithms.
         log_backoffs: For each length from 1 up to one below the longest, natural logarithms.
+        known: Tokens of words that came before; forgotten when it grows large.
     """
 
     tokenizer: Any
@@ -50,21 +51,32 @@ class NgramModel:
     keys: Sequence[npt.NDArray[np.uint64]]
     log_probabilities: Sequence[npt.NDArray[np.float32]]
     log_backoffs: Sequence[npt.NDArray[np.float32]]
+    known: dict[str, list[int]] = field(default_factory=dict)
 
     def sequences(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """The tokens of texts, line after line, and which text each token belongs to, both of shape [tokens]."""
-        lines = [[line for line in map(normalise, text.split("\n")) if line] for text in texts]
-        flat = list(chain.from_iterable(lines))
+        lines = [[words for line in normalise(text).split("\n") if (words := line.split())] for text in texts]
+        known = self._encoded(set(chain.from_iterable(chain.from_iterable(lines))))
         tokens: list[int] = []
         sizes: list[int] = []
-        for start in range(0, len(flat), _LINES_AT_ONCE):
-            for encoding in self.tokenizer.encode_batch_fast(flat[start : start + _LINES_AT_ONCE]):
+        for text in lines:
+            before = len(tokens)
+            for words in text:
                 tokens.append(self.begin)
-                tokens += encoding.ids
+                for word in words:
+                    tokens += known[word]
                 tokens.append(self.end)
-                sizes.append(len(encoding.ids) + 2)
-        of_line = np.repeat(np.arange(len(texts)), [len(each) for each in lines])
-        return np.array(tokens, dtype=np.int64), np.repeat(of_line, np.array(sizes, dtype=np.int64))
+            sizes.append(len(tokens) - before)
+        return np.array(tokens, dtype=np.int64), np.repeat(np.arange(len(texts)), sizes)
+
+    def _encoded(self, words: set[str]) -> dict[str, list[int]]:
+        """The tokens of words. Words come again and again, and looking one up is a tenth of the work of encoding it."""
+        if len(self.known) > _MOST_KNOWN:
+            self.known.clear()
+        fresh = list(words - self.known.keys())
+        for word, encoding in zip(fresh, self.tokenizer.encode_batch_fast(fresh), strict=True):
+            self.known[word] = encoding.ids
+        return self.known
 
     def log_probability(self, tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """The natural logarithm of each token's probability after those before it; 0 for `begin`. Shape [tokens]."""
@@ -100,9 +112,9 @@ class NgramModel:
         ]
 
 
-def normalise(line: str) -> str:
-    """What the model sees of a line: lower case, zeros for digits, single spaces."""
-    return _DIGIT.sub("0", " ".join(line.lower().split()))
+def normalise(text: str) -> str:
+    """What the model sees of a text: lower case, zeros for digits. How much space is between words it does not see."""
+    return _DIGIT.sub("0", text.lower())
 
 
 def write(path: Path, tokenizer: Any, estimate: Estimate, header: dict[str, Any]) -> None:

@@ -89,12 +89,12 @@ def _tokenizer(texts: Sequence[str], vocabulary: int) -> Any:
     )  # fmt: skip
     with progress(len(texts), "tokenizer") as shown:
 
-        def lines() -> Iterator[list[str]]:
+        def words() -> Iterator[list[str]]:
             for text in texts:
-                yield [ngram.normalise(line) for line in text.split("\n")]
+                yield ngram.normalise(text).split()
                 shown.advance()
 
-        tokenizer.train_from_iterator(lines(), trainer=trainer)
+        tokenizer.train_from_iterator(words(), trainer=trainer)
     tokenizer.encode_special_tokens = True  # what looks like the end of a line in a text is text
     return tokenizer
 
