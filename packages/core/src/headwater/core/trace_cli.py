@@ -20,7 +20,7 @@ def trace() -> None:
 @click.argument("query", metavar="ID")
 @click.option("--url", "by_url", is_flag=True, help="ID is a URL, or a part of one.")
 @click.option("--text", "with_text", is_flag=True, help="Print only the document's text.")
-@click.option("--raw", "with_raw", is_flag=True, help="Write only the collected bytes of the WARC record to stdout.")
+@click.option("--raw", "with_raw", is_flag=True, help="Write only the collected bytes of the record to stdout.")
 @run_option
 @json_option
 def doc(query: str, by_url: bool, with_text: bool, with_raw: bool, run: Path, as_json: bool) -> None:
@@ -41,9 +41,12 @@ def doc(query: str, by_url: bool, with_text: bool, with_raw: bool, run: Path, as
         click.echo(rows[0].text)
         return
     if with_raw:
-        from headwater.core.trace.payload import read_record
+        from headwater.core.trace.payload import read_collected
 
-        sys.stdout.buffer.write(read_record(layout.raw(rows[0].source) / rows[0].warc_file, rows[0].warc_offset))
+        row = rows[0]
+        sys.stdout.buffer.write(
+            read_collected(layout.raw(row.source), row.warc_file, row.warc_offset, row.payload_sha256)
+        )
         return
     training, sidecars = read_training(layout), Sidecars(layout)
     results: list[dict[str, object]] = []

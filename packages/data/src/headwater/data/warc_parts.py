@@ -1,4 +1,8 @@
-"""Units of work over a source's WARC files: whole small files, slices of large ones."""
+"""Units of work over the sources of a run: whole small files, slices of large ones.
+
+Sources that were collected hold WARC files, which are read here; those that are read where they are have readers of
+their own (`readers`).
+"""
 
 from __future__ import annotations
 
@@ -11,9 +15,12 @@ import pyarrow as pa
 
 from headwater.core.documents import document_id
 from headwater.core.errors import DataError
+from headwater.core.external import check_unchanged, is_external, read_listing, read_place
 from headwater.core.manifest import read_manifest
 from headwater.core.storage import atomic_write, json_digest
 from headwater.data.collect.warc_reader import BadRecord, Record, read_records, read_records_at
+from headwater.data.readers import part
+from headwater.data.readers.part import FilesPart
 from headwater.data.rows import ROWS
 
 _BATCH_ROWS = 128
@@ -53,6 +60,10 @@ class WarcPart:
         if records:
             yield _rows(self.source, self.file, records, places)
 
+    def key(self) -> list[object]:
+        """What tells it from other units, as JSON values."""
+        return [self.source, self.file, self.offsets]
+
     def _records(self) -> Iterator[Record | BadRecord]:
         path = Path(self.root) / self.file
         if self.offsets is None:
@@ -60,10 +71,13 @@ class WarcPart:
         return read_records_at(path, self.offsets, root=self.root)
 
 
-def plan(sources: Sequence[tuple[str, Path]], partition_bytes: int, work: Path) -> list[WarcPart]:
-    """Cuts the WARC files of several sources into units of about `partition_bytes` compressed bytes.
+Part = WarcPart | FilesPart
 
-    Large files are read through once to find where their records begin; what was found is kept in `work`.
+
+def plan(sources: Sequence[tuple[str, Path]], partition_bytes: int, work: Path) -> list[Part]:
+    """Cuts the files of several sources into units of about `partition_bytes` compressed bytes.
+
+    Large WARC files are read through once to find where their records begin; what was found is kept in `work`.
 
     Args:
         sources: Name and folder of each.
@@ -71,18 +85,17 @@ def plan(sources: Sequence[tuple[str, Path]], partition_bytes: int, work: Path) 
         work: Folder for `plan.json`.
 
     Raises:
-        DataError: A source has no WARC file.
+        DataError: A source has no file, or a file has changed since it was collected.
         ManifestError: A source's folder is no artifact.
+        StorageError: A file or a store cannot be read.
     """
-    parts: list[WarcPart] = []
+    parts: list[Part] = []
     found: dict[str, list[int] | None] = _read_json(work / "plan.json")
-    for source, root in sources:
-        # Only what the manifest lists: a file that was left or put there by somebody could not be traced.
-        listed = (root / entry.path for entry in read_manifest(root).files)
-        files = sorted(path for path in listed if path.name.endswith((".warc", ".warc.gz")))
-        if not files:
-            raise DataError(f"the source {source} has no WARC file", found=root, expected="*.warc.gz",
-                            hint="run: headwater data collect")  # fmt: skip
+    for source, folder in sources:
+        if is_external(folder) and not part.local_warc(folder):
+            parts += part.plan(source, folder, partition_bytes)
+            continue
+        root, files = _warc_files(source, folder)
         for path in files:
             name = path.relative_to(root).as_posix()
             if path.stat().st_size <= 1.5 * partition_bytes:
@@ -99,9 +112,26 @@ def plan(sources: Sequence[tuple[str, Path]], partition_bytes: int, work: Path) 
     return parts
 
 
-def fingerprint(parts: Sequence[WarcPart]) -> str:
+def fingerprint(parts: Sequence[Part]) -> str:
     """Tells two ways of cutting the same files apart."""
-    return json_digest([[part.source, part.file, part.offsets] for part in parts])[:16]
+    return json_digest([each.key() for each in parts])[:16]
+
+
+def _warc_files(source: str, folder: Path) -> tuple[Path, list[Path]]:
+    """The WARC files of a source, in its folder or where they are, and the folder that they are in."""
+    if is_external(folder):
+        place = read_place(folder)
+        listed = read_listing(folder)
+        for file in listed:
+            check_unchanged(place.uri(file.file), file)
+        return Path(place.root), [Path(place.root) / file.file for file in listed]
+    # Only what the manifest lists: a file that was left or put there by somebody could not be traced.
+    paths = (folder / entry.path for entry in read_manifest(folder).files)
+    files = sorted(path for path in paths if path.name.endswith((".warc", ".warc.gz")))
+    if not files:
+        raise DataError(f"the source {source} has no WARC file", found=folder, expected="*.warc.gz",
+                        hint="run: headwater data collect")  # fmt: skip
+    return folder, files
 
 
 def _read_json(path: Path) -> dict[str, list[int] | None]:

@@ -27,7 +27,7 @@ def show_document(document: Document, place: Place | None, training: Training | 
         [
             ("source", document.source),
             ("URL", document.url),
-            ("WARC", f"raw/{document.source}/{document.warc_file}, record at byte {document.warc_offset:,}"),
+            ("file", f"raw/{document.source}/{document.warc_file}, record at {document.warc_offset:,}"),
             ("payload", f"SHA-256 {document.payload_sha256}"),
             ("language", f"{document.language or 'none'} ({document.language_score:.2f})"),
             ("text", f"{size(document.text_bytes)}, {document.split} split"),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headwater.core.documents import SPLITS, document_id
+from headwater.core.external import is_external, read_listing
 from headwater.core.parquet import iterate_rows
 from headwater.core.verify.findings import Findings
 from headwater.core.verify.walk import Artifact, Walk
@@ -132,13 +133,20 @@ def _compare(
 
 
 def _check_warc_files(artifact: Artifact, walk: Walk, index: DocumentIndex, findings: Findings) -> None:
-    raw = {a.folder.name: {entry.path for entry in a.manifest.files} for a in walk.of_kind("raw")}
+    raw = {a.folder.name: _collected(a) for a in walk.of_kind("raw")}
     for source, files in sorted(index.warc_files.items()):
         for name in sorted(files - raw.get(source, files)):
             findings.error(
                 artifact.label,
                 f"{artifact.label}",
-                f"names a WARC file of {source} that is not there",
+                f"names a file of {source} that is not there",
                 found=name,
                 hint="run: headwater data collect, then headwater data run",
             )
+
+
+def _collected(raw: Artifact) -> set[str]:
+    """The files of a source, wherever they are."""
+    if is_external(raw.folder):
+        return {file.file for file in read_listing(raw.folder)}
+    return {entry.path for entry in raw.manifest.files}

@@ -11,6 +11,7 @@ from headwater.core.console import Progress, progress
 from headwater.core.errors import HeadwaterError, ManifestError
 from headwater.core.layout import RunLayout
 from headwater.core.verify.documents import DocumentIndex, check_documents
+from headwater.core.verify.external import check_external, external_files, total_bytes
 from headwater.core.verify.files import check_files, check_unlisted, listed_files
 from headwater.core.verify.findings import REMAKE, Finding, Findings
 from headwater.core.verify.parents import check_parents
@@ -66,9 +67,11 @@ def verify_run(root: str | Path) -> Verification:
             hint="give the folder that `headwater line run … --run DIR` wrote",
         )
     tasks = listed_files(found)
-    total = sum(task.entry.bytes for task in tasks)
+    elsewhere = external_files(found, findings)
+    total = sum(task.entry.bytes for task in tasks) + total_bytes(elsewhere)
     with progress(total, "hashing", unit="bytes") as bar:
         unsound = check_files(tasks, findings, bar.advance)
+        check_external(elsewhere, findings, bar.advance)
     check_unlisted(run, found, tasks, findings)
     check_parents(found, findings)
     check_recipe(run, found, findings)
@@ -78,7 +81,8 @@ def verify_run(root: str | Path) -> Verification:
     kinds: dict[str, int] = {}
     for artifact in found.artifacts.values():
         kinds[artifact.manifest.kind] = kinds.get(artifact.manifest.kind, 0) + 1
-    return Verification(str(root), len(found.artifacts), len(tasks), total, kinds, findings.found)
+    files = len(tasks) + len(elsewhere)
+    return Verification(str(root), len(found.artifacts), files, total, kinds, findings.found)
 
 
 def _derive(run: RunLayout, sound: Walk, findings: Findings, bar: Progress) -> None:

@@ -17,11 +17,19 @@ from headwater.core.errors import ConfigError, DataError
 from headwater.core.lock import exclusive
 from headwater.core.manifest import WORK, ArtifactWriter, Manifest, is_artifact
 from headwater.core.storage import file_sha256, storage_errors
-from headwater.data.collect import common_crawl, topics, tree
+from headwater.data.collect import common_crawl, files, topics, tree
 from headwater.data.collect.crawler import LOG, STATE, crawl, make_fetcher
 from headwater.data.collect.fetcher import Fetcher
 from headwater.data.collect.pydoc_server import PydocServer, python_fingerprint
-from headwater.data.collect.sources import PYDOC_URL, CrawlSource, Source, TopicsSource, TreeSource, WarcSource
+from headwater.data.collect.sources import (
+    PYDOC_URL,
+    CrawlSource,
+    FilesSource,
+    Source,
+    TopicsSource,
+    TreeSource,
+    WarcSource,
+)
 from headwater.data.collect.warc_writer import DEFAULT_MAX_BYTES, WarcArchive
 
 
@@ -46,6 +54,8 @@ class Collected:
     def summary(self) -> str:
         """What the artifact holds, in a few words."""
         counters = self.manifest.counters
+        if "external_bytes" in counters:
+            return f"{counters['files']:,} files where they are ({size(counters['external_bytes'])})"
         unit = next((unit for unit in ("pages", "records", "files") if unit in counters), "files")
         count = counters.get(unit, 0)
         parts = [f"{count:,} {unit.removesuffix('s') if count == 1 else unit}"]
@@ -97,6 +107,8 @@ def collect(name: str, source: Source, folder: Path, *, replace: bool = True) ->
                 return _topics(name, source, folder, replace)
             case WarcSource():
                 return _warc(name, source, folder, replace)
+            case FilesSource():
+                return _files(name, source, folder)
 
 
 def _writer(folder: Path, name: str, source: Source, **found: Any) -> ArtifactWriter:
@@ -203,6 +215,18 @@ def _warc(name: str, source: WarcSource, folder: Path, replace: bool) -> Collect
                 shutil.copyfile(path, work / path.name)
             bar.advance(1, note=path.name)
     return Collected(_finish(writer, [work / path.name for path in paths], {"files": len(paths)}), fresh=True)
+
+
+def _files(name: str, source: FilesSource, folder: Path) -> Collected:
+    found = files.look(source, folder)
+    producer = f"headwater-data {version('headwater-data')}"
+    config = {"source": source.content(), "content": found.fingerprint()}
+    writer = ArtifactWriter(folder, kind="raw", name=name, producer=producer, config=config)
+    if (manifest := writer.up_to_date()) and files.in_place(folder, found):
+        return Collected(manifest, fresh=False)
+    _begin(writer, replace=True)
+    listing, place = files.write(folder, found)
+    return Collected(writer.commit(found.counters(), files=[listing], volatile=[place]), fresh=True)
 
 
 def collect_common_crawl(

@@ -5,13 +5,14 @@ sources:
   code:      {kind: tree, paths: {"https://git.example.org/me/project/": ../project}, include: ["*.py"]}
   reference: {kind: pydoc-topics}
   archive:   {kind: warc, files: ["crawl/*.warc.gz"]}
+  corpus:    {kind: files, format: jsonl, uris: ["s3://bucket/corpus/*.jsonl.zst"]}
 """
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, RootModel, model_validator
 
@@ -150,7 +151,57 @@ class WarcSource(Section):
     files: tuple[str, ...] = Field(min_length=1)
 
 
-Source = Annotated[CrawlSource | TreeSource | TopicsSource | WarcSource, Field(discriminator="kind")]
+Format = Literal["warc", "wet", "html", "text", "code", "pdf", "jsonl", "parquet", "hf", "mediawiki", "latex"]
+"""What the files of a source hold; see docs/data-sources.md."""
+
+
+class FilesSource(Section):
+    """Files that are read where they are: on a disk, or in a store (`s3://`, `gs://`, `hf://`, `https://`).
+
+    Attributes:
+        format: what the files hold.
+        uris: paths, URIs or glob patterns ("**" is any depth), relative to `root` where it is given.
+        lists: text files (plain or .gz) with one such URI a line, as Common Crawl's `wet.paths.gz`.
+        root: folder or URI that the files' names are relative to; default: what all `uris` begin with. The names,
+            not the root, are part of what documents are known by.
+        max_files: files to take, at most: the first in the order of a hash of their name, which is a fair sample.
+        checksum: "sha256" reads every file once; "etag" believes the store.
+        anonymous: ask the store without credentials, as for a public bucket.
+        text: column (jsonl, parquet, hf) of the text; "a.b" is field b of a.
+        url: column of the document's URL.
+        id: column of the document's own id, which stands for the URL where there is none.
+        metadata: columns that are kept with the document, as the detail of its first verdict.
+        content_type: media type of what is in `text`, for example text/html or text/markdown.
+        base_url: what the URL of a file, or of a wiki page, begins with.
+    """
+
+    kind: Literal["files"] = "files"
+    format: Format
+    uris: tuple[str, ...] = ()
+    lists: tuple[str, ...] = ()
+    root: str = ""
+    max_files: Whole | None = Field(default=None, ge=1)
+    checksum: Literal["sha256", "etag"] = "sha256"
+    anonymous: bool = False
+    text: str = Field(default="text", min_length=1)
+    url: str = ""
+    id: str = ""
+    metadata: tuple[str, ...] = ()
+    content_type: str = Field(default="text/plain", pattern=r"^[a-z0-9][a-z0-9.+-]*/[a-z0-9][a-z0-9.+-]*$")
+    base_url: str = ""
+
+    @model_validator(mode="after")
+    def _names_files(self) -> FilesSource:
+        if not self.uris and not self.lists:
+            raise ValueError("a source of files needs `uris` (or `lists`)")
+        return self
+
+    def content(self) -> dict[str, Any]:
+        """What decides the documents, besides the files' content: how they are read, and not where they are."""
+        return self.model_dump(mode="json", exclude={"uris", "lists", "root", "max_files", "anonymous"})
+
+
+Source = Annotated[CrawlSource | TreeSource | TopicsSource | WarcSource | FilesSource, Field(discriminator="kind")]
 
 
 class SourcesConfig(RootModel[dict[str, Source]]):
