@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from headwater.core.errors import ConfigError
 from headwater.data.config import EngineConfig
 from headwater.data.engines.processes import workers_for
 
@@ -29,13 +27,9 @@ def open_engine(config: EngineConfig, work: Path) -> AbstractContextManager[Any]
 
         return SparkEngine(work.with_name(f"{work.name}-spark"), config.spark, config.workers)
     if config.name == "beam":
-        if find_spec("apache_beam") is None:
-            raise ConfigError(
-                "the Beam engine needs Apache Beam, which is not installed", hint="pip install 'headwater-data[beam]'"
-            )
-        from headwater.data.engines.beam.engine import BeamEngine
+        from headwater.data.engines.beam.load import open_beam
 
-        return BeamEngine(work.with_name(f"{work.name}-beam"), config.beam, workers_for(config.workers))
+        return open_beam(work.with_name(f"{work.name}-beam"), config.beam, workers_for(config.workers))
     from headwater.data.engines.local import LocalEngine
 
     return LocalEngine(work, workers_for(config.workers))
