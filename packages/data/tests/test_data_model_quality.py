@@ -159,6 +159,7 @@ def test_the_same_model_elsewhere_is_the_same_and_a_changed_one_runs_the_stage_a
         import yaml
 
         section = yaml.safe_load(recipe.read_text())["documents"]
+        section.update(exact_dedup=None, minhash_dedup=None, decontaminate=None)
         section["sources"]["web"] = ["extract"]
         section["sources"]["reference"] = ["extract", {"quality_classifier": {"model": str(model), "min_score": 0.4}}]
         return make_documents(RunLayout(run), validate(DocumentsConfig, section, "documents"))
@@ -195,3 +196,17 @@ def test_training_data_that_cannot_be_used_is_named(folders, tmp_path, content, 
     arguments = ["--positive", str(good), "--negative", str(bad), "--out", str(tmp_path / "m.bin")]
     found = CliRunner().invoke(data, ["model", "train", "quality", *arguments])
     assert message in str(found.exception) and not (tmp_path / "m.bin").exists()
+
+
+def test_the_score_command_shows_what_a_threshold_would_remove(model, tmp_path, folders):
+    good, bad = folders
+    found = [
+        json.loads(CliRunner().invoke(data, ["model", "score", str(model), str(folder), "--json"]).stdout)
+        for folder in (good, bad)
+    ]
+    assert [row["documents"] for row in found] == [60, 60] and found[0]["figure"] == "probability of hq"
+    assert found[0]["percentiles"]["1"] > found[1]["percentiles"]["99"]
+    wrong = CliRunner().invoke(data, ["model", "score", str(bad / "bad.jsonl"), str(good)])
+    assert "no model of Headwater's" in str(wrong.exception)
+    label = CliRunner().invoke(data, ["model", "score", str(model), str(good), "--label", "other"])
+    assert "has no label other" in str(label.exception)

@@ -25,7 +25,7 @@ Texts are read from a folder with its sub-folders, or from one file:
     epilog="Each model gets a card beside it (MODEL.json): its SHA-256, options, and quality on held-out text."
 )
 def model() -> None:
-    """Train models for filters, and look at them."""
+    """Train models for filters, and see what they say about your documents."""
 
 
 @model.group("train")
@@ -217,3 +217,37 @@ def train_educational(scores: Path, score_field: str, embeddings: str | None, ou
     error, mean = held_out["mean_absolute_error"], held_out["always_the_mean"]
     apart = f"correlation {held_out['correlation']:.3f} on held-out documents"
     done(f"model {out}", f"mean absolute error {error:.3f} ({mean:.3f} by always saying the mean) · {apart}")
+
+
+@model.command(
+    "score", short_help="How a folder of documents scores under a model, to choose a threshold.", epilog=_TEXTS
+)
+@click.argument("model_file", metavar="MODEL", type=_FOLDER)
+@click.argument("texts", metavar="FOLDER", type=_FOLDER)
+@click.option("--field", default="text", show_default=True, help="Key or column that holds the text.")
+@click.option("--label", help="Label of a classifier; default: hq or toxic.")
+@click.option("--embeddings", type=click.Path(file_okay=False), metavar="FOLDER", help="As in training.")
+@json_option
+def score(model_file: Path, texts: Path, field: str, label: str | None, embeddings: str | None, as_json: bool) -> None:
+    r"""Percentiles of the scores of a folder of documents: what a threshold would remove.
+
+    \b
+    headwater data model score quality.bin RUN/documents/
+    """
+    from headwater.core.console import done, print_json, table
+    from headwater.core.errors import DataError
+    from headwater.data.models import measures, scoring
+    from headwater.data.models.texts import read_texts
+
+    documents = read_texts(texts, field=field)
+    what, found = scoring.scores_of(
+        model_file, [text for text, _ in (*documents.train, *documents.held_out)], label, embeddings
+    )
+    if not len(found):
+        raise DataError(f"no document of {texts} has a score", hint="give documents with text in them")
+    percentiles = measures.percentiles(found)
+    if as_json:
+        print_json({"figure": what, "documents": len(found), "percentiles": percentiles})
+        return
+    table(["of the documents below", what], [[f"{p} %", value] for p, value in percentiles.items()])
+    done(f"model {model_file}", f"{len(found):,} distinct documents")

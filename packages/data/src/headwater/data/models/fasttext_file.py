@@ -32,6 +32,12 @@ def line_of(text: str) -> str:
     return words.encode("utf-8", "replace").decode("utf-8") + "\n"
 
 
+def is_fasttext(path: Path) -> bool:
+    """Whether a file begins as fastText's do."""
+    with storage_errors("read", path), open(path, "rb") as stream:
+        return stream.read(4) == struct.pack("<i", MAGIC)
+
+
 def labels_of(path: Path) -> tuple[str, ...]:
     """The labels of a model, in its order, after walking through the file.
 
