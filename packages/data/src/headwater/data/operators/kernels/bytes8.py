@@ -111,6 +111,12 @@ def word_length8(eight):
 
 
 @compiled
+def spaces8(eight):
+    """The high bit of each of eight ASCII characters that is white space."""
+    return between8(eight, 0x09, 0x0D) | between8(eight, 0x1C, 0x20)
+
+
+@compiled
 def first_clear8(marks):
     """The place of the first of eight bytes whose high bit is not set; 8 if there is none."""
     clear = ~marks & _HIGH

@@ -8,7 +8,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from headwater.data.operators.kernels.bytes8 import decode, hash_bytes
+from headwater.data.operators.kernels.bytes8 import (
+    between8,
+    decode,
+    first_clear8,
+    hash_bytes,
+    letters8,
+    load8,
+    spaces8,
+)
 from headwater.data.operators.kernels.characters import BREAK, CONTENT, COUNTED, LETTER, SPACE
 from headwater.data.operators.kernels.columns import (
     BULLET_LINES,
@@ -22,6 +30,8 @@ from headwater.data.operators.kernels.columns import (
     SPLIT_LINES,
 )
 from headwater.data.operators.kernels.compiled import compiled
+
+_LOW = np.uint64(0x7F7F7F7F7F7F7F7F)
 
 
 @compiled
@@ -81,24 +91,21 @@ def scan(
                 foreign += size - 1
                 place += size
                 continue
-            start, extra, seen = place, size - 1, kind
-            place += size
-            while place < end:
-                byte = data[place]
-                if byte < 128:
-                    kind = bits[byte]
-                    if kind & SPACE:
-                        break
-                    seen |= kind
-                    place += 1
-                else:
-                    code, size = decode(data, place, end)
-                    kind = bits[code]
-                    if kind & SPACE:
-                        break
-                    seen |= kind
-                    extra += size - 1
-                    place += size
+            start, extra, seen = place, 0, np.uint8(0)
+            while place < end:  # the word's ASCII characters, eight at a time
+                size, kind = _ascii_run(load8(data, place), end - place)
+                seen |= kind
+                place += size
+                if size < 8:
+                    break
+            while place < end:  # what follows its first other character, if there is one
+                code, size = decode(data, place, end)
+                kind = bits[code]
+                if kind & SPACE:
+                    break
+                seen |= kind
+                extra += size - 1
+                place += size
             foreign += extra
             length = place - start - extra
             characters += length
@@ -136,6 +143,22 @@ def scan(
         figures[text, ELLIPSIS_LINES] = ellipsis_lines
     texts = len(offsets) - 1
     first_words[texts], first_lines[texts], first_breaks[texts] = word, line, soft
+
+
+@compiled
+def _ascii_run(eight, limit):
+    """How many of eight bytes, at most `limit`, are ASCII and no white space, and which kinds occur among them."""
+    ascii_ = eight & _LOW
+    clear = ~(spaces8(ascii_) | eight)
+    size = min(first_clear8(clear), limit)
+    if size == 0:
+        return size, np.uint8(0)
+    mine = np.uint64(0x8080808080808080) >> np.uint64(64 - 8 * size)
+    letters = letters8(ascii_) & mine
+    content = (letters | between8(ascii_, 0x30, 0x39)) & mine
+    counted = (between8(ascii_, 0x23, 0x23) | between8(ascii_, 0x2E, 0x2E)) & mine
+    seen = (LETTER if letters else 0) | (CONTENT if content else 0) | (COUNTED if counted else 0)
+    return size, np.uint8(seen)
 
 
 @compiled
