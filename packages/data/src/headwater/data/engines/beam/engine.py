@@ -43,11 +43,11 @@ class BeamEngine:
     def __init__(self, folder: Path, config: BeamConfig | None = None, workers: int = 1) -> None:
         coder.register()
         self.config = config or BeamConfig()
-        self.runner = Runner(self.config, workers)
         # Units are named by their partition, so what another number of partitions left is of no use.
         self.folder = folder.absolute() / f"partitions-{self.config.shuffle_partitions}"
         with storage_errors("create", self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
+        self.runner = Runner(self.config, workers, self.folder)
         self._failures = Failures(str(self.folder / "failures"))
         self._finished: dict[Step, Mapping[str, Sequence[str]]] = {}
         self._names: set[str] = set()
@@ -128,9 +128,7 @@ class BeamEngine:
         if not translation.is_empty:
             names = [each.name for each in steps]
             label = names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}"
-            self.runner.run(
-                pipeline, label, sum(steps.values()), lambda: counted(steps), self._failures, self.folder / "beam.log"
-            )
+            self.runner.run(pipeline, label, sum(steps.values()), lambda: counted(steps), self._failures)
         for each in steps:
             self._finished[each] = each.folder.close(each.outputs)
 

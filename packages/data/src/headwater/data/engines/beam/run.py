@@ -15,14 +15,15 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from apache_beam.runners.runner import PipelineState, create_runner
 
 from headwater.core.config import nearest
-from headwater.core.console import Progress, progress
-from headwater.core.errors import ConfigError, DataError, HeadwaterError
+from headwater.core.console import progress
+from headwater.core.errors import ConfigError, DataError
+from headwater.data.engines.beam.local_workers import LocalWorkers, loopback_only
 from headwater.data.engines.beam.options import BeamConfig
 from headwater.data.engines.failures import Failures
 
 _LOOK_SECONDS = 1.0
 _LAST_LINES = 12
-_LOCAL = "FnApiRunner"
+_LOCAL = "fnapirunner"
 
 
 class Runner:
@@ -31,64 +32,83 @@ class Runner:
     Args:
         config: The section `documents.engine.beam`.
         workers: Processes, for a runner on this machine whose options do not say.
+        folder: Where Beam's messages and the processes' ids go.
 
     Raises:
         ConfigError: There is no such runner or option.
     """
 
-    def __init__(self, config: BeamConfig, workers: int) -> None:
+    def __init__(self, config: BeamConfig, workers: int, folder: Path) -> None:
         self.name = config.runner
-        flags = list(config.options)
-        _check(flags)
-        if config.runner.lower() == _LOCAL.lower() and not any("--direct_" in flag for flag in flags) and workers > 1:
-            flags += [f"--direct_num_workers={workers}", "--direct_running_mode=multi_processing"]
-        self._flags = [*flags, *config.job_server_options]
+        self.log = folder / "beam.log"
+        self._flags = list(config.options)
+        _check(self._flags)
+        self._workers: LocalWorkers | None = None
+        mine = self.name.lower() == _LOCAL and not any(flag.startswith("--direct_") for flag in self._flags)
+        if mine and workers > 1:
+            self._workers = LocalWorkers(folder / "workers", self.log)
+            self._flags.append(f"--direct_num_workers={workers}")
+        self._flags += config.job_server_options
         self._make()
 
     def pipeline(self) -> beam.Pipeline:
         """A new, empty pipeline."""
         options = PipelineOptions(self._flags)
         options.view_as(StandardOptions).runner = self.name
-        return beam.Pipeline(runner=self._make(), options=options)
+        return beam.Pipeline(runner=self._workers.runner() if self._workers else self._make(), options=options)
 
-    def run(
-        self, pipeline: beam.Pipeline, label: str, total: int, done: Callable[[], int], failures: Failures, log: Path
-    ) -> None:
+    def run(self, pipeline: beam.Pipeline, label: str, total: int, done: Callable[[], int], failures: Failures) -> None:
         """Runs a pipeline to its end, and shows progress.
 
         Args:
             pipeline: What to run.
             label: For people.
             total: Units of work.
-            done: How many of them are finished now.
+            done: How many of them are finished now, whoever runs them: by the marks that they leave.
             failures: Where workers note errors; emptied first.
-            log: Where Beam's messages go.
 
         Raises:
             HeadwaterError: A worker's error, with its document.
-            DataError: The runner failed.
+            DataError: The runner failed, or lost a worker.
         """
         failures.clear()
-        before = done()
-        with progress(total, label, done=before) as shown, _watched(shown, done, before), _logged(log):
+        seen = done()
+        ended: list[Any] = []
+        # In a thread of its own, because a local runner waits for ever for a worker that was killed.
+        job = threading.Thread(target=_run, args=(pipeline, ended), daemon=True)
+        with progress(total, label, done=seen) as shown, _logged(self.log), loopback_only():
+            job.start()
             try:
-                result = pipeline.run()
-                state = result.wait_until_finish()
-                error: Exception | None = None
-            except HeadwaterError:
-                raise
-            except Exception as raised:
-                error, state = raised, PipelineState.FAILED
-        if error is None and state in (None, PipelineState.DONE):
+                while job.is_alive():
+                    job.join(_LOOK_SECONDS)
+                    now = done()
+                    shown.advance(now - seen)
+                    seen = now
+                    lost = self._workers.lost() if self._workers and job.is_alive() else None
+                    if lost:
+                        raise self._lost(label, lost)
+            finally:
+                if self._workers and job.is_alive():
+                    self._workers.end()
+        if ended[0] in (None, PipelineState.DONE):
             return
+        error = ended[0] if isinstance(ended[0], Exception) else None
         noted = failures.first()
         if noted is not None:
             raise noted from error
         raise DataError(
             f"the Beam runner {self.name} failed while it ran {label}",
-            found=_last_lines(error) if error else f"the state {state}",
-            hint=f"see {log} and the runner's own log; the same command goes on: finished work is kept",
+            found=_last_lines(error) if error else f"the state {ended[0]}",
+            hint=f"see {self.log} and the runner's own log; the same command goes on: finished work is kept",
         ) from error
+
+    def _lost(self, label: str, found: str) -> DataError:
+        return DataError(
+            f"a worker process of Beam was lost while it ran {label}",
+            found=f"{found} (when memory runs out, the system kills the largest)",
+            hint=f"set documents.engine.workers lower and run the same command again: finished work is kept; "
+            f"what the process wrote last is in {self.log}",
+        )
 
     def _make(self) -> Any:
         names = [name for name in StandardOptions.KNOWN_RUNNER_NAMES if not name.startswith("Test")]
@@ -132,25 +152,15 @@ def _check(flags: Sequence[str]) -> None:
         )
 
 
-@contextmanager
-def _watched(shown: Progress, done: Callable[[], int], before: int) -> Generator[None]:
-    """Looks now and then how far the workers are: by the marks that they leave, which is the same on every runner."""
-    ended = threading.Event()
-
-    def watch() -> None:
-        seen = before
-        while not ended.wait(_LOOK_SECONDS):
-            now = done()
-            shown.advance(now - seen)
-            seen = now
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
+def _run(pipeline: beam.Pipeline, ended: list[Any]) -> None:
+    """Appends the state that the pipeline ended in, or what was raised."""
     try:
-        yield
-    finally:
-        ended.set()
-        watcher.join()
+        ended.append(pipeline.run().wait_until_finish())
+    except Exception as error:
+        ended.append(error)
+    except BaseException:
+        ended.append(PipelineState.CANCELLED)
+        raise
 
 
 @contextmanager
