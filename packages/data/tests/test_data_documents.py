@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from headwater.core.layout import RunLayout
 from headwater.data.config import DocumentsConfig
 from headwater.data.documents import make_documents
 from headwater.data.engines.processes import Workers
+from headwater.data.index import make_index
 
 pytestmark = pytest.mark.slow
 
@@ -388,3 +390,50 @@ def test_a_file_that_no_manifest_lists_is_not_read(tiny):
     listed = next((run / "raw" / "web").glob("*.warc.gz"))
     (run / "raw" / "web" / "stray.warc.gz").write_bytes(listed.read_bytes())
     assert make(run, recipe).manifest == before
+
+
+def test_of_an_earlier_document_the_copy_and_the_near_copy_go_and_name_it(tiny, tmp_path, warc):
+    member, page, prose, _ = warc
+    first, recipe = tiny("first", web=[member(f"http://w/{i}", page(prose(i)), "text/html", 200) for i in range(6)])
+    make(first, recipe)
+    shutil.rmtree(first / "raw")  # the index needs nothing but the documents
+    index = tmp_path / "index"
+    config = load_section("documents", DocumentsConfig, recipe, ())
+    assert make_index(RunLayout(first), config, index).result["documents"] == len(kept(first))
+    assert not make_index(RunLayout(first), config, index).fresh
+    old = by_url(kept(first))
+
+    pages = {"http://new/copy": prose(1), "http://new/near": prose(2) + " with one more line at its end",
+             "http://new/other": prose(40), "http://new/copy2": prose(1)}  # fmt: skip
+    second, _ = tiny("second", web=[member(url, page(text), "text/html", 200) for url, text in pages.items()])
+    options = (f"documents.earlier={{old: {tmp_path / 'index'}}}", "documents.allow_empty_sources=true")
+    outcome = make(second, recipe, *options)
+    bad = by_url(rejected(second))
+    assert "http://new/other" in by_url(kept(second))
+    for url in ("http://new/copy", "http://new/copy2"):
+        detail = json.loads(bad[url]["detail"])
+        assert (bad[url]["operator"], detail["kept"], detail["earlier"]) == (
+            "exact_dedup",
+            old["http://w/1"]["id"],
+            "old",
+        )
+    detail = json.loads(bad["http://new/near"]["detail"])
+    assert bad["http://new/near"]["operator"] == "minhash_dedup" and detail["jaccard"] > 0.9
+    assert (detail["kept"], detail["earlier"]) == (old["http://w/2"]["id"], "old")
+    # Where the index lies is no part of the result; what is in it is.
+    moved = tmp_path / "moved"
+    shutil.copytree(tmp_path / "index", moved)
+    third, _ = tiny("third", web=[member(url, page(text), "text/html", 200) for url, text in pages.items()])
+    other = make(third, recipe, f"documents.earlier={{old: {moved}}}", options[1], "documents.engine.workers=2")
+    assert other.manifest.digest == outcome.manifest.digest
+
+
+def test_an_index_made_with_other_options_is_refused(tiny, tmp_path):
+    run, recipe = tiny()
+    make(run, recipe)
+    make_index(RunLayout(run), load_section("documents", DocumentsConfig, recipe, ()), tmp_path / "index")
+    other, _ = tiny("other")
+    with pytest.raises(ConfigError, match=r"documents\.earlier\.old .*minhash_dedup"):
+        make(other, recipe, f"documents.earlier={{old: {tmp_path / 'index'}}}", "documents.minhash_dedup.ngram=7")
+    with pytest.raises(ConfigError, match="is no index"):
+        make(other, recipe, f"documents.earlier={{old: {run / 'documents'}}}")

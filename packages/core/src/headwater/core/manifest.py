@@ -30,7 +30,7 @@ MANIFEST = "manifest.json"
 VOLATILE = "volatile.json"
 WORK = "_work"
 
-Kind = Literal["raw", "items", "documents", "tokenizer", "tokens", "training", "checkpoint", "eval", "report"]
+Kind = Literal["raw", "items", "documents", "index", "tokenizer", "tokens", "training", "checkpoint", "eval", "report"]
 KINDS: tuple[str, ...] = get_args(Kind)
 
 

@@ -10,13 +10,17 @@ import click
 
 from headwater.core.cli_options import recipe_options
 
-_COLLECT, _MODELS = "headwater.data.collect.cli", "headwater.data.models.cli"
-_ORDER = ("crawl", "fetch", "collect", "model", "run", "tokenizer", "tokenize")
+_COLLECT, _MODELS, _TOKENS = "headwater.data.collect.cli", "headwater.data.models.cli", "headwater.data.tokens.cli"
+_MODULES = {"model": _MODELS, "tokenizer": _TOKENS, "tokenize": _TOKENS, "mix": _TOKENS}
+_ORDER = ("crawl", "fetch", "collect", "model", "run", "index", "tokenizer", "tokenize", "mix")
 _ELSEWHERE = {
     "crawl": "   Crawl web pages politely into WARC files.",
     "fetch": "   Fetch records of a public crawl (Common Crawl) into WARC files.",
     "collect": "1. Collect every source of the recipe as WARC files: RUN/raw/<source>/.",
     "model": "   Train the models that filters of the recipe name, from folders of text.",
+    "tokenizer": "3. Train a tokenizer on a sample of the documents, and measure it.",
+    "tokenize": "4. Encode the documents as Megatron token files, one data set a source.",
+    "mix": "   Plan a mixture: tokens, repeats and caps of each source.",
 }
 
 
@@ -28,7 +32,7 @@ class _Data(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in _ELSEWHERE:
-            return getattr(importlib.import_module(_MODELS if cmd_name == "model" else _COLLECT), cmd_name)
+            return getattr(importlib.import_module(_MODULES.get(cmd_name, _COLLECT)), cmd_name)
         return super().get_command(ctx, cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -92,57 +96,25 @@ def run_command(recipe: str, run: Path, engine: str | None, as_json: bool, overr
     _end("documents", message, outcome, as_json)
 
 
-@data.command("tokenizer", short_help="3. Train a byte-level BPE tokenizer on a sample of the documents.")
+@data.command("index", short_help="   Index the documents, so that later crawls are deduplicated against them.")
 @recipe_options
-def tokenizer_command(recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...]) -> None:
-    """Train a byte-level BPE tokenizer on a sample of the documents: RUN/tokenizer/."""
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the index.")
+def index_command(recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...], out: Path) -> None:
+    """Index RUN/documents/, so that later crawls are deduplicated against them.
+
+    Name the index in the recipe of a later run, as documents.earlier.NAME=FOLDER. Neither this run nor its texts are
+    needed then; what was removed says which document of which index it matched.
+    """
     from headwater.core.config import load_section
     from headwater.core.layout import RunLayout
     from headwater.core.lock import exclusive
-    from headwater.data.config import TokenizerConfig
-    from headwater.data.tokenizer import make_tokenizer
+    from headwater.data.config import DocumentsConfig
+    from headwater.data.index import make_index
 
-    config = load_section("tokenizer", TokenizerConfig, recipe, overrides)
-    layout = RunLayout(run)
-    with exclusive(layout.tokenizer):
-        outcome = make_tokenizer(layout, config)
-    ratios = " · ".join(f"{source} {ratio:.2f}" for source, ratio in outcome.result["bytes_per_token"].items())
-    message = f"{outcome.result['vocab_size']:,} entries · bytes per token on held-out text: {ratios}"
-    _end("tokenizer", message, outcome, as_json)
-
-
-@data.command("tokenize", short_help="4. Encode the documents as Megatron token files, one data set a source.")
-@recipe_options
-def tokenize_command(recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...]) -> None:
-    """Encode the documents: RUN/tokens/<source>/ (Megatron .bin/.idx and documents.parquet)."""
-    from headwater.core.config import load_section
-    from headwater.core.console import done, print_json, table
-    from headwater.core.layout import RunLayout
-    from headwater.core.lock import exclusive
-    from headwater.data.config import TokensConfig
-    from headwater.data.tokenize import make_tokens
-
-    config = load_section("tokens", TokensConfig, recipe, overrides)
-    layout = RunLayout(run)
-    with exclusive(layout.tokens_root):
-        outcomes = make_tokens(layout, config)
-    results = {source: outcome.result for source, outcome in outcomes.items()}
-    if as_json:
-        print_json(
-            {source: {**result, "digest": outcomes[source].manifest.digest} for source, result in results.items()}
-        )
-        return
-    fresh = any(outcome.fresh for outcome in outcomes.values())
-    if fresh:
-        rows = [
-            [s, r["documents"], r["train_tokens"], r["validation_tokens"], r["bytes_per_token"]]
-            for s, r in results.items()
-        ]
-        table(["source", "documents", "train tokens", "validation tokens", "bytes per token"], rows, title="Tokens")
-    train = sum(r["train_tokens"] for r in results.values())
-    held_out = sum(r["validation_tokens"] for r in results.values())
-    message = f"{train:,} training and {held_out:,} validation tokens of {len(results)} sources"
-    done("tokens", message if fresh else f"up to date · {message}")
+    config = load_section("documents", DocumentsConfig, recipe, overrides)
+    with exclusive(out):
+        outcome = make_index(RunLayout(run), config, out)
+    _end("index", f"{outcome.result['documents']:,} documents → {out}", outcome, as_json)
 
 
 def _end(stage: str, message: str, outcome: Any, as_json: bool) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_serializer, model_validator
+from pydantic import Field, field_validator, model_serializer, model_validator
 
 from headwater.core.config import NotValid, Section, Whole, nearest
+from headwater.core.manifest import read_manifest
 from headwater.data.engines.beam.options import BeamConfig
 from headwater.data.engines.spark.options import SparkConfig
 from headwater.data.operators.base import Operator, OperatorConfig
@@ -29,6 +31,9 @@ from headwater.data.operators.perplexity import Perplexity, PerplexityConfig
 from headwater.data.operators.pii import Pii, PiiConfig
 from headwater.data.operators.quality_classifier import QualityClassifier, QualityClassifierConfig
 from headwater.data.operators.toxicity import Toxicity, ToxicityConfig
+from headwater.data.tokens.config import TokenizerConfig, TokensConfig
+
+__all__ = ["OPERATORS", "DocumentsConfig", "EngineConfig", "Step", "TokenizerConfig", "TokensConfig"]
 
 OPERATORS: Mapping[str, type[Operator]] = {
     operator.name: operator
@@ -125,6 +130,7 @@ class DocumentsConfig(Section):
         host_boilerplate: Options; null (the default) switches it off.
         line_dedup: Options; null (the default) switches it off.
         minhash_dedup: Options; null switches it off.
+        earlier: Indexes (`headwater data index`) of earlier documents, by name: what they have counts as a duplicate.
         max_duplicate_ratio: Share of a source's documents that duplicates may take before an alarm is raised; a mapping
             names sources, and those not named may lose half.
         on_duplicate_alarm: Whether an alarm is a warning (and in funnel.json) or stops the stage.
@@ -142,6 +148,7 @@ class DocumentsConfig(Section):
     host_boilerplate: HostBoilerplateConfig | None = None
     line_dedup: LineDedupConfig | None = None
     minhash_dedup: MinhashDedupConfig | None = MinhashDedupConfig()
+    earlier: dict[str, Path] = Field(default={}, max_length=1_000)
     max_duplicate_ratio: Share | dict[str, Share] = 0.5
     on_duplicate_alarm: Literal["warn", "stop"] = "warn"
     decontaminate: DecontaminateConfig | None = DecontaminateConfig()
@@ -179,50 +186,13 @@ class DocumentsConfig(Section):
     def ranks(self) -> dict[str, int]:
         """Each source's rank among duplicates; the smallest is kept."""
         order = [*self.priority, *sorted(set(self.sources) - set(self.priority))]
-        return {source: rank for rank, source in enumerate(order)}
+        # The indexes of earlier documents come before all sources.
+        return {source: rank for rank, source in enumerate(order, start=len(self.earlier))}
 
     def content(self) -> dict[str, Any]:
         """Everything that decides the content, as JSON values."""
-        plain = self.model_dump(mode="json", exclude={"engine", "sources"})
-        return {**plain, "sources": {name: [step.content() for step in steps] for name, steps in self.sources.items()}}
-
-
-def _number_or_sources(value: object) -> str:
-    return "sources" if isinstance(value, Mapping) else "number"
-
-
-SampleBytes = Annotated[
-    Annotated[Whole, Field(ge=1), Tag("number")]
-    | Annotated[dict[str, Annotated[Whole, Field(ge=0)]], Field(min_length=1), Tag("sources")],
-    Discriminator(_number_or_sources),
-]
-
-
-class TokenizerConfig(Section):
-    """The `tokenizer` section: training a byte-level BPE.
-
-    Attributes:
-        vocab_size: Entries, with the 256 bytes and the special tokens.
-        sample_bytes: UTF-8 bytes of training text taken from each source; documents are taken in the order of
-            their ids, which are hashes: an even sample. A mapping names sources, and nothing is taken from those
-            that it leaves out; a number is for all of them.
-        min_frequency: Least count of a pair that is merged.
-    """
-
-    vocab_size: int = Field(default=4096, ge=300, le=1_000_000)
-    sample_bytes: SampleBytes = 4_000_000
-    min_frequency: Whole = Field(default=2, ge=1)
-
-    def bytes_for(self, source: str) -> int:
-        """Bytes to sample from a source."""
-        return self.sample_bytes if isinstance(self.sample_bytes, int) else self.sample_bytes.get(source, 0)
-
-
-class TokensConfig(Section):
-    """The `tokens` section: encoding.
-
-    Attributes:
-        workers: Processes; 0 means one a core. Does not change a byte of what comes out.
-    """
-
-    workers: int = Field(default=0, ge=0, le=512)
+        plain = self.model_dump(mode="json", exclude={"engine", "sources", "earlier"})
+        plain["sources"] = {name: [step.content() for step in steps] for name, steps in self.sources.items()}
+        if self.earlier:  # what is in them, not where they lie
+            plain["earlier"] = {name: read_manifest(folder).digest for name, folder in sorted(self.earlier.items())}
+        return plain

@@ -19,8 +19,10 @@ from headwater.data import PRODUCER, funnel, warc_parts
 from headwater.data.config import DocumentsConfig
 from headwater.data.cuts import host_templates, repeated_lines
 from headwater.data.duplicates import Alive, exact_duplicates, url_duplicates
-from headwater.data.engine import BatchFunction, Dataset, Engine
+from headwater.data.earlier import Earlier
+from headwater.data.engine import BatchFunction, Dataset, Engine, Reader
 from headwater.data.engines.choose import open_engine
+from headwater.data.index import options_of
 from headwater.data.near import near_duplicates
 from headwater.data.operators import exact_dedup, host_boilerplate, line_dedup, minhash_dedup
 from headwater.data.operators.apply_cuts import CutConfig
@@ -31,7 +33,6 @@ from headwater.data.outcome import Outcome
 from headwater.data.rows import ALIVE, ROWS
 from headwater.data.sinks import write_parquet
 from headwater.data.steps import SUMS_BY, AddCounts, Edit, Filter, Finish
-from headwater.data.warc_parts import WarcPart
 
 _DUPLICATES = (exact_dedup.URL_NAME, exact_dedup.NAME, minhash_dedup.NAME)
 
@@ -72,7 +73,7 @@ def make_documents(layout: RunLayout, config: DocumentsConfig) -> Outcome:
 
 
 def documents_pipeline(
-    engine: Engine, parts: Sequence[WarcPart], config: DocumentsConfig, items: Path
+    engine: Engine, parts: Sequence[Reader], config: DocumentsConfig, items: Path
 ) -> tuple[Dataset, Dataset, Dataset]:
     """The pipeline: filter → equal URLs and texts → templates and repeated lines → near-duplicates → decontaminate.
 
@@ -84,17 +85,18 @@ def documents_pipeline(
         "filter", engine.read(parts, ROWS), Filter(chains, config.ranks(), config.validation_ratio)
     )
     line = _Line(engine, filtered, config.validation_ratio)
+    earlier = Earlier.open(config.earlier, options_of(config))
     if config.url_dedup:
-        line.decide(exact_dedup.URL_NAME, url_duplicates(engine, line.alive()))
+        line.decide(exact_dedup.URL_NAME, url_duplicates(engine, line.alive(), earlier))
     if config.exact_dedup:
-        line.decide(exact_dedup.NAME, exact_duplicates(engine, line.alive(), config.exact_dedup))
+        line.decide(exact_dedup.NAME, exact_duplicates(engine, line.alive(), config.exact_dedup, earlier))
     if config.host_boilerplate:
         cuts = host_templates(engine, line.alive(), config.host_boilerplate)
         line.edit(host_boilerplate.NAME, config.host_boilerplate, cuts)
     if config.line_dedup:
         line.edit(line_dedup.NAME, config.line_dedup, repeated_lines(engine, line.alive(), config.line_dedup))
     if config.minhash_dedup:
-        line.decide(minhash_dedup.NAME, near_duplicates(engine, line.alive(), config.minhash_dedup))
+        line.decide(minhash_dedup.NAME, near_duplicates(engine, line.alive(), config.minhash_dedup, earlier))
     last: list[Operator] = [Decontaminate(config.decontaminate, items)] if config.decontaminate else []
     line.apply("finish", line.rows_with_decisions(), Finish(tuple(line.names), last, config.validation_ratio))
     counts = engine.group_by_key("counts", engine.union(line.counts), SUMS_BY, [], AddCounts())

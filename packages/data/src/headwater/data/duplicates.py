@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
+import numpy as np
 import pyarrow as pa
 
-from headwater.data.arrow import compute, table, values
+from headwater.data.arrow import compute, table, take, values
 from headwater.data.collect.urls import url_key
+from headwater.data.earlier import Earlier
 from headwater.data.engine import Dataset, Engine
 from headwater.data.operators import exact_dedup
 from headwater.data.operators.exact_dedup import DECISIONS, KEYS, ExactDedupConfig
-from headwater.data.rows import texts_of
+from headwater.data.row_keys import id_of
+from headwater.data.shuffle import plain
 
 
-def exact_duplicates(engine: Engine, alive: Dataset, config: ExactDedupConfig) -> Dataset:
+def exact_duplicates(engine: Engine, alive: Dataset, config: ExactDedupConfig, earlier: Earlier) -> Dataset:
     """Rows of `DECISIONS` about rows of equal text."""
-    keys = engine.derive(alive, TextKeys(config.normalize))
-    return engine.group_by_key("exact", keys, ["key"], ["row"], KeepFirst(exact_dedup.NAME, exact_dedup.REASON))
+    keys = earlier.beside(engine, "texts", engine.derive(alive, TextKeys(config.normalize)), KEYS)
+    return engine.group_by_key(
+        "exact", keys, ["key"], ["row"], KeepFirst(exact_dedup.NAME, exact_dedup.REASON, earlier)
+    )
 
 
-def url_duplicates(engine: Engine, alive: Dataset) -> Dataset:
+def url_duplicates(engine: Engine, alive: Dataset, earlier: Earlier) -> Dataset:
     """Rows of `DECISIONS` about rows of one canonical URL."""
-    keys = engine.derive(alive, UrlKeys())
-    return engine.group_by_key("url", keys, ["key"], ["row"], KeepFirst(exact_dedup.URL_NAME, exact_dedup.URL_REASON))
+    keys = earlier.beside(engine, "urls", engine.derive(alive, UrlKeys()), KEYS)
+    return engine.group_by_key(
+        "url", keys, ["key"], ["row"], KeepFirst(exact_dedup.URL_NAME, exact_dedup.URL_REASON, earlier)
+    )
 
 
 @dataclass(frozen=True)
@@ -51,8 +59,8 @@ class TextKeys:
 
     def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
         """Reads `row` and `text`."""
-        hashes = [exact_dedup.text_key(text, self.normalize) for text in texts_of(batch)]
-        return {"keys": table({"key": pa.array(hashes, pa.binary()), "row": batch.column("row")}, KEYS)}
+        hashes = exact_dedup.text_keys(batch.column("text"), self.normalize).cast(pa.binary())
+        return {"keys": table({"key": hashes, "row": batch.column("row")}, KEYS)}
 
 
 @dataclass(frozen=True)
@@ -73,8 +81,18 @@ class KeepFirst:
 
     name: str
     reason: str
+    earlier: Earlier
     output: pa.Schema = DECISIONS
 
     def __call__(self, groups: pa.Table) -> pa.Table:
-        """See `exact_dedup.keep_first`."""
-        return exact_dedup.keep_first(groups, self.name, self.reason)
+        """Reads `KEYS` by key, in order of preference."""
+        keys = plain(groups.column("key"))
+        fresh = np.ones(len(keys), dtype=np.bool_)
+        fresh[1:] = keys[1:] != keys[:-1]
+        first = np.maximum.accumulate(np.where(fresh, np.arange(len(keys)), 0))
+        gone = np.flatnonzero(~fresh)
+        kept: list[bytes] = take(groups.column("row"), first[gone]).to_pylist()
+        same = {"operator": [self.name] * len(gone), "reason": [self.reason] * len(gone)}
+        equal = {"jaccard": 1.0} if self.name == exact_dedup.NAME else {}  # of one URL, texts may differ
+        details = [json.dumps({"kept": id_of(row), **equal, **self.earlier.origin(row)}) for row in kept]
+        return table({"row": take(groups.column("row"), gone), **same, "detail": details}, DECISIONS)

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from headwater.data.arrow import column, compute, table, take, values
+from headwater.data.earlier import Earlier
 from headwater.data.engine import Dataset, Engine
 from headwater.data.graph import connected_components
 from headwater.data.operators import minhash_dedup
@@ -31,29 +32,34 @@ SHINGLES = pa.schema([pa.field("row", pa.binary()), pa.field("shingles", pa.larg
 """The sorted hashes, eight bytes each, little end first."""
 
 
-def near_duplicates(engine: Engine, alive: Dataset, config: MinhashDedupConfig) -> Dataset:
+def near_duplicates(engine: Engine, alive: Dataset, config: MinhashDedupConfig, earlier: Earlier) -> Dataset:
     """Decides which rows go.
 
     Args:
         engine: Where to run.
         alive: Rows that take part, with `row` and `text`.
         config: Options.
+        earlier: Indexes whose documents take part too.
 
     Returns:
         Rows of `DECISIONS`.
     """
-    bands = engine.derive(alive, Bands(config))
-    again = engine.group_by_key("near-candidates", bands, ["key"], ["row"], Candidates(config.all_pairs_up_to))
+    bands = earlier.beside(engine, "bands", engine.derive(alive, Bands(config)), BANDS)
+    again = engine.group_by_key("near-candidates", bands, ["key"], ["row"], Candidates(config.all_pairs_up_to, earlier))
     pairs = engine.group_by_key("near-pairs", again, ["a", "b"], [], DistinctPairs())
     wanted = engine.group_by_key("near-wanted", engine.derive(pairs, Ends()), ["row"], [], DistinctRows())
     found = engine.join(alive, wanted, left_on="row", right_on="row")
     shingles = engine.map_batches("near-shingles", found, Shingle(config.ngram))["shingles"]
+    theirs = earlier.read(engine, "shingles", SHINGLES)
+    if theirs is not None:
+        theirs = engine.derive(engine.join(theirs, wanted, left_on="row", right_on="row"), Wanted())
+        shingles = engine.union([shingles, theirs])
     both = engine.join(pairs, shingles, left_on="a", right_on="row", prefix="a_")
     both = engine.join(both, shingles, left_on="b", right_on="row", prefix="b_")
     edges = engine.map_batches("near-verify", both, Verify(config.min_jaccard))["edges"]
     components = connected_components(engine, "near-clusters", edges)
     members = engine.join(edges, components, left_on="a", right_on="node")
-    return engine.group_by_key("near-resolve", members, ["component"], ["b", "a"], Resolve())
+    return engine.group_by_key("near-resolve", members, ["component"], ["b", "a"], Resolve(earlier))
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,7 @@ class Candidates:
     """Pairs of rows that share a band."""
 
     limit: int
+    earlier: Earlier
     output: pa.Schema = PAIRS
 
     def __call__(self, groups: pa.Table) -> pa.Table:
@@ -84,6 +91,8 @@ class Candidates:
         rows = groups.column("row")
         a, b = minhash_dedup.candidate_pairs(groups.column("key").to_numpy(), self.limit)
         pairs = table({"a": take(rows, a), "b": take(rows, b)}, PAIRS)
+        if self.earlier.names:  # what two earlier documents have in common is settled
+            pairs = pairs.filter(pa.array([not self.earlier.is_earlier(row) for row in values(pairs, "b")], pa.bool_()))
         return pairs.filter(compute.not_equal(pairs.column("a"), pairs.column("b")))
 
 
@@ -129,10 +138,22 @@ class Shingle:
     outputs: Mapping[str, pa.Schema] = field(default_factory=lambda: {"shingles": SHINGLES})
 
     def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
-        """Reads rows joined with `WANTED`."""
-        batch = batch.filter(compute.is_valid(batch.column("wanted")))
+        """Reads rows with `row` and `text`, joined with `WANTED` or not."""
+        if "wanted" in batch.schema.names:
+            batch = batch.filter(compute.is_valid(batch.column("wanted")))
         found = [each.astype("<u8").tobytes() for each in minhash_dedup.shingle_sets(batch.column("text"), self.ngram)]
         return {"shingles": table({"row": batch.column("row"), "shingles": pa.array(found, pa.large_binary())})}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The shingles, of those that an index has, that a pair needs."""
+
+    outputs: Mapping[str, pa.Schema] = field(default_factory=lambda: {"shingles": SHINGLES})
+
+    def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.RecordBatch]:
+        """Reads `SHINGLES` joined with `WANTED`."""
+        return {"shingles": batch.filter(compute.is_valid(batch.column("wanted"))).select(SHINGLES.names)}
 
 
 @dataclass(frozen=True)
@@ -157,6 +178,7 @@ class Verify:
 class Resolve:
     """Who stays in each cluster: in order of preference, a document goes if an edge ties it to one that stays."""
 
+    earlier: Earlier
     output: pa.Schema = DECISIONS
 
     def __call__(self, groups: pa.Table) -> pa.Table:
@@ -167,15 +189,16 @@ class Resolve:
             # Edges come by their later end, so what became of the earlier one is settled already.
             if later not in gone and earlier not in gone:
                 gone[later] = (earlier, similarity, component)
-        details = [
-            json.dumps({"kept": id_of(kept), "jaccard": round(similarity, 4), "cluster": id_of(component)})
-            for kept, similarity, component in gone.values()
-        ]
+        details = [json.dumps(self._detail(*found)) for found in gone.values()]
         names = {"operator": minhash_dedup.NAME, "reason": minhash_dedup.REASON}
         same = {name: pa.array([value] * len(gone), pa.string()) for name, value in names.items()}
         return table(
             {"row": pa.array(list(gone), pa.binary()), **same, "detail": pa.array(details, pa.string())}, DECISIONS
         )
+
+    def _detail(self, kept: bytes, similarity: float, component: bytes) -> dict[str, str | float]:
+        found = {"kept": id_of(kept), "jaccard": round(similarity, 4), "cluster": id_of(component)}
+        return {**found, **self.earlier.origin(kept)}
 
 
 def _hashes(cells: Any) -> list[np.ndarray]:

@@ -15,6 +15,7 @@ from hashlib import blake2b
 import pyarrow as pa
 
 SIZE = 32
+RANK_BYTES = 2
 
 
 def row_keys(rank: int, ids: Sequence[str], places: Sequence[bytes]) -> pa.Array:
@@ -25,7 +26,7 @@ def row_keys(rank: int, ids: Sequence[str], places: Sequence[bytes]) -> pa.Array
         ids: Document ids, 32 hexadecimal digits each.
         places: What tells any two rows of the source apart.
     """
-    prefix = rank.to_bytes(2, "big")
+    prefix = rank.to_bytes(RANK_BYTES, "big")
     keys = [
         prefix + bytes.fromhex(identifier) + blake2b(place, digest_size=14).digest()
         for identifier, place in zip(ids, places, strict=True)
@@ -35,4 +36,4 @@ def row_keys(rank: int, ids: Sequence[str], places: Sequence[bytes]) -> pa.Array
 
 def id_of(key: bytes) -> str:
     """The document id in a key."""
-    return key[2:18].hex()
+    return key[RANK_BYTES:18].hex()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from itertools import pairwise
 from typing import Any
 
@@ -12,12 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from headwater.core.ngrams import character_tables
-from headwater.data.arrow import table, take
 from headwater.data.operators.base import OperatorConfig
 from headwater.data.operators.kernels.characters import character_bits
 from headwater.data.operators.kernels.texts import PADDING, Texts, as_texts
-from headwater.data.row_keys import id_of
-from headwater.data.shuffle import plain
 
 KEYS = pa.schema([pa.field("key", pa.binary()), pa.field("row", pa.binary())])
 DECISIONS = pa.schema([pa.field("row", pa.binary()), pa.field("operator", pa.string()), pa.field("reason", pa.string()),
@@ -77,35 +73,3 @@ def normalized(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], text
         parts.append(result[a:b].tobytes() if text is None else " ".join(text.split()).lower().encode())
     offsets = np.cumsum([0, *map(len, parts)])
     return Texts(np.frombuffer(b"".join(parts), np.uint8), offsets)
-
-
-def keep_first(groups: pa.Table, name: str = NAME, reason: str = REASON) -> pa.Table:
-    """Decides for whole groups of equal keys: the first row stays, the others go and name it.
-
-    Args:
-        groups: Rows of `KEYS` ordered by key, then row.
-        name: The step that asks.
-        reason: Its reason.
-
-    Returns:
-        Rows of `DECISIONS`.
-    """
-    keys = plain(groups.column("key"))
-    fresh = np.ones(len(keys), dtype=np.bool_)
-    fresh[1:] = keys[1:] != keys[:-1]
-    first = np.maximum.accumulate(np.where(fresh, np.arange(len(keys)), 0))
-    gone = np.flatnonzero(~fresh)
-    kept_ids = [id_of(row) for row in take(groups.column("row"), first[gone]).to_pylist()]
-    return table(
-        {
-            "row": take(groups.column("row"), gone),
-            "operator": pa.array([name] * len(gone), pa.string()),
-            "reason": pa.array([reason] * len(gone), pa.string()),
-            "detail": pa.array([json.dumps(_detail(name, kept)) for kept in kept_ids], pa.string()),
-        },
-        DECISIONS,
-    )
-
-
-def _detail(name: str, kept: str) -> dict[str, str | float]:
-    return {"kept": kept, "jaccard": 1.0} if name == NAME else {"kept": kept}
