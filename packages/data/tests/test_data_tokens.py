@@ -1,22 +1,21 @@
 import json
-import os
-import subprocess
+import random
 import sys
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from headwater.core.config import load_section
-from headwater.core.documents import SIDECAR
+from headwater.core.documents import DOCUMENTS, SIDECAR, document_id, split_of
 from headwater.core.errors import ConfigError, DataError, ManifestError, StorageError
 from headwater.core.layout import RunLayout
 from headwater.core.manifest import ArtifactWriter
 from headwater.core.tokens import END_OF_TEXT, MegatronReader
-from headwater.data.config import DocumentsConfig, TokenizerConfig, TokensConfig
-from headwater.data.documents import make_documents
-from headwater.data.tokenize import encode, make_tokens
+from headwater.data.tokenize import make_tokens, read_encoding
 from headwater.data.tokenizer import make_tokenizer, train
+from headwater.data.tokens.config import TokenizerConfig, TokensConfig
+from headwater.data.tokens.sample import Sampled, write_sample
 
 TEXTS = [
     "def f(x):\n    return x + 1  # naïve\n" * 5,
@@ -25,14 +24,40 @@ TEXTS = [
 ]
 
 
+def a_text(choose):
+    words = ["river", "hills", "naïve", "日本語", "x = f(1, 22)", "they'll", "1,234", "\n\n", "🎉"]
+    words += ["return", "morning", "seventeen", "documents", "of"]
+    return " ".join(choose.choices(words, k=choose.randint(20, 90)))
+
+
 @pytest.fixture
-def made(tiny):
-    """A run up to the tokenizer: (layout, recipe)."""
-    run, recipe = tiny()
-    layout = RunLayout(run)
-    make_documents(layout, load_section("documents", DocumentsConfig, recipe, ()))
-    make_tokenizer(layout, load_section("tokenizer", TokenizerConfig, recipe, ()))
-    return layout, recipe
+def layout(tmp_path):
+    """A run with documents of two sources, in two files of small row groups."""
+    layout, choose = RunLayout(tmp_path / "run"), random.Random(5)
+    writer = ArtifactWriter(layout.documents, kind="documents", name="documents", producer="test 1", config={})
+    writer.begin()
+    for number, (source, count) in enumerate((("reference", 30), ("web", 60))):
+        rows = []
+        for place in range(count):
+            text, url = a_text(choose), f"http://{source}/{place}"
+            identifier = document_id(source, url, "x")
+            rows.append({
+                "id": identifier, "source": source, "url": url, "warc_file": "a", "warc_offset": 0,
+                "payload_sha256": "", "text": text, "language": "en" if place % 3 else "de", "language_score": 1.0,
+                "text_bytes": len(text.encode()), "split": split_of(identifier, 0.2), "verdicts": [],
+            })  # fmt: skip
+        table = pa.Table.from_pylist(sorted(rows, key=lambda row: row["id"]), DOCUMENTS)
+        pq.write_table(table, layout.documents / f"part-{number:05d}.parquet", row_group_size=7)
+    writer.commit({"sources": {"reference": {"documents_out": 30}, "web": {"documents_out": 60}}})
+    return layout
+
+
+@pytest.fixture
+def made(layout):
+    """A run up to the tokenizer: (layout, its configuration)."""
+    config = TokenizerConfig(vocab_size=320)
+    make_tokenizer(layout, config)
+    return layout, config
 
 
 def documents(layout):
@@ -40,48 +65,19 @@ def documents(layout):
     return {row["id"]: row for table in tables for row in table.to_pylist()}
 
 
-def test_training_twice_gives_the_same_bytes():
-    texts = TEXTS * 30
-    config = TokenizerConfig(vocab_size=320)
-    assert train(texts, config).to_str() == train(texts, config).to_str()
+def trained(tmp_path, texts, **options):
+    """The tokenizer of some texts."""
+    from tokenizers import Tokenizer
+
+    path = tmp_path / "sample.txt"
+    write_sample(path, [Sampled("s", "en", text, len(text.encode())) for text in texts])
+    return Tokenizer.from_str(train(path, TokenizerConfig(**options))["tokenizer.json"])
 
 
-def test_threads_do_not_change_the_tokenizer():
-    program = (
-        "import hashlib, sys; from headwater.data.config import TokenizerConfig; from headwater.data.tokenizer import train;"  # noqa: E501
-        "words = [f'{i * 7919 % 10007:x} the {i:b}' for i in range(20000)];"
-        "print(hashlib.sha256(train(words, TokenizerConfig(vocab_size=500)).to_str().encode()).hexdigest())"
-    )
-    found = {
-        subprocess.run(
-            [sys.executable, "-c", program],
-            env={**os.environ, "RAYON_NUM_THREADS": n, "TOKENIZERS_PARALLELISM": p},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for n, p in (("1", "false"), ("2", "true"), ("5", "true"))
-    }
-    assert len(found) == 1
-
-
-def test_special_tokens_come_first_and_all_bytes_are_known():
-    tokenizer = train(TEXTS * 30, TokenizerConfig(vocab_size=320))
+def test_special_tokens_come_first_and_all_bytes_are_known(tmp_path):
+    tokenizer = trained(tmp_path, TEXTS * 30, vocab_size=320)
     assert tokenizer.token_to_id(END_OF_TEXT) == 0 and tokenizer.token_to_id("<|pad|>") == 1
     assert tokenizer.get_vocab_size() == 320
-
-
-@pytest.mark.parametrize("text", [*TEXTS, "", " ", "\n\n  x", f"a {END_OF_TEXT} b", "\ud7ff\ue000\U0010ffff"])
-def test_decoding_gives_the_text_back(text, tmp_path):
-    from headwater.data.tokenize import _load
-
-    path = tmp_path / "tokenizer.json"
-    path.write_text(train(TEXTS * 30, TokenizerConfig(vocab_size=320)).to_str())
-    tokenizer = _load(str(path))
-    tokens, lengths = encode(tokenizer, [text, "next"])
-    first = tokens[: lengths[0]].tolist()
-    assert first[-1] == 0 and 0 not in first[:-1], "only the end of the document is the end-of-text token"
-    assert tokenizer.decode(first[:-1], skip_special_tokens=False) == text
 
 
 def test_transformers_loads_the_tokenizer(made):
@@ -89,18 +85,18 @@ def test_transformers_loads_the_tokenizer(made):
     layout, _ = made
     tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(layout.tokenizer)
     text = "The river rises."
-    assert tokenizer.eos_token == END_OF_TEXT and tokenizer.pad_token_id == 1 and len(tokenizer) == 400
+    assert tokenizer.eos_token == END_OF_TEXT and tokenizer.pad_token_id == 1 and len(tokenizer) == 320
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-def test_too_small_a_sample_is_refused():
+def test_too_small_a_sample_is_refused(tmp_path):
     with pytest.raises(DataError, match="too small for the vocabulary"):
-        train(["ab"], TokenizerConfig(vocab_size=5000))
+        trained(tmp_path, ["ab"], vocab_size=5000)
 
 
 def test_token_files_hold_every_document_once(made):
-    layout, recipe = made
-    outcomes = make_tokens(layout, load_section("tokens", TokensConfig, recipe, ()))
+    layout, _ = made
+    outcomes = make_tokens(layout, TokensConfig(workers=1))
     rows = documents(layout)
     from tokenizers import Tokenizer
 
@@ -141,23 +137,23 @@ def test_workers_change_no_byte_and_a_killed_run_goes_on(made, monkeypatch):
         (layout.tokens(source) / "manifest.json").unlink()
     import headwater.data.tokenize as module
 
-    real = module._encode
-    monkeypatch.setattr(module, "_write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    real = module.encode_slice
+    monkeypatch.setattr(module, "write_tokens", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         make_tokens(layout, TokensConfig(workers=2))
     monkeypatch.undo()
     calls = []
-    monkeypatch.setattr(module, "_encode", lambda *args: calls.append(args) or real(*args))
+    monkeypatch.setattr(module, "encode_slice", lambda *args: calls.append(args) or real(*args))
     make_tokens(layout, TokensConfig(workers=1))
     assert not calls, "encoded slices survive"
     assert {source: files(layout.tokens(source)) for source in before} == before
 
 
 def test_a_changed_tokenizer_makes_the_tokens_again(made):
-    layout, recipe = made
+    layout, _ = made
     first = make_tokens(layout, TokensConfig(workers=1))
     assert not any(outcome.fresh for outcome in make_tokens(layout, TokensConfig(workers=2)).values())
-    make_tokenizer(layout, load_section("tokenizer", TokenizerConfig, recipe, ("tokenizer.vocab_size=410",)))
+    make_tokenizer(layout, TokenizerConfig(vocab_size=310))
     second = make_tokens(layout, TokensConfig(workers=1))
     assert all(outcome.fresh for outcome in second.values())
     assert first["web"].manifest.digest != second["web"].manifest.digest
@@ -166,7 +162,7 @@ def test_a_changed_tokenizer_makes_the_tokens_again(made):
 def test_a_full_disk_leaves_no_token_artifact(made, monkeypatch):
     layout, _ = made
     monkeypatch.setattr(
-        pq, "write_table", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+        pq, "ParquetWriter", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left on device"))
     )
     with pytest.raises(StorageError, match="No space left"):
         make_tokens(layout, TokensConfig(workers=1))
@@ -183,11 +179,10 @@ def test_a_sample_of_an_unknown_source_is_refused_before_anything_starts(tmp_pat
     assert not layout.tokenizer.exists()
 
 
-def test_missing_parents_are_named(tiny):
-    run, recipe = tiny()
-    layout = RunLayout(run)
+def test_missing_parents_are_named(tmp_path):
+    layout = RunLayout(tmp_path)
     with pytest.raises(ManifestError, match="documents"):
-        make_tokenizer(layout, load_section("tokenizer", TokenizerConfig, recipe, ()))
+        make_tokenizer(layout, TokenizerConfig())
     with pytest.raises(ManifestError, match="documents"):
         make_tokens(layout, TokensConfig())
 
@@ -196,3 +191,100 @@ def test_config_file_of_the_tokenizer_is_stable(made):
     layout, _ = made
     config = json.loads((layout.tokenizer / "tokenizer_config.json").read_text())
     assert config["eos_token"] == END_OF_TEXT and config["tokenizer_class"] == "PreTrainedTokenizerFast"
+
+
+def tokens_alone(layout):
+    """The files that are the data set, without the notes on how it was made."""
+    return {s: {n: c for n, c in files(layout.tokens(s)).items() if n not in VOLATILE} for s in ("web", "reference")}
+
+
+VOLATILE = ("encoding.json", "volatile.json")
+
+
+def test_the_fast_encoder_changes_no_byte(made):
+    pytest.importorskip("gigatoken")
+    layout, _ = made
+    make_tokens(layout, TokensConfig(workers=1))
+    notes = read_encoding(layout.tokens("web"))
+    assert next(iter(notes["documents_by_encoder"])).startswith("gigatoken") and not notes["fast_encoder_not_used"]
+    before = tokens_alone(layout)
+    for source in before:
+        (layout.tokens(source) / "manifest.json").unlink()
+    make_tokens(layout, TokensConfig(workers=1, encoder="reference"))
+    assert next(iter(read_encoding(layout.tokens("web"))["documents_by_encoder"])).startswith("tokenizers")
+    assert tokens_alone(layout) == before
+
+
+@pytest.mark.parametrize("where", ["gate", "sampled", "spelling", "crash"])
+def test_a_fast_encoder_that_differs_is_found_and_not_used(made, monkeypatch, where):
+    pytest.importorskip("gigatoken")
+    layout, _ = made
+    make_tokens(layout, TokensConfig(workers=1, encoder="reference"))
+    right = tokens_alone(layout)
+    for source in right:
+        (layout.tokens(source) / "manifest.json").unlink()
+    from headwater.data.tokens import slices
+    from headwater.data.tokens.encoder import Fast
+
+    real = Fast.encode
+
+    def wrong(self, texts):
+        ids = real(self, texts)
+        if where == "crash":
+            raise RuntimeError("a panic")
+        flat = ids.flat.copy()
+        if len(flat):
+            flat[-1] = flat[-1] ^ 1 if where != "sampled" else flat[-1]
+        return ids._replace(flat=flat)
+
+    slices._exact.cache_clear()
+    monkeypatch.setattr(Fast, "encode", wrong)
+    if where != "gate":
+        monkeypatch.setattr(slices, "difference", lambda *_: "")
+    if where == "sampled":  # every document is compared, and the comparison says that they differ
+        monkeypatch.setattr(slices, "SAMPLED", "")
+        monkeypatch.setattr(slices, "differs", lambda *_: 0)
+    make_tokens(layout, TokensConfig(workers=1))
+    notes = read_encoding(layout.tokens("web"))
+    assert next(iter(notes["documents_by_encoder"])).startswith("tokenizers") and notes["fast_encoder_not_used"]
+    assert tokens_alone(layout) == right
+
+
+def test_without_the_fast_package_the_reference_encodes(made, monkeypatch):
+    layout, _ = made
+    from headwater.data.tokens import slices
+
+    slices._exact.cache_clear()
+    monkeypatch.setitem(sys.modules, "gigatoken", None)
+    make_tokens(layout, TokensConfig(workers=1))
+    assert read_encoding(layout.tokens("web"))["fast_encoder_not_used"] == "gigatoken is not installed"
+    slices._exact.cache_clear()
+
+
+def test_slices_are_runs_of_row_groups_and_do_not_change_the_files(made, monkeypatch):
+    layout, _ = made
+    make_tokens(layout, TokensConfig(workers=1))
+    before = tokens_alone(layout)
+    for source in before:
+        (layout.tokens(source) / "manifest.json").unlink()
+    from headwater.data.tokens import slices, write
+
+    monkeypatch.setattr(slices, "TEXT_BYTES", 1)
+    monkeypatch.setattr(write, "ROWS_PER_ROW_GROUP", 3)
+    make_tokens(layout, TokensConfig(workers=1))
+    after = tokens_alone(layout)
+    for source in before:
+        table = pq.read_table(layout.tokens(source) / "documents.parquet")
+        assert pq.read_metadata(layout.tokens(source) / "documents.parquet").row_group(0).num_rows <= 3
+        assert len(table) and after[source]["train.bin"] == before[source]["train.bin"]
+        assert after[source]["train.idx"] == before[source]["train.idx"]
+
+
+def test_the_report_is_measured_on_held_out_text(made):
+    layout, _ = made
+    report = json.loads((layout.tokenizer / "report.json").read_text())
+    own = report["headwater"]
+    assert set(own["by_source"]) == {"web", "reference"} and own["by_language"]
+    assert own["all"]["text_bytes"] == sum(part["text_bytes"] for part in own["by_source"].values())
+    assert 0 < own["vocab_used_ratio"] <= 1 and 0 < own["all"]["one_piece_ratio"] <= 1
+    assert set(report) == {"headwater", "gpt2", "llama-3"}

@@ -1,33 +1,32 @@
-"""`headwater data tokenizer`: byte-level BPE (Sennrich et al., ACL 2016; bytes as in GPT-2) by Hugging Face tokenizers.
+"""`headwater data tokenizer`: trains a tokenizer on a sample of the documents, and says how well it fits them.
 
-Training is deterministic: the library counts words in parallel but breaks ties between merges by token ids, and the
-words reach it in the order of the documents.
+Training is deterministic: the sample is the first documents of each source in the order of their ids, and the result
+depends neither on threads nor on which library learnt the merges (see `tokens.bpe`).
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-
-import pyarrow.parquet as pq
 
 from headwater.core.config import nearest
 from headwater.core.console import progress
 from headwater.core.errors import ConfigError, DataError
 from headwater.core.layout import RunLayout
 from headwater.core.manifest import ArtifactWriter, parent_of, read_manifest
-from headwater.core.storage import atomic_write, storage_errors
-from headwater.core.tokens import END_OF_TEXT
+from headwater.core.storage import atomic_write
+from headwater.core.tokens import CHAT_TOKENS, END_OF_TEXT, PAD, UNKNOWN
 from headwater.data import PRODUCER
-from headwater.data.config import TokenizerConfig
 from headwater.data.outcome import Outcome
-
-PAD = "<|pad|>"
-SPECIAL_TOKENS = (END_OF_TEXT, PAD)  # their ids are 0 and 1
-_BATCH = 256
+from headwater.data.tokens.bpe import train_bpe
+from headwater.data.tokens.config import TokenizerConfig
+from headwater.data.tokens.peers import peers
+from headwater.data.tokens.report import REPORT, HuggingFace, held_out, measure
+from headwater.data.tokens.sample import Sampled, read_sample, stream, write_sample
+from headwater.data.tokens.unigram import train_unigram
+from headwater.data.tokens.wordpiece import train_wordpiece
 
 
 def make_tokenizer(layout: RunLayout, config: TokenizerConfig) -> Outcome:
@@ -35,7 +34,7 @@ def make_tokenizer(layout: RunLayout, config: TokenizerConfig) -> Outcome:
 
     Raises:
         ConfigError: The section names a source that the documents do not have.
-        DataError: No document to train on.
+        DataError: No document to train on, or too few for the vocabulary.
         ManifestError: The documents are missing or half-written.
     """
     parents = [parent_of(layout.tokenizer, layout.documents, "documents")]
@@ -46,98 +45,123 @@ def make_tokenizer(layout: RunLayout, config: TokenizerConfig) -> Outcome:
     finished = writer.up_to_date()
     if finished is not None:
         return Outcome(finished, False, finished.counters)
-    writer.begin()
-    texts = {source: sample(layout.documents, source, "train", config.bytes_for(source)) for source in sources}
-    tokenizer = train([text for mine in texts.values() for text in mine], config)
-    atomic_write(layout.tokenizer / "tokenizer.json", tokenizer.to_str(pretty=False))
-    atomic_write(layout.tokenizer / "tokenizer_config.json", json.dumps(_transformers_config(), indent=1) + "\n")
+    path = writer.begin() / "sample.txt"
+    quotas = config.quotas(sources)
+    taken = write_sample(path, _shown(stream(layout.documents, "train", quotas), sum(quotas.values())))
+    files = train(path, config)
+    for name, content in files.items():
+        atomic_write(layout.tokenizer / name, content)
+    documents = held_out(layout.documents, sources)
+    own = measure(HuggingFace(layout.tokenizer / "tokenizer.json"), documents)
     result = {
-        "vocab_size": tokenizer.get_vocab_size(),
-        "sample_bytes": {source: sum(len(text.encode()) for text in mine) for source, mine in texts.items()},
-        "bytes_per_token": {source: _bytes_per_token(tokenizer, layout.documents, source) for source in sources},
-    }
-    return Outcome(writer.commit(result), True, result)
+        "kind": config.kind, "vocab_size": own["vocab_size"], "vocab_used_ratio": own["vocab_used_ratio"],
+        "one_piece_ratio": own["all"]["one_piece_ratio"],
+        "sample_bytes": {source: taken.get(source, 0) for source in sources},
+        "bytes_per_token": {s: own["by_source"].get(s, {}).get("bytes_per_token", 0.0) for s in sources},
+    }  # fmt: skip
+    report = {"headwater": own, **_peers(documents)}
+    atomic_write(layout.tokenizer / REPORT, json.dumps(report, indent=1, sort_keys=True) + "\n")
+    # Which other tokenizers a machine has is no part of what was made.
+    return Outcome(writer.commit(result, volatile=[layout.tokenizer / REPORT]), True, result)
+
+
+def compare(layout: RunLayout, files: Sequence[Path]) -> dict[str, Any]:
+    """The report of RUN/tokenizer beside other `tokenizer.json` files, on the same held-out text.
+
+    Raises:
+        ConfigError: A file is no tokenizer.
+        ManifestError: The tokenizer or the documents are missing.
+    """
+    read_manifest(layout.tokenizer)
+    documents = held_out(layout.documents, list(read_manifest(layout.documents).counters["sources"]))
+    found = {"headwater": measure(HuggingFace(layout.tokenizer / "tokenizer.json"), documents), **_peers(documents)}
+    for file in files:
+        path = file / "tokenizer.json" if file.is_dir() else file
+        try:
+            other = HuggingFace(path)
+        except Exception as error:  # the library raises bare exceptions
+            raise ConfigError(
+                f"--compare {file} is no tokenizer", found=str(error),
+                expected="a tokenizer.json of Hugging Face tokenizers, or its folder",
+            ) from error  # fmt: skip
+        found[str(file)] = measure(other, documents)
+    return found
+
+
+def _peers(documents: Sequence[Sampled]) -> dict[str, Any]:
+    return {name: peer if isinstance(peer, str) else measure(peer, documents) for name, peer in peers().items()}
 
 
 def _check_sources(config: TokenizerConfig, sources: list[str]) -> None:
-    named = config.sample_bytes if isinstance(config.sample_bytes, dict) else {}
-    for name in named:
-        if name not in sources:
-            near = nearest(name, sources)
-            raise ConfigError(
-                f"tokenizer.sample_bytes names {name}, which is no source of the documents",
-                expected=f"one of: {', '.join(sources)}", hint=f"did you mean {near}?" if near else None,
-            )  # fmt: skip
+    named = {
+        "sample_bytes": config.sample_bytes if isinstance(config.sample_bytes, dict) else {},
+        "sample_weights": config.sample_weights or {},
+    }
+    for key, names in named.items():
+        for name in names:
+            if name not in sources:
+                near = nearest(name, sources)
+                raise ConfigError(
+                    f"tokenizer.{key} names {name}, which is no source of the documents",
+                    expected=f"one of: {', '.join(sources)}", hint=f"did you mean {near}?" if near else None,
+                )  # fmt: skip
 
 
-def train(texts: list[str], config: TokenizerConfig) -> Any:
-    """Trains a tokenizer on texts, in their order.
+def train(sample: Path, config: TokenizerConfig) -> dict[str, str | bytes]:
+    """Trains a tokenizer on a sample file.
+
+    Returns:
+        File name → content.
 
     Raises:
-        DataError: The texts are too few for the vocabulary.
+        DataError: The sample and the vocabulary do not fit.
     """
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=config.vocab_size, min_frequency=config.min_frequency, special_tokens=list(SPECIAL_TOKENS),
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False,
-    )  # fmt: skip
-    with progress(len(texts), "tokenizer") as shown:
-
-        def batches() -> Iterator[list[str]]:
-            for start in range(0, len(texts), _BATCH):
-                yield texts[start : start + _BATCH]
-                shown.advance(min(_BATCH, len(texts) - start))
-
-        tokenizer.train_from_iterator(batches(), trainer=trainer)
+    files: dict[str, str | bytes] = {}
+    if config.kind == "bpe":
+        tokenizer = train_bpe(sample, config)
+    elif config.kind == "wordpiece":
+        tokenizer = train_wordpiece(lambda: read_sample(sample), config)
+    else:
+        tokenizer, files["tokenizer.model"] = train_unigram(read_sample(sample), config)
     found = tokenizer.get_vocab_size()
-    if found < config.vocab_size:
+    if found != config.vocab_size:
+        small = found < config.vocab_size
         raise DataError(
-            "the sample is too small for the vocabulary",
-            found=f"{found:,} entries",
-            expected=f"{config.vocab_size:,} (tokenizer.vocab_size)",
-            hint="raise tokenizer.sample_bytes, collect more, or set a smaller tokenizer.vocab_size",
-        )
-    return tokenizer
+            f"the sample {'is too small for' if small else 'has too many characters for'} the vocabulary",
+            found=f"{found:,} entries", expected=f"{config.vocab_size:,} (tokenizer.vocab_size)",
+            hint="raise tokenizer.sample_bytes, collect more, or set a smaller tokenizer.vocab_size"
+            if small else "set a larger tokenizer.vocab_size, or take kind: bpe",
+        )  # fmt: skip
+    files["tokenizer.json"] = tokenizer.to_str(pretty=False)
+    files["tokenizer_config.json"] = json.dumps(_transformers_config(tokenizer, config), indent=1) + "\n"
+    return files
 
 
-def sample(documents: Path, source: str, split: str, limit: int) -> list[str]:
-    """Texts of one source and split, in the order of their ids (hashes: an even sample), up to `limit` UTF-8 bytes."""
-    texts: list[str] = []
-    taken = 0
-    wanted: Any = [("source", "=", source), ("split", "=", split)]
-    with storage_errors("read", documents):
-        for path in sorted(documents.glob("part-*.parquet")):
-            rows = pq.read_table(path, columns=["text", "text_bytes"], filters=wanted)
-            for text, size in zip(*(rows.column(name).to_pylist() for name in ("text", "text_bytes")), strict=True):
-                if taken >= limit:
-                    return texts
-                texts.append(text)
-                taken += size
-    return texts
+def _shown(documents: Iterator[Sampled], total: int) -> Iterator[Sampled]:
+    with progress(total, "tokenizer", unit="bytes") as shown:
+        for document in documents:
+            yield document
+            shown.advance(document.text_bytes)
 
 
-def _bytes_per_token(tokenizer: Any, documents: Path, source: str) -> float:
-    """On up to 200 kB of held-out documents, or of training documents when none are held out."""
-    texts = sample(documents, source, "validation", 200_000) or sample(documents, source, "train", 200_000)
-    tokens = sum(len(encoding.ids) for encoding in tokenizer.encode_batch_fast(texts))
-    return round(sum(len(text.encode()) for text in texts) / max(tokens, 1), 3)
-
-
-def _transformers_config() -> dict[str, Any]:
+def _transformers_config(tokenizer: Any, config: TokenizerConfig) -> dict[str, Any]:
     """What `transformers.AutoTokenizer` needs beside tokenizer.json."""
     flags = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True}
-    special = {str(number): {"content": token, **flags} for number, token in enumerate(SPECIAL_TOKENS)}
+    names = config.specials
+    roles = {"bos_token": END_OF_TEXT, "eos_token": END_OF_TEXT, "pad_token": PAD, "unk_token": UNKNOWN}
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "added_tokens_decoder": special,
-        "bos_token": END_OF_TEXT,
-        "eos_token": END_OF_TEXT,
-        "pad_token": PAD,
+        "added_tokens_decoder": {str(tokenizer.token_to_id(name)): {"content": name, **flags} for name in names},
+        **{role: name for role, name in roles.items() if name in names},
+        **({"additional_special_tokens": list(config.chat_tokens)} if config.chat_tokens else {}),
+        **({"chat_template": _CHAT_TEMPLATE} if set(CHAT_TOKENS) <= set(config.chat_tokens) else {}),
         "clean_up_tokenization_spaces": False,
         "model_max_length": 1_000_000_000,
     }
+
+
+_CHAT_TEMPLATE = (
+    f"{{% for message in messages %}}{CHAT_TOKENS[0]}{{{{ message['role'] }}}}\n"
+    f"{{{{ message['content'] }}}}{CHAT_TOKENS[1]}\n{{% endfor %}}"
+    f"{{% if add_generation_prompt %}}{CHAT_TOKENS[0]}assistant\n{{% endif %}}"
+)

@@ -1,0 +1,1 @@
+"""Tokenizers and token files: training, report, encoding."""
