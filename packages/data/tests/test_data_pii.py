@@ -100,6 +100,7 @@ def test_what_only_looks_like_personal_data_stays(text):
         "secret: prod-database-2024-eu-west-1",
         'token: "550e8400-e29b-41d4-a716-446655440000"',
         'keys in the format "-----BEGIN EC PRIVATE KEY-----" are old',
+        'START = b"-----BEGIN OPENSSH PRIVATE KEY-----"\nEND = b"-----END OPENSSH PRIVATE KEY-----"',
         "eyJub3QiOiJ-.eyJhIHRva2Vu.abcdefghijklmnopqrstu",
     ],
 )

@@ -63,6 +63,7 @@ _KEY_END = re.compile(rb"-----END (?:[A-Z0-9]{2,10} ){0,3}PRIVATE KEY(?: BLOCK)?
 _KEY_BODY = re.compile(
     rb"(?:\\n|\s){0,4}[A-Za-z0-9+/=]{32}(?:[A-Za-z0-9+/=\s]|\\n){0,16000}"
 )  # of a key that was cut off
+_KEY_TEXT, _KEY_SHORT = re.compile(rb"[A-Za-z0-9+/]{32}"), re.compile(rb"(?:[A-Za-z0-9+/=\s]|\\n)*")
 _KEY_BYTES = 16_384
 _VALUE = re.compile(rb"[A-Za-z0-9+/_=.\-~%!@$]{16,512}(?![A-Za-z0-9+/_=.\-~%!@$(\[{*])")
 _ASSIGNED = re.compile(
@@ -167,8 +168,14 @@ def _private_key(text: bytes, place: int) -> tuple[int, int] | None:
     begin = _KEY_BEGIN.match(text, place)
     if not begin or text[max(0, place - 5) : place] != b"-----":
         return None
-    end = _KEY_END.search(text, begin.end(), begin.end() + _KEY_BYTES) or _KEY_BODY.match(text, begin.end())
-    return (place - 5, end.end()) if end else None  # the line alone is no secret
+    end = _KEY_END.search(text, begin.end(), begin.end() + _KEY_BYTES)
+    if not end:
+        cut_off = _KEY_BODY.match(text, begin.end())
+        return (place - 5, cut_off.end()) if cut_off else None
+    body = text[begin.end() : end.start()]
+    if _KEY_TEXT.search(body[:256]) or (len(body) < 256 and _KEY_SHORT.fullmatch(body)):
+        return place - 5, end.end()
+    return None  # the two lines are only spoken of
 
 
 def _authorized(text: bytes, place: int, min_entropy_bits: float) -> tuple[int, int] | None:
