@@ -1,4 +1,4 @@
-"""The child of `guard`: pages on standard input, texts on standard output. Ends when its input does."""
+"""The child of `guard`: requests on standard input, answers on standard output; pages and texts in shared memory."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import sys
 import time
 
 from headwater.data.operators.extractors.options import Options, extractor
+from headwater.data.operators.extractors.shared import Shared
 
 TOO_LARGE = "too large"
 
 
-def serve(memory_bytes: int) -> None:
-    """Answers one page after the other."""
+def serve(memory_bytes: int, shared: Shared) -> None:
+    """Answers one request after the other, and ends when its input does."""
     # What a library prints must not get between the answers.
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(2, 1)
@@ -28,7 +29,7 @@ def serve(memory_bytes: int) -> None:
         request = json.loads(line)
         seconds, size, max_bytes = (request.pop(name) for name in ("seconds", "bytes", "max_bytes"))
         options = Options(**{**request, "skip": tuple(request["skip"])})
-        page = requests.read(size).decode("utf-8", "replace")
+        page = shared.read(size)
         extract = extractor(options.html)
         # The default action of SIGPROF ends the process, also in the middle of compiled code.
         signal.setitimer(signal.ITIMER_PROF, seconds)
@@ -39,11 +40,11 @@ def serve(memory_bytes: int) -> None:
         signal.setitimer(signal.ITIMER_PROF, 0)
         if len(body) > max_bytes:
             body, failure = f"{len(body):,} bytes of text, at most {max_bytes:,}".encode(), TOO_LARGE
-        head = {"failure": failure, "bytes": len(body), "seconds": time.process_time()}
-        answers.write(json.dumps(head).encode() + b"\n")
-        answers.write(body)
+        shared.write(body)
+        answer = {"failure": failure, "bytes": len(body), "seconds": time.process_time()}
+        answers.write(json.dumps(answer).encode() + b"\n")
         answers.flush()
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]))
+    serve(int(sys.argv[1]), Shared(int(sys.argv[2])))

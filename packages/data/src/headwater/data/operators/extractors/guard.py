@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import fcntl
 import json
 import os
 import select
@@ -21,15 +20,13 @@ import signal
 import subprocess
 import sys
 import threading
-from dataclasses import asdict
 
 from headwater.data.operators.extractors.child import TOO_LARGE
 from headwater.data.operators.extractors.options import Options
+from headwater.data.operators.extractors.shared import Shared, new_shared_file
 
 MEMORY_BYTES = 4 * 1024**3
 _IDLE_FACTOR = 20  # a child that neither answers nor uses its processor time is lost after so many times the limit
-_PIPE_BYTES = 1024 * 1024
-_MAX_HEADER_BYTES = 4096
 
 
 class ParserStopped(Exception):
@@ -81,45 +78,46 @@ def processor_seconds() -> float:
 class _Child:
     def __init__(self) -> None:
         self.owner = os.getpid()  # a forked copy of this process must not speak over the same pipes
+        self.seconds = 0.0
+        self._shared = Shared(new_shared_file())
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
             "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1",  # their stacks count as memory
         }  # fmt: skip
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "headwater.data.operators.extractors.child", str(MEMORY_BYTES)],
+            [sys.executable, "-m", "headwater.data.operators.extractors.child", str(MEMORY_BYTES),
+             str(self._shared.number)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
+            pass_fds=[self._shared.number],
         )  # fmt: skip
         assert self._process.stdin is not None and self._process.stdout is not None
         self._requests, self._answers = self._process.stdin, self._process.stdout
-        for pipe in (self._requests, self._answers):  # a page passes in one piece, and not 64 KiB by 64 KiB
-            with contextlib.suppress(AttributeError, OSError):  # Linux only, and there is a limit for each user
-                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        self.seconds = 0.0
+        self._answered = select.poll()
+        self._answered.register(self._answers, select.POLLIN)
 
     def alive(self) -> bool:
         return self._process.poll() is None
 
     def extract(self, utf8: bytes, options: Options, seconds: float, max_bytes: int) -> str:
-        request = {**asdict(options), "seconds": seconds, "max_bytes": max_bytes, "bytes": len(utf8)}
-        try:
+        self._shared.write(utf8)
+        request = {
+            "html": options.html, "scope": options.scope, "skip": options.skip, "stop_words": options.stop_words,
+            "seconds": seconds, "max_bytes": max_bytes, "bytes": len(utf8),
+        }  # fmt: skip
+        line = b""
+        with contextlib.suppress(BrokenPipeError):
             self._requests.write(json.dumps(request).encode() + b"\n")
-            self._requests.write(utf8)
             self._requests.flush()
-            answered = select.poll()
-            answered.register(self._answers, select.POLLIN)
-            if not answered.poll(_IDLE_FACTOR * seconds * 1000):
+            if not self._answered.poll(_IDLE_FACTOR * seconds * 1000):
                 self._process.kill()
                 raise ParserStopped(f"no answer within {_IDLE_FACTOR * seconds:g} s", by_limit=True)
-            head = self._answers.readline(_MAX_HEADER_BYTES)
-            answer = json.loads(head) if head else None
-            body = self._answers.read(answer["bytes"]) if answer else b""
-        except BrokenPipeError:
-            answer, body = None, b""
-        if answer is None or len(body) != answer["bytes"]:
+            line = self._answers.readline()
+        if not line.endswith(b"\n"):
             raise self._stopped(seconds)
+        answer = json.loads(line)
         self.seconds = answer["seconds"]
-        text = body.decode()
+        text = self._shared.read(answer["bytes"])
         if answer["failure"]:
             raise TextTooLarge(text) if answer["failure"] == TOO_LARGE else ParserFailed(text)
         return text
@@ -137,6 +135,7 @@ class _Child:
             self._requests.close()
         self._answers.close()
         self._process.wait()
+        self._shared.close()
 
 
 _lock = threading.Lock()
