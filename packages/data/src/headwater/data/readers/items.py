@@ -34,7 +34,7 @@ class Item:
         http_status: Of an HTTP response; else 0.
         metadata: JSON object of what the recipe keeps beside the text; "" for none.
         fault: Why it could not be read; "" when it could.
-        repeat: Its number among the records of one place.
+        repeat: Its number among the records of one place; `batches` counts.
     """
 
     place: int
@@ -58,8 +58,10 @@ def batches(source: str, file: str, items: Iterable[Item], metadata: str = "") -
         metadata: JSON object of what is known of the file as a whole; "" for nothing.
     """
     waiting: list[Item] = []
-    size = 0
+    size, last, repeat = 0, -1, 0
     for item in items:
+        repeat = repeat + 1 if item.place == last else 0
+        last, item.repeat = item.place, repeat
         waiting.append(item)
         size += len(item.payload)
         if len(waiting) == BATCH_ROWS or size >= BATCH_BYTES:

@@ -26,18 +26,15 @@ def cut(stream: IO[bytes], file: str, size: int, partition_bytes: int) -> list[t
 
 def read(stream: IO[bytes], piece: Piece, options: Options) -> Iterator[Item]:
     """The records; their place is the offset of their gzip member."""
-    last, repeat = -1, 0
     with storage_errors("write", tempfile.gettempdir()), tempfile.NamedTemporaryFile(suffix=".warc.gz") as copy:
         shutil.copyfileobj(stream, copy, _CHUNK)
         copy.flush()
         for found in read_records(Path(copy.name)):
-            repeat = repeat + 1 if found.offset == last else 0
-            last = found.offset
             if isinstance(found, Record):
                 yield Item(found.offset, found.payload, found.content_type, found.url, found.charset or "",
-                           found.http_status or 0, repeat=repeat)  # fmt: skip
+                           found.http_status or 0)  # fmt: skip
             else:
-                yield Item(found.offset, fault=found.reason, repeat=repeat)
+                yield Item(found.offset, fault=found.reason)
 
 
 def record(stream: IO[bytes], file: str, place: int, payload_sha256: str, options: Options) -> bytes | None:
