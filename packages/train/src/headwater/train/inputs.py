@@ -106,7 +106,8 @@ def _vocabulary(path: Path) -> tuple[int, int]:
     """Size of a Hugging Face tokenizer's vocabulary, and the id of its end-of-text token."""
     try:
         value: dict[str, Any] = json.loads(path.read_bytes())
-        ids = dict(value["model"]["vocab"])
+        vocab = value["model"]["vocab"]  # of a unigram model, a list of pieces with their scores
+        ids = {piece: place for place, (piece, _) in enumerate(vocab)} if isinstance(vocab, list) else dict(vocab)
         ids.update({token["content"]: token["id"] for token in value.get("added_tokens", [])})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ManifestError(f"{path} is not a tokenizer: {error}", hint="run: headwater data tokenizer") from error

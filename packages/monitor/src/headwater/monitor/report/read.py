@@ -106,8 +106,12 @@ def read_mixture(
     """
     if not tokens or mixture is None:
         return None
-    weights = mixture.normalised()
     info = latest_run(run)
+    if not mixture.weights:  # a temperature; the run says which weights it came to
+        if info is None:
+            return None
+        mixture = Mixture(weights=info.weights, block=info.block)
+    weights = mixture.normalised()
     order = None
     if info is not None and info.samples > 0:
         try:
