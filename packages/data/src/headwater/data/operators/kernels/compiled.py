@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 import numba
 from numba.core.caching import FunctionCache
 
+_DAMAGED = (EOFError, ValueError, pickle.UnpicklingError)
+_UNREADABLE = (OSError, *_DAMAGED)
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -33,13 +35,17 @@ class KernelCache(FunctionCache):
         """What was compiled before, or None; also for a file that cannot be read."""
         try:
             return super().load_overload(sig, target_context)
-        except (OSError, EOFError, ValueError, pickle.UnpicklingError):
+        except _UNREADABLE:
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keeps what was compiled; a full disk costs time, not the job."""
         try:
-            super().save_overload(sig, data)
+            try:
+                super().save_overload(sig, data)
+            except _DAMAGED:
+                self.flush()
+                super().save_overload(sig, data)
         except OSError:
             return
 
