@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from headwater.core.layout import RunLayout
 from headwater.core.line import STAGES
-from headwater.core.manifest import read_manifest
+from headwater.core.manifest import MANIFEST, read_manifest
 from headwater.core.metrics import TABLE
 
 pytestmark = [pytest.mark.slow, pytest.mark.services]
@@ -59,7 +59,8 @@ def test_a_second_run_does_nothing_and_a_change_redoes_only_what_depends_on_it(t
     shutil.copytree(tiny_run, run)
     # The page names the folder it was run in, so in a copy the report alone is drawn again.
     kept = [path for path in run.rglob("*") if path.is_file() and path.relative_to(run).parts[0] in OUTPUTS.values()]
-    before = {path: path.stat().st_mtime_ns for path in kept if "report" not in path.parts}
+    # A manifest's time moves once after a copy: its files are younger than it, so they are hashed again.
+    before = {path: path.stat().st_mtime_ns for path in kept if "report" not in path.parts and path.name != MANIFEST}
     result = headwater("line", "run", TINY, "--run", run)
     assert result.stdout.count("up to date") >= len(STAGES) - 1
     assert digests(run) == digests(tiny_run)

@@ -185,7 +185,7 @@ def test_missing_data_says_what_to_do(tmp_path):
         "task: absent\ndataset_path: nobody/nothing\noutput_type: generate_until\ntest_split: test\n"
         'doc_to_text: "{{q}}"\ndoc_to_target: "{{a}}"\n'
     )
-    with pytest.raises(EvalError, match="absent cannot be loaded") as caught:
+    with pytest.raises(EvalError, match="the task absent has no data here") as caught:
         load_tasks(["absent"], [tmp_path], hub=False, sandbox_problem=None)
     assert "--hub" in str(caught.value)
 

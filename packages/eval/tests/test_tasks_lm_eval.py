@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from headwater.eval.data_dir import _lm_eval_tasks
+from headwater.eval.data_dir import lm_eval_tasks
 from headwater.eval.sandbox import availability
 from headwater.eval.tasks.code import build_predictions
 from headwater.eval.tasks.packaged import MINI_TASKS, TASKS_FOLDER, read_split
@@ -40,7 +40,7 @@ def test_the_tasks_load_with_their_items_in_order(tasks):
 
 
 def test_the_prompts_and_filters_are_those_of_lm_eval():
-    folder = _lm_eval_tasks()
+    folder = lm_eval_tasks()
     same = ("output_type", "test_split", "doc_to_text", "doc_to_target", "doc_to_choice", "fewshot_split",
             "filter_list", "generation_kwargs", "metric_list", "num_fewshot", "repeats")  # fmt: skip
     for own, theirs, differ in (

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 from pydantic import Field, model_validator
 
+from headwater.core.config import Whole
 from headwater.data.models import ngram
 from headwater.data.models.model_file import FileOperator, FileOptions, FilePath
 from headwater.data.operators.base import Decisions, Verdicts
@@ -27,7 +28,7 @@ class PerplexityConfig(FileOptions):
     model: FilePath
     max_perplexity: float | None = Field(default=None, gt=0)
     min_perplexity: float | None = Field(default=None, gt=0)
-    characters: int | None = Field(default=None, ge=100)
+    characters: Whole | None = Field(default=None, ge=100)
 
     @model_validator(mode="after")
     def _bounds(self) -> PerplexityConfig:
