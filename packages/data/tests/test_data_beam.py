@@ -137,12 +137,15 @@ def test_kill_9_of_the_driver_then_the_same_command(tiny, expected, monkeypatch,
     run, recipe = tiny("killed")
     options = [*IN_MEMORY, "documents.engine.partition_bytes=2000", "documents.engine.beam.shuffle_partitions=6"]
     command = [sys.executable, "-c", PROGRAM, "data", "run", "--recipe", str(recipe), "--run", str(run), *options]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    messages = run / "messages.log"
+    with open(messages, "wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     deadline = time.monotonic() + 300
     work = run / "documents" / "_work"
     while process.poll() is None and time.monotonic() < deadline:
         if len(list(work.glob(f"*-beam/*/{stage}/*.done"))) >= marks:
             break
+    assert process.poll() is None, messages.read_text()
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (run / "documents" / "manifest.json").exists()
