@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 
 from headwater.data.arrow import column, table, take, values
-from headwater.data.engine import Dataset, Engine
+from headwater.data.engine import Dataset, Engine, Needs
 from headwater.data.operators.host_boilerplate import HostBoilerplateConfig, hosts_of, lines_of
 from headwater.data.operators.line_dedup import LineDedupConfig, spans_of_lines
 from headwater.data.shuffle import plain
@@ -48,6 +49,7 @@ class Lines:
     """The lines (or paragraphs) of each text, by the hash of their words."""
 
     config: LineDedupConfig
+    needs: ClassVar[Needs] = Needs(("row", "text", "content_type"))
     outputs: Mapping[str, pa.Schema] = field(default_factory=lambda: {"lines": _LINES})
 
     def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
@@ -84,6 +86,7 @@ class Hosts:
     """The number of rows of each host in a batch."""
 
     config: HostBoilerplateConfig
+    needs: ClassVar[Needs] = Needs(("url", "content_type"))
     outputs: Mapping[str, pa.Schema] = field(default_factory=lambda: {"hosts": _HOST_ROWS})
 
     def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
@@ -109,6 +112,7 @@ class HostLines:
     """The lines of each document that has a host."""
 
     config: HostBoilerplateConfig
+    needs: ClassVar[Needs] = Needs(("row", "url", "text", "content_type"))
     outputs: Mapping[str, pa.Schema] = field(default_factory=lambda: {"lines": _HOST_LINES})
 
     def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:

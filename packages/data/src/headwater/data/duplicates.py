@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,7 @@ import pyarrow as pa
 from headwater.data.arrow import compute, table, take, values
 from headwater.data.collect.urls import url_key
 from headwater.data.earlier import Earlier
-from headwater.data.engine import Dataset, Engine
+from headwater.data.engine import Dataset, Engine, Needs
 from headwater.data.operators import exact_dedup
 from headwater.data.operators.exact_dedup import DECISIONS, KEYS, ExactDedupConfig
 from headwater.data.row_keys import id_of
@@ -42,6 +43,12 @@ class Alive:
 
     outputs: Mapping[str, pa.Schema]
 
+    @property
+    def needs(self) -> Needs:
+        """A choice of rows and columns, and nothing else."""
+        ((_, schema),) = self.outputs.items()
+        return Needs(tuple(schema.names), null="operator", is_all=True)
+
     def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.RecordBatch]:
         """Reads rows, joined with decisions or not."""
         if "operator" in batch.schema.names:
@@ -55,6 +62,7 @@ class TextKeys:
     """The hash of each text."""
 
     normalize: bool
+    needs: ClassVar[Needs] = Needs(("row", "text"))
     outputs: Mapping[str, pa.Schema] = field(default_factory=lambda: {"keys": KEYS})
 
     def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
@@ -67,6 +75,7 @@ class TextKeys:
 class UrlKeys:
     """The hash of each canonical URL (query arguments sorted, escapes in one spelling, no fragment)."""
 
+    needs: ClassVar[Needs] = Needs(("row", "url"))
     outputs: Mapping[str, pa.Schema] = field(default_factory=lambda: {"keys": KEYS})
 
     def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:

@@ -12,6 +12,7 @@ in one place.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -28,8 +29,28 @@ class Reader(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Needs:
+    """What a function looks at. An engine may leave other columns and rows away before it calls the function.
+
+    Attributes:
+        columns: Names; those that the rows do not have are not missed.
+        null: Only rows where this column, if there is one, is null.
+        valid: Only rows where this column is not null.
+        is_all: The function does no more than to leave away what it does not need: an engine may do that itself.
+    """
+
+    columns: tuple[str, ...]
+    null: str | None = None
+    valid: str | None = None
+    is_all: bool = False
+
+
 class BatchFunction(Protocol):
-    """Turns one batch into batches of named outputs; it keeps nothing from one batch to the next."""
+    """Turns one batch into batches of named outputs; it keeps nothing from one batch to the next.
+
+    It may have an attribute `needs` of type `Needs`; without one it gets whatever there is.
+    """
 
     @property
     def outputs(self) -> Mapping[str, pa.Schema]:

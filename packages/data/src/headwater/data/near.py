@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
 from headwater.data.arrow import column, compute, table, take, values
 from headwater.data.earlier import Earlier
-from headwater.data.engine import Dataset, Engine
+from headwater.data.engine import Dataset, Engine, Needs
 from headwater.data.graph import connected_components
 from headwater.data.operators import minhash_dedup
 from headwater.data.operators.exact_dedup import DECISIONS
@@ -67,6 +67,7 @@ class Bands:
     """One row for each band of each text's signature."""
 
     config: MinhashDedupConfig
+    needs: ClassVar[Needs] = Needs(("row", "text"))
     outputs: Mapping[str, pa.Schema] = field(default_factory=lambda: {"bands": BANDS})
 
     def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
@@ -135,6 +136,7 @@ class Shingle:
     """The n-gram sets of the rows that are in a pair."""
 
     ngram: int
+    needs: ClassVar[Needs] = Needs(("row", "text", "wanted"), valid="wanted")
     outputs: Mapping[str, pa.Schema] = field(default_factory=lambda: {"shingles": SHINGLES})
 
     def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,14 +19,14 @@ from uuid import uuid4
 import pyarrow as pa
 
 from headwater.core.storage import atomic_write, storage_errors
-from headwater.data.engine import BatchFunction, GroupFunction, Reader
+from headwater.data.engine import BatchFunction, GroupFunction, Needs, Reader
 from headwater.data.engines.processes import workers_for
 from headwater.data.engines.spark import tasks
 from headwater.data.engines.spark.errors import clear_errors
 from headwater.data.engines.spark.files import total_bytes
 from headwater.data.engines.spark.options import SparkConfig
 from headwater.data.engines.spark.progress import watched
-from headwater.data.engines.spark.session import open_session
+from headwater.data.engines.spark.session import open_session, sql_options
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -39,19 +40,58 @@ _DONE = "_SUCCESS"
 
 @dataclass(frozen=True)
 class SparkDataset:
-    """Rows as a DataFrame.
+    """Rows as a DataFrame and functions that are still to be applied: all in one pass, where the rows are used.
 
     Attributes:
-        schema: With the types that functions get; Spark's own are wider.
-        frame: The rows.
+        base: The rows before the functions.
+        base_schema: Theirs, with the types that functions get; Spark's own are wider.
         size: Bytes of the files behind them, about.
-        units: The readers, for rows that are not read yet.
+        steps: Functions with one output each.
+        units: The readers, for rows that are not read yet and have no steps.
     """
 
-    schema: pa.Schema
-    frame: DataFrame
+    base: DataFrame
+    base_schema: pa.Schema
     size: int
+    steps: tuple[BatchFunction, ...] = ()
     units: tuple[Reader, ...] = ()
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Of the rows after the functions."""
+        if not self.steps:
+            return self.base_schema
+        ((_, schema),) = self.steps[-1].outputs.items()
+        return schema
+
+    @property
+    def derive(self) -> tasks.Derive:
+        """The functions, for a task."""
+        return tasks.Derive(self.base_schema, tasks.Shared.of(self.steps))
+
+    @property
+    def frame(self) -> DataFrame:
+        """The rows after the functions."""
+        return mapped(self.base, self.derive, self.schema) if self.steps else self.base
+
+    def narrowed(self, needs: Needs | None) -> SparkDataset:
+        """Less than all rows and columns, where a function says that it needs less."""
+        if needs is None or self.steps:
+            return self
+        frame, names = self.base, [name for name in self.base_schema.names if name in needs.columns]
+        if needs.null in self.base_schema.names:
+            frame = frame.where(frame[needs.null].isNull())
+        if needs.valid:
+            frame = frame.where(frame[needs.valid].isNotNull())
+        schema = pa.schema([self.base_schema.field(name) for name in names])
+        return SparkDataset(frame.select(*names), schema, self.size)
+
+
+def mapped(frame: DataFrame, work: Work, schema: pa.Schema) -> DataFrame:
+    """`mapInArrow` with the types of `schema`."""
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    return frame.mapInArrow(tasks.Task(work), from_arrow_schema(schema))  # pyright: ignore[reportArgumentType]
 
 
 class SparkEngine:
@@ -68,43 +108,50 @@ class SparkEngine:
         self.folder, self.options = folder.absolute(), options or SparkConfig()
         self._seen: set[str] = set()
         self._reads = 0
-        self._session, self._owned = open_session(self.options, workers_for(workers), self.folder)
+        self._session, owned = open_session(self.options, workers_for(workers), self.folder)
+        self._ending = ExitStack()
+        if owned:
+            self._ending.callback(self._session.stop)
+        else:
+            self._ending.enter_context(sql_options(self._session, self.options))
 
     def __enter__(self) -> SparkEngine:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._owned:
-            self._session.stop()
+        self._ending.close()
 
     def read(self, readers: Sequence[Reader], schema: pa.Schema) -> SparkDataset:
         """One task a reader."""
         self._reads += 1
         units = tasks.Units.written(self.folder / f"read-{self._reads}", enumerate(readers))
-        frame = self._mapped(self._tasks(len(readers)), tasks.ReadUnits(units, schema), schema)
+        frame = mapped(self._tasks(len(readers)), tasks.ReadUnits(units, schema), schema)
         size = sum(getattr(reader, "size", 0) for reader in readers)
-        return SparkDataset(schema, frame, size, tuple(readers))
+        return SparkDataset(frame, schema, size, units=tuple(readers))
 
     def map_batches(self, stage: str, data: SparkDataset, function: BatchFunction) -> dict[str, SparkDataset]:
         """One job. Of rows that are read here, every unit has files and a mark of its own."""
         if data.units:
             return self._filter_units(stage, data, function)
-        return self._written(stage, function.outputs, lambda folder: (
-            data.frame, tasks.WriteMapped(data.schema, tasks.Shared.of(function), str(folder))
-        ))  # fmt: skip
+        rows, shared = data.narrowed(getattr(function, "needs", None)), tasks.Shared.of(function)
+        return self._written(
+            stage, function.outputs, lambda folder: (rows.base, tasks.WriteMapped(rows.derive, shared, str(folder)))
+        )
 
     def derive(self, data: SparkDataset, function: BatchFunction) -> SparkDataset:
         """Lazy."""
-        ((_, schema),) = function.outputs.items()
-        work = tasks.Derive(data.schema, tasks.Shared.of(function))
-        return SparkDataset(schema, self._mapped(data.frame, work, schema), data.size)
+        needs: Needs | None = getattr(function, "needs", None)
+        rows = data.narrowed(needs)
+        if needs and needs.is_all and not rows.steps:
+            return rows  # Spark has done it
+        return SparkDataset(rows.base, rows.base_schema, rows.size, (*rows.steps, function))
 
     def union(self, data: Sequence[SparkDataset]) -> SparkDataset:
         """Lazy."""
         frame = data[0].frame
         for other in data[1:]:
             frame = frame.unionByName(other.frame)
-        return SparkDataset(data[0].schema, frame, sum(rows.size for rows in data))
+        return SparkDataset(frame, data[0].schema, sum(rows.size for rows in data))
 
     def join(
         self, left: SparkDataset, right: SparkDataset, *, left_on: str, right_on: str, prefix: str = ""
@@ -117,7 +164,7 @@ class SparkEngine:
         keyed = right.frame.select(*right.schema.names).toDF(*names)
         same = functions.col(left_on) == functions.col(_RIGHT_KEY)
         frame = left.frame.join(keyed, same, "left").drop(_RIGHT_KEY)
-        return SparkDataset(pa.schema([*left.schema, *added]), frame, left.size + right.size)
+        return SparkDataset(frame, pa.schema([*left.schema, *added]), left.size + right.size)
 
     def group_by_key(
         self, stage: str, data: SparkDataset, keys: Sequence[str], order: Sequence[str], function: GroupFunction
@@ -174,12 +221,7 @@ class SparkEngine:
     def _run(self, stage: str, frame: DataFrame, work: Work, *, done: int = 0, total: int | None = None) -> None:
         context = self._session.sparkContext
         with clear_errors(), watched(context, stage, done=done, total=total):
-            self._mapped(frame, work, tasks.COUNTED).collect()
-
-    def _mapped(self, frame: DataFrame, work: Work, schema: pa.Schema) -> DataFrame:
-        from pyspark.sql.pandas.types import from_arrow_schema
-
-        return frame.mapInArrow(tasks.Task(work), from_arrow_schema(schema))  # pyright: ignore[reportArgumentType]
+            mapped(frame, work, tasks.COUNTED).collect()
 
     def _tasks(self, count: int) -> DataFrame:
         """The numbers 0 … count-1, each in a task of its own."""
@@ -190,7 +232,7 @@ class SparkEngine:
 
         with clear_errors():
             frame = self._session.read.schema(from_arrow_schema(schema)).parquet(folder.as_uri())
-        return SparkDataset(schema, frame, total_bytes(folder))
+        return SparkDataset(frame, schema, total_bytes(folder))
 
     def _stage(self, stage: str) -> Path:
         if stage in self._seen:

@@ -7,6 +7,8 @@ import shutil
 import socket
 import sys
 import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +58,6 @@ def open_session(options: SparkConfig, workers: int, work: Path) -> tuple[SparkS
                           hint="pip install 'headwater-data[spark]'") from error  # fmt: skip
     active = SparkSession.getActiveSession()
     if active is not None:
-        _set_sql(active, options)
         return active, False
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # spark-submit started Java, and has its own properties
     master = options.master or (None if submitted else f"local[{workers}]")
@@ -100,11 +101,18 @@ def _properties(options: SparkConfig, master: str | None, work: Path) -> dict[st
     return {**found, **options.conf}
 
 
-def _set_sql(session: SparkSession, options: SparkConfig) -> None:
-    """What can be set while Spark runs."""
-    for key, value in options.conf.items():
-        if session.conf.isModifiable(key):
-            session.conf.set(key, value)
+@contextmanager
+def sql_options(session: SparkSession, options: SparkConfig) -> Generator[None]:
+    """Sets, for a while, what can be set in a session that was active before."""
+    keys = [key for key in options.conf if session.conf.isModifiable(key)]
+    before = {key: session.conf.get(key, None) for key in keys}
+    try:
+        for key in keys:
+            session.conf.set(key, options.conf[key])
+        yield
+    finally:
+        for key, value in before.items():
+            session.conf.unset(key) if value is None else session.conf.set(key, value)
 
 
 def _use_this_python(conf: Any, master: str | None) -> None:

@@ -169,27 +169,29 @@ def marked(folder: Path) -> set[int]:
 
 @dataclass(frozen=True)
 class Derive:
-    """Applies a function with one output."""
+    """Applies functions with one output each, one after the other.
+
+    Attributes:
+        schema: Of the rows that come.
+        functions: A tuple of them; it may be empty.
+    """
 
     schema: pa.Schema
-    function: Shared
+    functions: Shared
 
     def __call__(self, batches: Batches) -> Batches:
-        """The function's rows."""
-        function: BatchFunction = self.function.get()
-        ((name, schema),) = function.outputs.items()
-        for batch in batches:
-            if batch.num_rows:
-                rows = function(conformed(batch, self.schema)).get(name)
-                if rows is not None and rows.num_rows:
-                    yield from as_table(rows, schema).to_batches()
+        """The last function's rows."""
+        rows = (conformed(batch, self.schema) for batch in batches if batch.num_rows)
+        for function in self.functions.get():
+            rows = _derived(rows, function)
+        yield from rows
 
 
 @dataclass(frozen=True)
 class WriteMapped:
-    """Applies a function to every batch and writes its outputs."""
+    """Applies a function to every derived batch and writes its outputs."""
 
-    schema: pa.Schema
+    rows: Derive
     function: Shared
     folder: str
 
@@ -198,10 +200,9 @@ class WriteMapped:
         function: BatchFunction = self.function.get()
         rows = 0
         with PartFiles(self.folder, function.outputs, f"part-{_partition():06d}") as files:
-            for batch in batches:
-                if batch.num_rows:
-                    rows += batch.num_rows
-                    _write(files, function(conformed(batch, self.schema)))
+            for batch in self.rows(batches):
+                rows += batch.num_rows
+                _write(files, function(batch))
         yield _counted(rows)
 
 
@@ -242,6 +243,14 @@ def as_table(rows: pa.Table | pa.RecordBatch, schema: pa.Schema) -> pa.Table:
     """Rows that a function returned, in its output's columns and types."""
     whole = pa.Table.from_batches([rows]) if isinstance(rows, pa.RecordBatch) else rows
     return whole.select(schema.names).cast(schema)
+
+
+def _derived(batches: Batches, function: BatchFunction) -> Batches:
+    ((name, schema),) = function.outputs.items()
+    for batch in batches:
+        rows = function(batch).get(name)
+        if rows is not None and rows.num_rows:
+            yield from as_table(rows, schema).to_batches()
 
 
 def _write(files: PartFiles, found: Mapping[str, pa.Table | pa.RecordBatch]) -> None:
