@@ -123,8 +123,8 @@ def _braces(source: str, start: int) -> str:
 def _converter(math: str) -> Any:
     from pylatexenc import latex2text
 
-    def heading(node: Any, converter: Any) -> str:
-        return f"\n\n{converter.node_arg_to_text(node, 2)}\n\n"
+    def heading(node: Any, l2tobj: Any) -> str:  # pylatexenc gives what the names of the parameters ask for
+        return f"\n\n{l2tobj.node_arg_to_text(node, 2)}\n\n"
 
     context: Any = latex2text.get_default_latex_context_db()
     context.add_context_category(

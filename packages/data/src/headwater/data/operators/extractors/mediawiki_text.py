@@ -54,7 +54,7 @@ def page_of(payload: bytes) -> tuple[str, int, str, bool, str]:
     try:
         page: Any = etree.fromstring(payload, parser)
     except (etree.XMLSyntaxError, ValueError) as error:
-        raise Unusable("parse_error", f"XML: {str(error)[:200]}") from error
+        raise Unusable("parse_error", f"XML: {str(error).partition(' (<string>')[0][:200]}") from error
     title, namespace, model, redirect, text = "", 0, "", False, ""
     for element in page.iter():
         name = element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
