@@ -2,6 +2,8 @@
 
 import gzip
 import hashlib
+import importlib.util
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -124,12 +126,11 @@ tokens: {workers: 1}
 """
 
 
-@pytest.fixture
-def tiny(tmp_path):
-    """Builds a run folder with two sources, evaluation items and a recipe; returns (run, recipe)."""
+def tiny_in(folder: Path):
+    """The function that `tiny` gives, for another folder."""
 
     def build(name: str = "run", extra: bytes = b"", web: list[bytes] | None = None) -> tuple[Path, Path]:
-        run = tmp_path / name
+        run = folder / name
         if web is None:
             web = [member(f"http://w/{i}.html", page(prose(i)), "text/html; charset=utf-8", 200) for i in range(40)]
             near = prose(3).replace("patient", "calm", 1)
@@ -155,7 +156,7 @@ def tiny(tmp_path):
         reference.append(member("ref:copy", prose(5).encode()))
         raw_artifact(run, "reference", {"reference-00000.warc.gz": b"".join(reference)})
         items_artifact(run, [f"Q: {ITEM}?", "too short to be matched"])
-        recipe = tmp_path / "recipe.yaml"
+        recipe = folder / "recipe.yaml"
         recipe.write_text(RECIPE)
         return run, recipe
 
@@ -163,6 +164,38 @@ def tiny(tmp_path):
 
 
 @pytest.fixture
+def tiny(tmp_path):
+    """Builds a run folder with two sources, evaluation items and a recipe; returns (run, recipe)."""
+    return tiny_in(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def tiny_for_module(tmp_path_factory):
+    """As `tiny`, in a folder that the tests of a module share."""
+    return tiny_in(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
 def warc():
     """The functions that make WARC members and pages."""
     return member, page, prose, raw_artifact
+
+
+def spark_or_skip():
+    """Skips a test where Spark cannot run."""
+    if importlib.util.find_spec("pyspark") is None:
+        pytest.skip("pyspark is not installed: pip install 'headwater-data[spark]'")
+    if not shutil.which("java"):
+        pytest.skip("Spark needs Java, and there is no java on PATH")
+
+
+@pytest.fixture(scope="module")
+def spark_session(tmp_path_factory):
+    """One Spark session on two cores for a module; engines that are opened meanwhile use it."""
+    spark_or_skip()
+    from headwater.data.engines.spark.options import SparkConfig
+    from headwater.data.engines.spark.session import open_session
+
+    session, _ = open_session(SparkConfig(), 2, tmp_path_factory.mktemp("spark"))
+    yield session
+    session.stop()

@@ -118,9 +118,22 @@ def beam_cut(folder):
     return open_engine(EngineConfig(name="beam", workers=1, beam={"shuffle_partitions": 5}), folder)
 
 
+def spark(folder):
+    return open_engine(EngineConfig(name="spark"), folder / "work")
+
+
+def spark_cut(folder):
+    """Several tasks a shuffle, and joins by sorting both sides."""
+    conf = {"spark.sql.autoBroadcastJoinThreshold": "-1", "spark.sql.adaptive.enabled": "false",
+            "spark.sql.execution.arrow.maxRecordsPerBatch": "3"}  # fmt: skip
+    return open_engine(EngineConfig(name="spark", spark={"shuffle_partitions": 5, "conf": conf}), folder / "work")
+
+
 ENGINES = [
     pytest.param(local, id="local"),
     pytest.param(local_cut, id="local-cut"),
+    pytest.param(spark, id="spark", marks=pytest.mark.spark),
+    pytest.param(spark_cut, id="spark-cut", marks=pytest.mark.spark),
     pytest.param(beam, id="beam", marks=pytest.mark.beam),
     pytest.param(beam_cut, id="beam-cut", marks=pytest.mark.beam),
 ]
@@ -128,6 +141,8 @@ ENGINES = [
 
 @pytest.fixture(params=ENGINES)
 def engine(request, tmp_path):
+    if request.param in (spark, spark_cut):
+        request.getfixturevalue("spark_session")
     with request.param(tmp_path) as opened:
         yield opened
 
