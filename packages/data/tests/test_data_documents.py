@@ -173,7 +173,10 @@ def test_parts_left_by_a_larger_result_do_not_stay(tiny):
     run, recipe = tiny()
     make(run, recipe, "documents.rows_per_file=2")
     (run / "documents" / "manifest.json").unlink()
+    for folder in (run / "documents", run / "documents" / "rejected"):
+        (folder / ".part-00000.parquet.5b1c.tmp").write_bytes(b"of a writer that was killed")
     make(run, recipe, "documents.rows_per_file=1000")
+    assert not list((run / "documents").rglob("*.tmp"))
     # One file a source now, in the order of the sources.
     names = sorted(path.name for path in (run / "documents").glob("part-*"))
     assert names == ["part-00000.parquet", "part-00001.parquet"]

@@ -49,6 +49,7 @@ def make_documents(layout: RunLayout, config: DocumentsConfig) -> Outcome:
         ManifestError: A parent is missing or half-written.
         StorageError: The disk refused.
     """
+    layout = RunLayout(layout.root.absolute())  # workers on other machines have another working directory
     parents = _parents(layout, config)
     writer = ArtifactWriter(layout.documents, kind="documents", name="documents", producer=PRODUCER,
                             config=config.content(), parents=parents)  # fmt: skip
@@ -178,9 +179,10 @@ def _write(
         written = write_parquet(engine, name, rows, place, schema=schema, order=order, documents=documents,
                                 rows_per_file=rows_per_file)  # fmt: skip
         with storage_errors("write", place):
-            for old in place.glob("part-*.parquet"):
+            # Also what a writer left that was killed: everything here becomes part of the artifact.
+            for old in [*place.glob("part-*.parquet"), *place.glob(".part-*.tmp")]:
                 if old.name not in written:
-                    old.unlink()
+                    old.unlink(missing_ok=True)
 
 
 def _refuse_alarms(found: dict[str, Any], config: DocumentsConfig) -> None:

@@ -7,11 +7,11 @@ ordered by source and id.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -108,7 +108,7 @@ class WriteFiles:
 
     def _write(self, path: Path, rows: pa.Table) -> None:
         # A task may run twice (a lost worker, speculation): both write the same bytes, and the rename is whole.
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")  # also apart from another machine's
         with storage_errors("write", path):
             try:
                 whole = rows.select(self.schema.names).cast(self.schema).combine_chunks()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import pyarrow as pa
 
@@ -41,7 +41,7 @@ class PartWriter:
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._path, self._schema = path, schema
-        self._temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        self._temporary = path.with_name(f"{path.name}.{uuid4().hex}.tmp")  # another machine may try the same
         with storage_errors("write", path):
             self._sink = pa.OSFile(str(self._temporary), "wb")
             try:
