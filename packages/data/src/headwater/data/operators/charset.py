@@ -134,7 +134,10 @@ def _codecs(label: str) -> tuple[str, ...]:
     from resiliparse.parse.encoding import map_encoding_to_html5
 
     own = _lookup(label)
-    html5 = _lookup(map_encoding_to_html5(label, fallback_utf8=False))
+    try:
+        html5 = _lookup(map_encoding_to_html5(label, fallback_utf8=False))
+    except ValueError:  # a label with lone surrogates
+        html5 = None
     return tuple(dict.fromkeys(name for name in (_WHATWG.get(own or ""), html5, own) if name))
 
 
