@@ -11,6 +11,7 @@ import glob
 import hashlib
 import importlib
 import os
+import shutil
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -271,3 +272,42 @@ def sha256(uri: str, *, anonymous: bool = False, tick: Callable[[float], None] |
             if tick is not None:
                 tick(len(chunk))
     return size, state.hexdigest()
+
+
+def present(uri: str) -> Stat | None:
+    """What is there now, or None when nothing is.
+
+    Raises:
+        StorageError, ConfigError: As `open_object`.
+    """
+    try:
+        return stat(uri)
+    except StorageError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise
+
+
+def put(content: Path, uri: str) -> None:
+    """Places a finished local file under a name, so that it is seen whole or not at all.
+
+    Args:
+        content: The file; it may be moved away.
+        uri: Where it goes; folders are made.
+
+    Raises:
+        StorageError, ConfigError: As `open_object`.
+    """
+    with object_errors("write", uri):
+        if not is_remote(uri):
+            target = local_path(uri)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+            try:
+                shutil.copyfile(content, temporary)
+                temporary.replace(target)
+            finally:
+                temporary.unlink(missing_ok=True)
+            return
+        system, path = filesystem(uri)
+        system.put_file(str(content), path)

@@ -11,8 +11,9 @@ import click
 from headwater.core.cli_options import recipe_options
 
 _COLLECT, _MODELS, _TOKENS = "headwater.data.collect.cli", "headwater.data.models.cli", "headwater.data.tokens.cli"
-_MODULES = {"model": _MODELS, "tokenizer": _TOKENS, "tokenize": _TOKENS, "mix": _TOKENS}
-_ORDER = ("crawl", "fetch", "collect", "model", "run", "index", "tokenizer", "tokenize", "mix")
+_MODULES = {"model": _MODELS, "tokenizer": _TOKENS, "tokenize": _TOKENS, "mix": _TOKENS,
+            "export": "headwater.data.export_cli"}  # fmt: skip
+_ORDER = ("crawl", "fetch", "collect", "model", "run", "index", "tokenizer", "tokenize", "mix", "export")
 _ELSEWHERE = {
     "crawl": "   Crawl web pages politely into WARC files.",
     "fetch": "   Fetch records of a public crawl (Common Crawl) into WARC files.",
@@ -21,6 +22,7 @@ _ELSEWHERE = {
     "tokenizer": "3. Train a tokenizer on a sample of the documents, and measure it.",
     "tokenize": "4. Encode the documents as Megatron token files, one data set a source.",
     "mix": "   Plan a mixture: tokens, repeats and caps of each source.",
+    "export": "   Write the documents as JSON lines or Parquet, to a folder or a store.",
 }
 
 
