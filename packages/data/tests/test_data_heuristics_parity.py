@@ -43,12 +43,37 @@ def translated(reason):
     return "duplicate_ngrams" if re.fullmatch(r"duplicated_\d+_n_grams", reason) else REASONS.get(reason, reason)
 
 
+def repeated_characters(words, n, joined=tuple):
+    """datatrove's count of characters in repeated n-grams; there `joined` is `"".join`, which forgets the words."""
+    seen, taken, place = set(), 0, 0
+    while place <= len(words) - n:
+        run = joined(words[place : place + n])
+        if run in seen:
+            taken += sum(map(len, run))
+            place += n
+        else:
+            seen.add(run)
+            place += 1
+    return taken
+
+
+SHIPPED = gopher_repetition_filter.find_all_duplicate
+
+
+def test_what_we_leave_out_of_datatrove_is_only_that_ngrams_forget_where_words_end():
+    words = ["a", "bc", "a", "bc", "d", "ab", "c", "d", "a", "bc", "d", "ab", "cd", "abc", "d", "a", "b", "c", "d"]
+    for n in range(1, 6):
+        assert SHIPPED(words, n) == repeated_characters(words, n, "".join)
+    assert SHIPPED(words, 2) != repeated_characters(words, 2)
+
+
 @pytest.fixture(scope="module")
 def pairs():
-    """Each operator with datatrove's filter; words by `str.split`, sentences by our rule instead of spaCy's."""
+    """Each operator with datatrove's filter; words by `str.split`, sentences by our rule, n-grams of whole words."""
     patch = pytest.MonkeyPatch()
     for module in (gopher_quality_filter, gopher_repetition_filter, fineweb_quality_filter):
         patch.setattr(module, "split_into_words", lambda text, language: text.split())
+    patch.setattr(gopher_repetition_filter, "find_all_duplicate", repeated_characters)
     patch.setattr(c4_filters, "split_into_sentences", lambda text, language: SENTENCE_END.findall(text))
     yield [
         (GopherQuality(GopherQualityConfig()), gopher_quality_filter.GopherQualityFilter()),
