@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 STAMPS = ROOT / ".stamps"
-OPTIONAL_TOOLS = ("bwrap", "chromium", "chromedriver", "promtool", "nvidia-smi")
+OPTIONAL_TOOLS = ("bwrap", "chromium", "chromedriver", "promtool", "java", "nvidia-smi")
 
 
 def tree_digest() -> str:
