@@ -30,6 +30,7 @@ from headwater.data.operators.minhash_dedup import MinhashDedupConfig
 from headwater.data.operators.perplexity import Perplexity, PerplexityConfig
 from headwater.data.operators.pii import Pii, PiiConfig
 from headwater.data.operators.quality_classifier import QualityClassifier, QualityClassifierConfig
+from headwater.data.operators.source_code import SourceCode, SourceCodeConfig
 from headwater.data.operators.toxicity import Toxicity, ToxicityConfig
 from headwater.data.tokens.config import TokenizerConfig, TokensConfig
 
@@ -39,7 +40,7 @@ OPERATORS: Mapping[str, type[Operator]] = {
     operator.name: operator
     for operator in (
         Extract, Language, Length, CharacterRatios, GopherQuality, GopherRepetition, C4, Fineweb, Pii,
-        QualityClassifier, EducationalValue, Perplexity, Toxicity,
+        QualityClassifier, EducationalValue, Perplexity, Toxicity, SourceCode,
     )
 }  # fmt: skip
 """Operators that a recipe can list, by name. A new operator is added here and as a field of `Step`."""
@@ -61,6 +62,7 @@ class Step(Section):
     educational_value: EducationalValueConfig | None = None
     perplexity: PerplexityConfig | None = None
     toxicity: ToxicityConfig | None = None
+    source_code: SourceCodeConfig | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -70,8 +70,8 @@ def export(layout: RunLayout, out: str, wanted: Wanted) -> tuple[dict[str, Any],
     unknown = sorted(set(wanted.sources) - set(manifest.counters.get("sources", {})))
     if unknown:
         raise ConfigError(f"the run has no source {unknown[0]}", expected=", ".join(manifest.counters["sources"]))
-    head = {"producer": PRODUCER, "documents_digest": manifest.digest, "format": wanted.format, "verdicts": wanted.verdicts,
-            "rejected": wanted.rejected, "sources": list(wanted.sources)}  # fmt: skip
+    head = {"producer": PRODUCER, "documents_digest": manifest.digest, "format": wanted.format,
+            "verdicts": wanted.verdicts, "rejected": wanted.rejected, "sources": list(wanted.sources)}  # fmt: skip
     finished = _read(join(out, FINISHED))
     begun = _read(join(out, BEGUN))
     for held in (finished, begun):

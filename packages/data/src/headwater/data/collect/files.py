@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from headwater.core.external import (
 )
 from headwater.core.objects import Stat, find, is_remote, join, local_path, open_object, sha256
 from headwater.core.storage import json_digest
+from headwater.data.collect.licenses import licenses
 from headwater.data.collect.sources import FilesSource
 
 _MAGIC = re.compile(r"[*?\[]")
@@ -86,6 +87,9 @@ def look(source: FilesSource, folder: Path) -> Found:
                     files.append(ExternalFile(name, *sha256(uri, tick=bar.advance), ""))
             else:
                 files.append(ExternalFile(name, *sha256(uri, anonymous=source.anonymous, tick=bar.advance), ""))
+    if source.format == "code":
+        said = licenses(place.root, names, anonymous=source.anonymous)
+        files = [replace(file, metadata=said.get(file.file, "")) for file in files]
     return Found(files, place)
 
 
