@@ -159,9 +159,11 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = {
     "readers": (readers, [JSON_LINES, gzip.compress(JSON_LINES, mtime=0), parquet(), PAGE,
                           json.dumps({"text": "x" * 100}).encode()]),
 }  # fmt: skip
-PIECES = [b"\0", b"\xff", b"\r\n", b"\n\n", b"<", b">", b"</", b"<!--", b"&#", b"WARC/1.1\r\n", b"Content-Length: ",
-          b"-1", b"9" * 30, b"charset=", b"\x1f\x8b\x08", b"\xef\xbf\xbd", b"\xed\xa0\x80", b"\x1b$B", b"HTTP/1.1 ", b'{"',
-          b"gzip", b"br", b"zstd", b"chunked", b"ffffffffffffffffff\r\n", b"\xf4\x90\x80\x80"]  # fmt: skip
+PIECES = [
+    b"\0", b"\xff", b"\r\n", b"\n\n", b"<", b">", b"</", b"<!--", b"&#", b"WARC/1.1\r\n", b"Content-Length: ", b"-1",
+    b"9" * 30, b"charset=", b"\x1f\x8b\x08", b"\xef\xbf\xbd", b"\xed\xa0\x80", b"\x1b$B", b"HTTP/1.1 ", b'{"', b"gzip",
+    b"br", b"zstd", b"chunked", b"ffffffffffffffffff\r\n", b"\xf4\x90\x80\x80",
+]  # fmt: skip
 
 
 def mutate(draw: random.Random, seeds: list[bytes]) -> bytes:
