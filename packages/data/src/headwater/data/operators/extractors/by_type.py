@@ -67,7 +67,7 @@ class MediawikiConfig(Section):
     """
 
     max_bytes: Whole = Field(default=4 * 1024 * 1024, ge=1)
-    namespaces: tuple[int, ...] = (0,)
+    namespaces: tuple[Whole, ...] = (0,)
     tables: bool = False
 
 
