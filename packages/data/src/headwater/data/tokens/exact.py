@@ -86,18 +86,19 @@ def _scan(data, offsets, characters, beginnings, found):  # noqa: ANN001, ANN202
         while place < stop:
             # A byte of 0xE0 or more begins a character of three or four bytes: its three highest bits are set.
             while place <= safe - 24:
-                a, b, c, d = (
-                    load8(data, place),
-                    load8(data, place + 8),
-                    load8(data, place + 16),
-                    load8(data, place + 24),
-                )
+                a, b = load8(data, place), load8(data, place + 8)
+                c, d = load8(data, place + 16), load8(data, place + 24)
                 leads = (a & (a << _ONE) & (a << _TWO)) | (b & (b << _ONE) & (b << _TWO))
                 leads |= (c & (c << _ONE) & (c << _TWO)) | (d & (d << _ONE) & (d << _TWO))
                 if leads & _LEADS or place >= stop:
                     break
                 place += 32
-            until = min(place + 32, stop)
+            if place <= safe:
+                a = load8(data, place)
+                if not (a & (a << _ONE) & (a << _TWO) & _LEADS):
+                    place += 8
+                    continue
+            until = min(place + 8, stop)
             while place < until:
                 first = np.int64(data[place])
                 if first >= 0xE0 and place + 2 < stop:

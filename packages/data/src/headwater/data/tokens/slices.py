@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +26,7 @@ from headwater.data.tokens.sample import one_source
 from headwater.data.tokens.write import split_file
 
 TEXT_BYTES = 32_000_000  # of one slice, about
+CALL_BYTES = 8_000_000  # of text encoded at once, about
 SAMPLED = "000"  # of documents whose id (a hash) ends so, one in 4,096, the tokens are compared with the reference's
 _COLUMNS = ["id", "url", "split", "text_bytes", "text"]
 
@@ -125,9 +127,10 @@ def _attempt(tokenizer: str, piece: Slice, target: Path, *, fast: bool, problem:
         with storage_errors("write", target), ExitStack() as opened:
             streams = {split: opened.enter_context(open(temporary[path], "wb")) for split, path in made.items()}
             file = opened.enter_context(pq.ParquetFile(piece.documents))
-            for group in range(piece.first, piece.stop):
-                rows = file.read_row_group(group, columns=[*_COLUMNS, "source"])
-                rows = rows.filter(compute.equal(rows.column("source"), piece.source)).combine_chunks()
+            for groups in _together(file, piece):
+                rows = file.read_row_groups(groups, columns=[*_COLUMNS, "source"])
+                if any(one_source(file, group) != piece.source for group in groups):
+                    rows = rows.filter(compute.equal(rows.column("source"), piece.source))
                 counts = np.zeros(len(rows), np.int64)
                 for split, stream in streams.items():
                     mine = compute.equal(rows.column("split"), split)
@@ -139,7 +142,7 @@ def _attempt(tokenizer: str, piece: Slice, target: Path, *, fast: bool, problem:
                         return encoded
                     tokens, lengths, looked_at = encoded
                     stream.write(tokens)
-                    counts[mine.to_numpy()] = lengths
+                    counts[np.asarray(mine)] = lengths
                     compared += looked_at
                 kept = {name: rows.column(name) for name in ("id", "url", "split", "text_bytes")}
                 parts.append(table({**kept, "token_count": pa.array(counts)}))
@@ -158,10 +161,25 @@ def _attempt(tokenizer: str, piece: Slice, target: Path, *, fast: bool, problem:
     return ""
 
 
+def _together(file: pq.ParquetFile, piece: Slice) -> Iterator[list[int]]:
+    """A slice's row groups, as many at a time as the fast encoder needs so that a call's own cost does not show."""
+    metadata: Any = file.metadata
+    text = metadata.schema.names.index("text")
+    groups, size = list[int](), 0
+    for group in range(piece.first, piece.stop):
+        groups.append(group)
+        size += metadata.row_group(group).column(text).total_uncompressed_size
+        if size >= CALL_BYTES:
+            yield groups
+            groups, size = [], 0
+    if groups:
+        yield groups
+
+
 def _encode(rows: pa.Table, encoder: Exact | Reference, reference: Reference) -> tuple[Any, Any, int] | str:
     """Tokens as they lie in the file, each document's number of them, and how many documents were compared."""
-    texts = column(rows, "text").combine_chunks()
-    texts = pa.concat_arrays(texts.chunks) if isinstance(texts, pa.ChunkedArray) else texts
+    texts = column(rows, "text")
+    texts = texts.chunk(0) if texts.num_chunks == 1 else texts.combine_chunks()  # combining copies, also one chunk
     dtype = token_dtype(reference.vocab_size)
     if isinstance(encoder, Reference):
         ids = encoder.encode(texts)
