@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 PLAIN_INTERVAL_SECONDS = 10.0
+PLAIN_SHARE, PLAIN_SILENCE_SECONDS = 0.02, 300.0
+"""Without a terminal a line comes when both the interval and this share have passed; after the silence, in any case."""
 
 
 class Progress(Protocol):
@@ -25,7 +27,7 @@ class Progress(Protocol):
 
 @contextmanager
 def progress(total: float | None, label: str, *, done: float = 0, unit: str = "") -> Generator[Progress]:
-    """Shows progress on stderr: a bar on a terminal, a line every ten seconds elsewhere.
+    """Shows progress on stderr: a bar on a terminal, elsewhere a line every few percent, ten seconds apart or more.
 
     Args:
         total: How much there is to do; none when it is not known.
@@ -74,14 +76,24 @@ def _bar(total: float | None, label: str, done: float, unit: str) -> Generator[P
 class _Plain:
     def __init__(self, total: float | None, label: str, done: float) -> None:
         self._total, self._label, self._done = total, label, done
-        self._next = time.monotonic() + PLAIN_INTERVAL_SECONDS
+        self._began = self._told = time.monotonic()
+        self._first = self._told_at = done
 
     def advance(self, amount: float = 1, note: str | None = None) -> None:
         self._done += amount
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + PLAIN_INTERVAL_SECONDS
-            share = f" of {self._total:,.0f} ({self._done / self._total:.0%})" if self._total else ""
-            print(f"{self._label}: {self._done:,.0f}{share} {note or ''}".rstrip(), file=sys.stderr, flush=True)
+        now = time.monotonic()
+        silence, share = now - self._told, (self._done - self._told_at) / self._total if self._total else 1.0
+        if silence >= PLAIN_INTERVAL_SECONDS and (share >= PLAIN_SHARE or silence >= PLAIN_SILENCE_SECONDS):
+            self._told, self._told_at = now, self._done
+            line = f"{self._label}: {self._done:,.0f}{self._share(now)} {note or ''}"
+            print(line.rstrip(), file=sys.stderr, flush=True)
+
+    def _share(self, now: float) -> str:
+        if not self._total:
+            return ""
+        left = (self._total - self._done) * (now - self._began) / max(self._done - self._first, 1e-9)
+        ahead = f", {duration(left)} left" if left > 0 else ""
+        return f" of {self._total:,.0f} ({self._done / self._total:.0%}{ahead})"
 
 
 def done(stage: str, message: str) -> None:
@@ -139,3 +151,11 @@ def size(count: float) -> str:
             return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:,.1f} {unit}"
         count /= 1000
     raise AssertionError("unreachable")
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: `45 s`, `3 min`, `2 h 5 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60:,} h {minutes % 60} min"

@@ -25,6 +25,7 @@ from headwater.data.arrow import take
 from headwater.data.engine import BatchFunction, GroupFunction, Reader
 from headwater.data.engines.arrow_files import ArrowPart, PartWriter
 from headwater.data.engines.processes import Workers
+from headwater.data.engines.tally import Tally, tells
 
 SHUFFLE_BYTES = 32_000_000
 """Rows that one task gathers, about. It decides how many tasks there are, and so no byte of the result."""
@@ -126,13 +127,14 @@ def _sorted(path: str, key: str) -> tuple[Any, pa.Table]:
 
 @dataclass(frozen=True)
 class _Map:
-    """Writes every output of one partition."""
+    """Writes every output of one partition, and tells what its counters say."""
 
     parts: tuple[Reader, ...]
     function: BatchFunction
     folder: Path
 
-    def __call__(self, rank: int) -> None:
+    def __call__(self, rank: int) -> Tally | None:
+        tally = Tally() if tells(self.function.outputs.get("counts")) else None
         writers: dict[str, PartWriter] = {}
         try:
             for name, schema in self.function.outputs.items():
@@ -140,11 +142,14 @@ class _Map:
             for batch in self.parts[rank]():
                 for name, rows in self.function(batch).items():
                     writers[name].write(rows)
+                    if tally and name == "counts":
+                        tally.add_counts(rows)
             for writer in writers.values():
                 writer.finish()
         finally:
             for writer in writers.values():
                 writer.abandon()
+        return tally
 
 
 @dataclass(frozen=True)
@@ -209,14 +214,13 @@ class _Step(PipelineStep):
     name = "task"
     type = "headwater"
 
-    def __init__(self, task: Callable[[int], None]) -> None:
+    def __init__(self, task: Callable[[int], Tally | None]) -> None:
         super().__init__()
         self.task = task
 
     def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Any:
-        """Runs task `rank`; datatrove's signature."""
-        self.task(rank)
-        return data
+        """Runs task `rank` and returns what it tells; datatrove's signature."""
+        return self.task(rank)
 
 
 class _Executor(LocalPipelineExecutor):
@@ -225,7 +229,7 @@ class _Executor(LocalPipelineExecutor):
     datatrove's own pool waits for ever for the task of a worker that was killed (`multiprocessing.Pool`).
     """
 
-    def __init__(self, stage: str, task: Callable[[int], None], tasks: int, folder: Path) -> None:
+    def __init__(self, stage: str, task: Callable[[int], Tally | None], tasks: int, folder: Path) -> None:
         super().__init__(pipeline=[_Step(task)], tasks=tasks, workers=1, logging_dir=str(folder))
         self.stage = stage
 
@@ -234,21 +238,23 @@ class _Executor(LocalPipelineExecutor):
         ranks = self.get_incomplete_ranks()
         workers.run(self.stage, _run_rank, [(self, rank) for rank in ranks], done=self.tasks - len(ranks))
 
-    def run_rank(self, rank: int) -> None:
-        """One task and its mark.
+    def run_rank(self, rank: int) -> Tally | None:
+        """One task and its mark; what the task tells.
 
         In place of datatrove's `_run_for_rank`, which opens a log for each task: 25 ms, where a task may take 2.
         Errors come back as exceptions.
         """
+        tally: Tally | None = None
         if not self.is_rank_completed(rank):
             for step in self.pipeline:
                 assert isinstance(step, _Step)
-                step.run(None, rank, self.world_size)
+                tally = step.run(None, rank, self.world_size)
             self.mark_rank_as_completed(rank)
+        return tally
 
 
-def _run_rank(executor: _Executor, rank: int) -> None:
-    executor.run_rank(rank)
+def _run_rank(executor: _Executor, rank: int) -> Tally | None:
+    return executor.run_rank(rank)
 
 
 class LocalEngine:
@@ -326,7 +332,7 @@ class LocalEngine:
         """All rows, in partition order."""
         return pa.Table.from_batches([batch for part in data.parts for batch in part()], schema=data.schema)
 
-    def _run(self, stage: str, task: Callable[[int], None], count: int, folder: Path) -> None:
+    def _run(self, stage: str, task: Callable[[int], Tally | None], count: int, folder: Path) -> None:
         _Executor(stage, task, count, folder).run_on(self.workers)
 
     def _stage(self, stage: str) -> Path:

@@ -19,11 +19,12 @@ from typing import Any
 
 from headwater.core.console import progress
 from headwater.core.errors import DataError
+from headwater.data.engines.tally import Display
 
 ENDING_SECONDS = 30.0
 """How long a process that is told to end has for removing its temporary files."""
 
-Call = tuple[Callable[..., None], tuple[Any, ...]]
+Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
 def workers_for(wanted: int) -> int:
@@ -63,13 +64,13 @@ class Workers:
             self._handler = None
 
     def run(
-        self, label: str, function: Callable[..., None], calls: Sequence[tuple[Any, ...]], *, done: int = 0
+        self, label: str, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], *, done: int = 0
     ) -> None:
         """Calls a picklable function with each tuple of arguments, and shows progress.
 
         Args:
             label: What is being done.
-            function: What to call.
+            function: What to call. A `Tally` that it returns is shown; anything else that it returns is not.
             calls: Arguments.
             done: Calls that an earlier run has finished, for the display.
 
@@ -78,10 +79,10 @@ class Workers:
             Exception: Whatever a call raised.
         """
         with progress(done + len(calls), label, done=done) as shown:
+            display = Display()
             if self.count == 1 or len(calls) <= 1:
                 for arguments in calls:
-                    function(*arguments)
-                    shown.advance()
+                    shown.advance(note=display.note(function(*arguments)))
                 return
             waiting = list(reversed(calls))
             busy: set[Connection] = set()
@@ -92,8 +93,7 @@ class Workers:
             while busy:
                 for pipe in wait(list(busy)):
                     assert isinstance(pipe, Connection)
-                    self._receive(pipe, label)
-                    shown.advance()
+                    shown.advance(note=display.note(self._receive(pipe, label)))
                     busy.discard(pipe)
                     if waiting:
                         self._send(pipe, (function, waiting.pop()), label)
@@ -121,13 +121,14 @@ class Workers:
         except OSError as error:
             raise self._lost(label) from error
 
-    def _receive(self, pipe: Connection, label: str) -> None:
+    def _receive(self, pipe: Connection, label: str) -> Any:
         try:
-            raised = pipe.recv()
+            raised, result = pipe.recv()
         except (EOFError, OSError) as error:
             raise self._lost(label) from error
         if raised is not None:
             raise raised
+        return result
 
     def _lost(self, label: str) -> DataError:
         return DataError(
@@ -143,10 +144,11 @@ def _serve(pipe: Connection) -> None:
     signal.signal(signal.SIGTERM, _end)  # an exception, so that what is half-written is removed
     while True:
         raised: Exception | None = None
+        result: Any = None
         try:
             function, arguments = pipe.recv()
             try:
-                function(*arguments)
+                result = function(*arguments)
             except Exception as error:
                 raised = _portable(error)
         except (EOFError, OSError):
@@ -154,7 +156,7 @@ def _serve(pipe: Connection) -> None:
         except Exception as error:  # the call itself cannot be read here
             raised = _portable(error)
         try:
-            pipe.send(raised)
+            pipe.send((raised, result))
         except OSError:
             return
 
