@@ -107,6 +107,49 @@ def test_trafilatura_profile(rows):
     assert "carries the road" in text and "Menu" not in text
 
 
+WORDS = {
+    "en": "The bridge carries the road over the river, and it has done so for as long as anybody can remember it. ",
+    "de": "Die Brücke trägt die Straße über den Fluss, und das tut sie, so lange sich jemand daran erinnern kann. ",
+    "ja": "古い橋は川の上に道を通していて、誰もが覚えている限りずっとそうしてきた。霧が晴れるまで門は開かない。",
+    "no": "Broen bærer veien over elven, og det har den gjort så lenge noen kan huske at den har vært der. ",
+}
+
+
+@pytest.mark.parametrize("language", WORDS)
+def test_justext_profile_takes_the_language_of_the_page(rows, language):
+    pytest.importorskip("justext")
+    menu = "".join(f"<li><a href='/{i}'>Menu {i}</a></li>" for i in range(12))
+    paragraphs = f"<p>{WORDS[language] * 3}</p>" * 2
+    html = f"<html lang='en'><body><ul>{menu}</ul><div>{paragraphs}</div></body></html>"  # the label is false for most
+    _, text = extract(rows, html.encode(), html="justext", stop_words="en")
+    assert text == "\n".join([(WORDS[language] * 3).strip()] * 2)
+
+
+def test_justext_falls_back_to_the_declared_and_then_to_the_given_language():
+    pytest.importorskip("justext")
+    from headwater.data.operators.extractors.justext_text import _language, stop_words
+
+    assert _language("<html lang=fr><p>12 345</p>", "de") == "fr"
+    assert _language("<html lang=xx><p>12 345</p>", "de") == "de"
+    assert "und" in stop_words("de") and not stop_words("ja") and not stop_words("nowhere")
+
+
+def test_comments_can_be_left_out(rows):
+    text = "<p>The bridge carries the road over the river, and it has done so for a hundred years or more.</p>" * 4
+    html = f"<body><article>{text}</article><div class='comments'><p>First of all, I do not think so.</p></div></body>"
+    for comments, kept in ((None, True), (True, True), (False, False)):
+        _, found = extract(rows, html.encode(), comments=comments)
+        assert ("First of all" in found) == kept
+
+
+def test_an_extractor_that_is_not_installed_is_refused_before_anything_starts(monkeypatch):
+    from headwater.data.operators import extract as module
+
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(ValueError, match="an extractor that is installed"):
+        ExtractConfig(html="justext")
+
+
 def test_payload_is_dropped_and_rows_stay_in_order(rows):
     batch = rows(payloads=[b"one", b"\x00", b"three"], content_type="text/plain")
     verdicts = Extract(ExtractConfig()).process(batch)

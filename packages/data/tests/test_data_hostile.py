@@ -173,6 +173,11 @@ def test_labels_that_are_no_encoding_of_the_web_do_nothing(label):
     decode(os.urandom(1) * 2_000_000 + b"\xff\xfe", label, html=False, max_replaced=0.001)
 
 
+def test_utf7_that_decodes_to_lone_surrogates_stops_nothing(rows):
+    verdicts = run(rows, [b"+AGE-+2AA-\x06\x1b$BF|K\\8l\x1b(\n\nB", GOOD], "text/plain", charset="utf-7")
+    assert verdicts.outcomes == ["reject", "change"]
+
+
 def test_undecodable_megabytes_are_given_up_early(rows):
     payload = bytes(range(128, 256)) * 120_000
     verdicts = run(rows, [payload, payload, payload], charset="cp1255")

@@ -8,6 +8,7 @@ is valid UTF-8 by accident almost never, and false labels are common.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -106,7 +107,8 @@ def _lossy(payload: bytes, label: str, max_replaced: float) -> Decoded | None:
         own = payload.count(b"\xef\xbf\xbd") if name == "utf-8" else 0
         replaced = max(text.count("\ufffd") - own, 0)
         if replaced <= max_replaced * max(len(text), 1):
-            return Decoded(text, text.encode("utf-8", "replace"), name, replaced)
+            with contextlib.suppress(UnicodeEncodeError):  # UTF-7 can give lone surrogates
+                return Decoded(text, text.encode("utf-8"), name, replaced)
     return None
 
 

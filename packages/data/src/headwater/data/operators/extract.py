@@ -67,6 +67,8 @@ class ExtractConfig(OperatorConfig):
         html: The extractor. trafilatura and justext are extras of this package.
         scope: Main content only, or all visible text (resiliparse).
         skip: CSS selectors of elements to leave out (resiliparse).
+        comments: Whether comments under a text are kept (resiliparse, trafilatura); null leaves it to the extractor:
+            resiliparse keeps them, trafilatura does not.
         stop_words: Language whose stop words jusText takes for pages in a language that cannot be told.
         types: Media type prefixes that are read; others are set aside.
         pdf, mediawiki, latex: Options of these kinds of documents (extras of this package); null sets them aside.
@@ -81,6 +83,7 @@ class ExtractConfig(OperatorConfig):
     html: Html = "resiliparse"
     scope: Literal["main", "full"] = "main"
     skip: tuple[Selector, ...] = ()
+    comments: bool | None = None
     stop_words: Annotated[str, BeforeValidator(language_code)] = "en"
     types: tuple[str, ...] = ("text/", "application/xhtml+xml", "application/javascript", "application/json",
                               "application/x-sh", "application/x-python")  # fmt: skip
@@ -106,7 +109,7 @@ class Extract(Operator):
 
     def __init__(self, config: ExtractConfig) -> None:
         super().__init__(config)
-        self._options = Options(config.html, config.scope, config.skip, config.stop_words)
+        self._options = Options(config.html, config.scope, config.skip, config.comments, config.stop_words)
         # These two take a paragraph for their unit, and time that is quadratic in the paragraphs of a small page.
         self._always_guarded = config.html != "resiliparse"
 

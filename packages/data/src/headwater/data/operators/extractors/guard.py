@@ -102,7 +102,8 @@ class _Child:
     def extract(self, utf8: bytes, options: Options, seconds: float, max_bytes: int) -> str:
         self._shared.write(utf8)
         request = {
-            "html": options.html, "scope": options.scope, "skip": options.skip, "stop_words": options.stop_words,
+            "html": options.html, "scope": options.scope, "skip": options.skip,
+            "comments": options.comments, "stop_words": options.stop_words,
             "seconds": seconds, "max_bytes": max_bytes, "bytes": len(utf8),
         }  # fmt: skip
         line = b""

@@ -16,6 +16,9 @@ from headwater.data.operators.language_codes import LANGUAGES
 _SURE = 0.5  # least score of the language model for its answer to be believed
 _DECLARED = re.compile(r"<html[^>]{0,500}?\slang\s{0,8}=\s{0,8}[\"']?([a-zA-Z]{2,3})", re.IGNORECASE)
 
+# jusText tells prose by its length in characters. These take about two for a word that has six, with its space, in
+# English; with thresholds made for alphabets, whole articles count as short.
+_DENSE = ("zh", "ja", "yue", "wuu")
 # Where jusText names a list otherwise than the table of languages does.
 _NAMES = {
     "fy": "West_Frisian", "ht": "Haitian", "nds": "Low_Saxon", "no": "Norwegian_Bokmal", "pnb": "Western_Panjabi",
@@ -25,12 +28,23 @@ _NAMES = {
 
 def extract(html: str, options: Options) -> str:
     """The paragraphs that jusText takes for content, one a line."""
-    from justext.core import STOPWORDS_HIGH_DEFAULT, STOPWORDS_LOW_DEFAULT, justext
+    from justext.core import (
+        LENGTH_HIGH_DEFAULT,
+        LENGTH_LOW_DEFAULT,
+        STOPWORDS_HIGH_DEFAULT,
+        STOPWORDS_LOW_DEFAULT,
+        justext,
+    )
 
-    words = stop_words(_language(html, options.stop_words))
+    language = _language(html, options.stop_words)
+    words = stop_words(language)
     # Without a list, nothing may depend on stop words: every paragraph has "enough" of them.
     low, high = (STOPWORDS_LOW_DEFAULT, STOPWORDS_HIGH_DEFAULT) if words else (0.0, 0.0)
-    paragraphs = justext(html, words, stopwords_low=low, stopwords_high=high)
+    shrink = 3 if language in _DENSE else 1
+    paragraphs = justext(
+        html, words, length_low=LENGTH_LOW_DEFAULT // shrink, length_high=LENGTH_HIGH_DEFAULT // shrink,
+        stopwords_low=low, stopwords_high=high,
+    )  # fmt: skip
     return "\n".join(paragraph.text for paragraph in paragraphs if not paragraph.is_boilerplate)
 
 

@@ -15,12 +15,14 @@ class Options:
         html: The extractor's name.
         scope: "main" content, or "full" visible text (resiliparse).
         skip: CSS selectors of elements to leave out (resiliparse).
+        comments: Whether comments under a text are kept; None leaves it to the extractor.
         stop_words: ISO 639-1 code of the stop words for pages whose language cannot be told (justext).
     """
 
     html: str
     scope: str = "main"
     skip: tuple[str, ...] = ()
+    comments: bool | None = None
     stop_words: str = "en"
 
 

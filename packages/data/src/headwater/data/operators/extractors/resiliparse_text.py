@@ -11,5 +11,5 @@ def extract(html: str, options: Options) -> str:
 
     return extract_plain_text(
         html, main_content=options.scope == "main", preserve_formatting=True, alt_texts=False,
-        skip_elements=list(options.skip) or None,
+        comments=options.comments is not False, skip_elements=list(options.skip) or None,
     )  # fmt: skip

@@ -6,8 +6,8 @@ from headwater.data.operators.extractors.options import Options
 
 
 def extract(html: str, options: Options) -> str:
-    """The main content without comments; precision and recall in trafilatura's own balance."""
+    """The main content; precision and recall in trafilatura's own balance."""
     import trafilatura
 
     # Without a limit of its own on the tree's size: what is too large has been set aside before.
-    return trafilatura.extract(html, include_comments=False, favor_precision=False) or ""
+    return trafilatura.extract(html, include_comments=options.comments is True, favor_precision=False) or ""
