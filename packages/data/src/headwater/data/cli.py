@@ -12,8 +12,9 @@ from headwater.core.cli_options import recipe_options
 
 _COLLECT, _MODELS, _TOKENS = "headwater.data.collect.cli", "headwater.data.models.cli", "headwater.data.tokens.cli"
 _MODULES = {"model": _MODELS, "tokenizer": _TOKENS, "tokenize": _TOKENS, "mix": _TOKENS,
-            "export": "headwater.data.export_cli"}  # fmt: skip
-_ORDER = ("crawl", "fetch", "collect", "model", "run", "index", "tokenizer", "tokenize", "mix", "export")
+            "export": "headwater.data.export_cli", "spark-archive": "headwater.data.engines.spark.cli"}  # fmt: skip
+_ORDER = ("crawl", "fetch", "collect", "model", "run", "index", "tokenizer", "tokenize", "mix", "export",
+          "spark-archive")  # fmt: skip
 _ELSEWHERE = {
     "crawl": "   Crawl web pages politely into WARC files.",
     "fetch": "   Fetch records of a public crawl (Common Crawl) into WARC files.",
@@ -23,6 +24,7 @@ _ELSEWHERE = {
     "tokenize": "4. Encode the documents as Megatron token files, one data set a source.",
     "mix": "   Plan a mixture: tokens, repeats and caps of each source.",
     "export": "   Write the documents as JSON lines or Parquet, to a folder or a store.",
+    "spark-archive": "   Pack an environment for the workers of a Spark cluster.",
 }
 
 
@@ -34,7 +36,7 @@ class _Data(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in _ELSEWHERE:
-            return getattr(importlib.import_module(_MODULES.get(cmd_name, _COLLECT)), cmd_name)
+            return getattr(importlib.import_module(_MODULES.get(cmd_name, _COLLECT)), cmd_name.replace("-", "_"))
         return super().get_command(ctx, cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
