@@ -1,6 +1,7 @@
 import gzip
 import json
 import os
+import pickle
 import shutil
 
 import pytest
@@ -142,3 +143,24 @@ def test_pages_and_texts_are_a_document_a_file(run, tmp_path, warc, partition_by
     _, kept, _ = run.documents(partition_bytes=partition_bytes)
     assert sorted(row["url"] for row in kept) == [f"https://x.org/page%20{i}.html" for i in range(5)]
     assert all("<p>" not in row["text"] for row in kept)
+
+
+def test_any_partition_gives_the_same_documents(run, other_run, tmp_path, make, warc):
+    json_lines, _ = make
+    _, _, prose, _ = warc
+    lines = [{"text": prose(i), "url": f"http://x/{i}"} for i in range(30)]
+    (tmp_path / "a.jsonl").write_bytes(json_lines(lines) + b"oh\n")
+    digests = []
+    for each, partition_bytes in ((run, 1000), (other_run, 7000)):
+        each.collect(format="jsonl", uris=[f"{tmp_path}/*.jsonl"], url="url")
+        outcome, kept, rejected = each.documents(partition_bytes=partition_bytes)
+        assert len(kept) == 30 and len(rejected) == 1
+        digests.append(outcome.manifest.digest)
+    assert digests[0] == digests[1]
+
+
+def test_units_can_be_sent_to_other_processes(run, lines):
+    run.collect(format="jsonl", uris=[f"{lines}/**/*.jsonl"])
+    (unit,) = run.units(10**6)
+    sent = pickle.loads(pickle.dumps(unit))
+    assert sent == unit and [batch.to_pylist() for batch in sent()] == [batch.to_pylist() for batch in unit()]

@@ -100,10 +100,11 @@ def crawl(
 @click.command()
 @recipe_options
 def collect(recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...]) -> None:
-    """1. Collect every source of the recipe as WARC files: RUN/raw/<source>/.
+    """1. Collect every source of the recipe: RUN/raw/<source>/.
 
-    A source is a crawl, a folder of files, Python's own language reference, or WARC files that you have. Sources
-    that are complete and unchanged are left alone; an interrupted crawl goes on.
+    A source is a crawl, captures of Common Crawl, a folder of files, Python's own language reference, or WARC files
+    that you have: these become WARC files. Corpora of `kind: files` are read where they are, and only listed here.
+    Sources that are complete and unchanged are left alone; an interrupted crawl goes on.
     """
     from headwater.core.config import load_section
     from headwater.core.errors import ConfigError

@@ -17,12 +17,14 @@ from headwater.core.errors import ConfigError, DataError
 from headwater.core.lock import exclusive
 from headwater.core.manifest import WORK, ArtifactWriter, Manifest, is_artifact
 from headwater.core.storage import file_sha256, storage_errors
-from headwater.data.collect import common_crawl, files, topics, tree
+from headwater.data.collect import common_crawl, files, topics, tree, warc_framing
 from headwater.data.collect.crawler import LOG, STATE, crawl, make_fetcher
 from headwater.data.collect.fetcher import Fetcher
 from headwater.data.collect.pydoc_server import PydocServer, python_fingerprint
 from headwater.data.collect.sources import (
     PYDOC_URL,
+    USER_AGENT,
+    CommonCrawlSource,
     CrawlSource,
     FilesSource,
     Source,
@@ -97,6 +99,8 @@ def collect(name: str, source: Source, folder: Path, *, replace: bool = True) ->
         StorageError: another process is collecting there, or the disk refused a write; the same command goes on
             from there.
     """
+    if isinstance(source, CommonCrawlSource):
+        return _captures(name, source, folder)  # which takes the lock itself
     with exclusive(folder):
         match source:
             case CrawlSource():
@@ -229,9 +233,20 @@ def _files(name: str, source: FilesSource, folder: Path) -> Collected:
     return Collected(writer.commit(found.counters(), files=[listing], volatile=[place]), fresh=True)
 
 
+def _captures(name: str, source: CommonCrawlSource, folder: Path) -> Collected:
+    with Fetcher(
+        user_agent=USER_AGENT, rate=source.rate, retries=source.retries, timeout_seconds=source.timeout_seconds,
+        max_bytes=warc_framing.MAX_RECORD_BYTES,
+    ) as fetcher:  # fmt: skip
+        return collect_common_crawl(
+            name, folder, fetcher, crawl=source.crawl, pattern=source.pattern, limit=source.limit,
+            filters=source.filters, index_url=source.index_url, data_url=source.data_url, replace=True,
+        )  # fmt: skip
+
+
 def collect_common_crawl(
     name: str, folder: Path, fetcher: Fetcher, *, crawl: str, pattern: str, limit: int, filters: tuple[str, ...],
-    index_url: str, data_url: str,
+    index_url: str, data_url: str, replace: bool = False,
 ) -> Collected:  # fmt: skip
     """Fetch captures of Common Crawl into `folder`, or go on with it, or find it up to date.
 
@@ -245,6 +260,7 @@ def collect_common_crawl(
         filters: as `common_crawl.fetch`.
         index_url: as `common_crawl.fetch`.
         data_url: as `common_crawl.fetch`.
+        replace: as `collect`.
 
     Raises:
         DataError: the index cannot be asked, or there is nothing to fetch.
@@ -257,7 +273,7 @@ def collect_common_crawl(
         writer = ArtifactWriter(folder, kind="raw", name=name, producer=producer, config={"common_crawl": asked})
         if manifest := writer.up_to_date():
             return Collected(manifest, fresh=False)
-        work = _begin(writer, replace=False) / "common-crawl"
+        work = _begin(writer, replace) / "common-crawl"
         with progress(limit, f"fetch {name}") as bar:
             result = common_crawl.fetch(
                 work, name, fetcher, crawl=crawl, pattern=pattern, limit=limit, filters=filters, index_url=index_url,

@@ -5,6 +5,7 @@ sources:
   code:      {kind: tree, paths: {"https://git.example.org/me/project/": ../project}, include: ["*.py"]}
   reference: {kind: pydoc-topics}
   archive:   {kind: warc, files: ["crawl/*.warc.gz"]}
+  captures:  {kind: common-crawl, crawl: CC-MAIN-2026-05, pattern: "docs.example.org/*"}
   corpus:    {kind: files, format: jsonl, uris: ["s3://bucket/corpus/*.jsonl.zst"]}
 """
 
@@ -151,6 +152,33 @@ class WarcSource(Section):
     files: tuple[str, ...] = Field(min_length=1)
 
 
+class CommonCrawlSource(Section):
+    """Captures of Common Crawl: the index says where the records are, and only those bytes are fetched.
+
+    Attributes:
+        crawl: name of the crawl; `headwater data fetch common-crawl --list` lists them.
+        pattern: a URL, `https://example.org/docs/*` or `*.example.org`.
+        limit: captures, at most: the first in the order of the index.
+        filters: index filters, for example "=languages:eng" or "~mime:text/.*".
+        rate: requests a second to one host, at most; 0 means no limit.
+        retries: how often a request that failed in a passing way is repeated.
+        timeout_seconds: limit for connecting and for each read.
+        index_url: where the index is.
+        data_url: where the WARC files are.
+    """
+
+    kind: Literal["common-crawl"] = "common-crawl"
+    crawl: str = Field(min_length=1)
+    pattern: str = Field(min_length=1)
+    limit: Whole = Field(default=1000, ge=1)
+    filters: tuple[str, ...] = ("=status:200",)
+    rate: float = Field(default=1.0, ge=0)
+    retries: Whole = Field(default=5, ge=0)
+    timeout_seconds: float = Field(default=60.0, gt=0)
+    index_url: str = "https://index.commoncrawl.org"
+    data_url: str = "https://data.commoncrawl.org"
+
+
 Format = Literal["warc", "wet", "html", "text", "code", "pdf", "jsonl", "parquet", "hf", "mediawiki", "latex"]
 """What the files of a source hold; see docs/data-sources.md."""
 
@@ -201,7 +229,9 @@ class FilesSource(Section):
         return self.model_dump(mode="json", exclude={"uris", "lists", "root", "max_files", "anonymous"})
 
 
-Source = Annotated[CrawlSource | TreeSource | TopicsSource | WarcSource | FilesSource, Field(discriminator="kind")]
+Source = Annotated[
+    CrawlSource | TreeSource | TopicsSource | WarcSource | CommonCrawlSource | FilesSource, Field(discriminator="kind")
+]
 
 
 class SourcesConfig(RootModel[dict[str, Source]]):
