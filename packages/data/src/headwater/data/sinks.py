@@ -58,7 +58,11 @@ def write_parquet(
         folder.mkdir(parents=True, exist_ok=True)
     placed = engine.derive(data, Place(files, schema))
     written = engine.group_by_key(stage, placed, [_FILE], order, WriteFiles(str(folder), schema))
-    return sorted(values(engine.collect(written), "name"))
+    names = sorted(values(engine.collect(written), "name"))
+    with storage_errors("tidy", folder):
+        for leftover in folder.glob(".part-*.tmp"):  # of workers that were killed while they wrote
+            leftover.unlink(missing_ok=True)
+    return names
 
 
 @dataclass(frozen=True)
