@@ -24,6 +24,7 @@ OWN = {"headwater-core": "headwater.core", "headwater-data": "headwater.data"}
 LEFT_OUT = frozenset({"pyspark", "py4j"})
 _OF_THIS_MACHINE = ("direct_url.json", "RECORD")
 _SKIPPED = ("test", "tests", "idlelib", "ensurepip", "turtledemo", "site-packages", "__pycache__")
+_BUILDING = "config-"
 
 _LAUNCHER = """#!/bin/sh
 # The archive may be unpacked anywhere.
@@ -137,7 +138,7 @@ def _add_interpreter(archive: tarfile.TarFile, name: str) -> None:
     standard = Path(sysconfig.get_path("stdlib"))
     for file in sorted(standard.rglob("*")):
         place = file.relative_to(standard)
-        if file.is_file() and not set(place.parts) & set(_SKIPPED):
+        if file.is_file() and not set(place.parts) & set(_SKIPPED) and not place.parts[0].startswith(_BUILDING):
             archive.add(file.resolve(), str(Path("lib") / name / place), recursive=False)
 
 
