@@ -1,11 +1,15 @@
 """Stores: S3 by a server on loopback; others by fsspec's file system in memory, which has no entity tags."""
 
+import functools
+import http.server
 import importlib
+import threading
 
 import pytest
 
 from headwater.core import objects
 from headwater.core.errors import ConfigError, DataError, StorageError
+from headwater.core.external import ExternalFile, difference
 from headwater.core.trace.payload import read_collected
 from headwater.core.verify.report import verify_run
 
@@ -199,3 +203,27 @@ def test_a_protocol_that_nobody_knows_is_refused(run):
 )
 def test_what_stores_call_an_entity_tag(info, etag):
     assert objects._stat(info) == objects.Stat(3, etag)
+
+
+def test_a_size_that_the_store_does_not_know_is_no_difference():
+    listed = ExternalFile("a", 10, "ab", "")
+    assert difference(listed, objects._stat({"size": None})) is None
+    assert difference(listed, objects._stat({"size": 0})) == ("0 bytes", "10 bytes")
+
+
+@services
+def test_a_web_server_gives_the_same_rows_as_a_folder(run, other_run, tmp_path, make):
+    pytest.importorskip("aiohttp")
+    json_lines, _ = make
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jsonl").write_bytes(json_lines(records()))
+    (tmp_path / "in" / "paths.txt").write_text("a.jsonl\n")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path / "in"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        root = f"http://127.0.0.1:{server.server_port}"
+        remote = run.collect(format="jsonl", lists=[f"{root}/paths.txt"], root=root)
+        local = other_run.collect(format="jsonl", uris=[f"{tmp_path}/in/*.jsonl"])
+        assert remote.manifest.digest == local.manifest.digest
+        assert run.rows() == other_run.rows() and problems(run) == []
+        server.shutdown()

@@ -130,7 +130,7 @@ def check_unchanged(uri: str, file: ExternalFile, *, anonymous: bool = False) ->
 
 def difference(file: ExternalFile, now: Stat) -> tuple[str, str] | None:
     """What a store says of a file that the listing does not: (found, expected); None when they agree."""
-    if now.bytes != file.bytes:
+    if now.bytes not in (-1, file.bytes):
         return f"{now.bytes:,} bytes", f"{file.bytes:,} bytes"
     if file.etag and now.etag != file.etag:
         return f"ETag {now.etag}", f"ETag {file.etag}"

@@ -30,7 +30,7 @@ _ETAGS = ("ETag", "etag", "lfs", "blob_id", "md5Hash", "content_md5")
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """What a store says about an object: its size in bytes and its entity tag ("" where it gives none)."""
+    """What a store says of an object: its size in bytes (-1: it does not say) and its entity tag ("": none)."""
 
     bytes: int
     etag: str
@@ -226,7 +226,7 @@ def _stat(info: dict[str, Any]) -> Stat:
     found: Any = next((info[name] for name in _ETAGS if info.get(name)), "")
     if not isinstance(found, str | bytes):  # of a large file on the Hugging Face Hub: its SHA-256, in an object
         found = getattr(found, "sha256", None) or (cast("Any", found).get("sha256") if isinstance(found, dict) else "")
-    return Stat(int(info.get("size") or 0), str(found or "").strip('"'))
+    return Stat(-1 if info.get("size") is None else int(info["size"]), str(found or "").strip('"'))
 
 
 def find(pattern: str, *, anonymous: bool = False) -> dict[str, Stat]:

@@ -71,7 +71,7 @@ def look(source: FilesSource, folder: Path) -> Found:
     known, seen = _known(folder)
     place = Place(root if is_remote(root) else str(local_path(root or ".").resolve()), source.anonymous, {})
     files: list[ExternalFile] = []
-    with progress(sum(stats[named[name]].bytes for name in names), "checksums", unit="bytes") as bar:
+    with progress(sum(max(stats[named[name]].bytes, 0) for name in names), "checksums", unit="bytes") as bar:
         for name in names:
             uri, stat = named[name], stats[named[name]]
             if source.checksum == "etag" and is_remote(uri):
