@@ -158,14 +158,16 @@ def test_a_second_run_is_up_to_date_and_a_changed_recipe_is_not(tiny):
 
 def test_every_global_step_together_changes_no_byte_by_partitions(tiny):
     steps = ("documents.url_dedup={}", "documents.host_boilerplate={min_documents: 5, min_share: 0.1}",
-             "documents.line_dedup={unit: line, min_words: 5, min_characters: 20}")  # fmt: skip
+             "documents.line_dedup={unit: line, min_words: 5, min_characters: 20}",
+             "documents.substring_dedup={min_tokens: 12, min_characters: 20}")  # fmt: skip
     run, recipe = tiny("a")
     outcome = make(run, recipe, *steps)
     other, _ = tiny("b")
     make(other, recipe, *steps, "documents.engine.workers=2", "documents.engine.partition_bytes=1000")
     assert digests(run / "documents") == digests(other / "documents")
-    names = [row["operator"] for row in outcome.result["sources"]["web"]["operators"]][-6:]
-    assert names == ["url_dedup", "exact_dedup", "host_boilerplate", "line_dedup", "minhash_dedup", "decontaminate"]
+    names = [row["operator"] for row in outcome.result["sources"]["web"]["operators"]][-7:]
+    assert names == ["url_dedup", "exact_dedup", "host_boilerplate", "line_dedup", "substring_dedup", "minhash_dedup",
+                     "decontaminate"]  # fmt: skip
     assert len(kept(run)) + len(rejected(run)) == outcome.result["total"]["documents_in"]
 
 

@@ -31,6 +31,7 @@ from headwater.data.operators.perplexity import Perplexity, PerplexityConfig
 from headwater.data.operators.pii import Pii, PiiConfig
 from headwater.data.operators.quality_classifier import QualityClassifier, QualityClassifierConfig
 from headwater.data.operators.source_code import SourceCode, SourceCodeConfig
+from headwater.data.operators.substring_dedup import SubstringDedupConfig
 from headwater.data.operators.toxicity import Toxicity, ToxicityConfig
 from headwater.data.tokens.config import TokenizerConfig, TokensConfig
 
@@ -131,6 +132,7 @@ class DocumentsConfig(Section):
         exact_dedup: Options; null switches it off.
         host_boilerplate: Options; null (the default) switches it off.
         line_dedup: Options; null (the default) switches it off.
+        substring_dedup: Options; null (the default) switches it off.
         minhash_dedup: Options; null switches it off.
         earlier: Indexes (`headwater data index`) of earlier documents, by name: what they have counts as a duplicate.
         max_duplicate_ratio: Share of a source's documents that duplicates may take before an alarm is raised; a mapping
@@ -149,6 +151,7 @@ class DocumentsConfig(Section):
     exact_dedup: ExactDedupConfig | None = ExactDedupConfig()
     host_boilerplate: HostBoilerplateConfig | None = None
     line_dedup: LineDedupConfig | None = None
+    substring_dedup: SubstringDedupConfig | None = None
     minhash_dedup: MinhashDedupConfig | None = MinhashDedupConfig()
     earlier: dict[str, Path] = Field(default={}, max_length=1_000)
     max_duplicate_ratio: Share | dict[str, Share] = 0.5

@@ -24,7 +24,7 @@ from headwater.data.engine import BatchFunction, Dataset, Engine, Reader
 from headwater.data.engines.choose import open_engine
 from headwater.data.index import options_of
 from headwater.data.near import near_duplicates
-from headwater.data.operators import exact_dedup, host_boilerplate, line_dedup, minhash_dedup
+from headwater.data.operators import exact_dedup, host_boilerplate, line_dedup, minhash_dedup, substring_dedup
 from headwater.data.operators.apply_cuts import CutConfig
 from headwater.data.operators.base import Operator, OperatorConfig
 from headwater.data.operators.decontaminate import Decontaminate
@@ -33,6 +33,7 @@ from headwater.data.outcome import Outcome
 from headwater.data.rows import ALIVE, ROWS
 from headwater.data.sinks import write_parquet
 from headwater.data.steps import SUMS_BY, AddCounts, Edit, Filter, Finish
+from headwater.data.substrings import repeated_substrings
 
 _DUPLICATES = (exact_dedup.URL_NAME, exact_dedup.NAME, minhash_dedup.NAME)
 
@@ -76,7 +77,7 @@ def make_documents(layout: RunLayout, config: DocumentsConfig) -> Outcome:
 def documents_pipeline(
     engine: Engine, parts: Sequence[Reader], config: DocumentsConfig, items: Path
 ) -> tuple[Dataset, Dataset, Dataset]:
-    """The pipeline: filter → equal URLs and texts → templates and repeated lines → near-duplicates → decontaminate.
+    """The pipeline: filter → equal URLs and texts → templates, repeated lines and runs → near-duplicates → items.
 
     Returns:
         Kept documents; rejected ones; counters.
@@ -96,6 +97,9 @@ def documents_pipeline(
         line.edit(host_boilerplate.NAME, config.host_boilerplate, cuts)
     if config.line_dedup:
         line.edit(line_dedup.NAME, config.line_dedup, repeated_lines(engine, line.alive(), config.line_dedup))
+    if config.substring_dedup:
+        cuts = repeated_substrings(engine, line.alive(), config.substring_dedup)
+        line.edit(substring_dedup.NAME, config.substring_dedup, cuts)
     if config.minhash_dedup:
         line.decide(minhash_dedup.NAME, near_duplicates(engine, line.alive(), config.minhash_dedup, earlier))
     last: list[Operator] = [Decontaminate(config.decontaminate, items)] if config.decontaminate else []
@@ -149,7 +153,8 @@ def _names(config: DocumentsConfig) -> dict[str, list[str]]:
         for name, options in (
             (exact_dedup.URL_NAME, config.url_dedup), (exact_dedup.NAME, config.exact_dedup),
             (host_boilerplate.NAME, config.host_boilerplate), (line_dedup.NAME, config.line_dedup),
-            (minhash_dedup.NAME, config.minhash_dedup), (Decontaminate.name, config.decontaminate),
+            (substring_dedup.NAME, config.substring_dedup), (minhash_dedup.NAME, config.minhash_dedup),
+            (Decontaminate.name, config.decontaminate),
         )
         if options
     ]  # fmt: skip
