@@ -65,7 +65,7 @@ class HostLines:
 def hosts_of(batch: pa.RecordBatch, config: HostBoilerplateConfig) -> list[str | None]:
     """The host of each document that counts; None where there is none, and for exempt types."""
     exempt = [media_type.startswith(config.exempt_types) for media_type in values(batch, "content_type")]
-    hosts: list[str | None] = _hosts(batch).to_pylist()
+    hosts: list[str | None] = host_names(batch.column("url")).to_pylist()
     return [None if spared else host for host, spared in zip(hosts, exempt, strict=True)]
 
 
@@ -77,9 +77,9 @@ def lines_of(batch: pa.RecordBatch, config: HostBoilerplateConfig) -> HostLines:
     return HostLines(keys[used], owners[used], starts[used], stops[used])
 
 
-def _hosts(batch: pa.RecordBatch) -> pa.Array:
+def host_names(urls: pa.Array | pa.ChunkedArray) -> pa.Array:
     """The host name of each URL in lower case; null where there is none."""
-    return compute.utf8_lower(compute.struct_field(compute.extract_regex(batch.column("url"), _HOST), "host"))
+    return compute.utf8_lower(compute.struct_field(compute.extract_regex(urls, _HOST), "host"))
 
 
 def _line_keys(texts: pa.Array, least: int) -> tuple[U64, I64, I64, I64]:

@@ -1,0 +1,1 @@
+"""Looking at documents: samples of what an operator kept, changed or set aside, and the text that decided."""
