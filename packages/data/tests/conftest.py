@@ -181,7 +181,8 @@ def warc():
     return member, page, prose, raw_artifact
 
 
-def spark_or_skip():
+@pytest.fixture(scope="session")
+def spark_ready():
     """Skips a test where Spark cannot run."""
     if importlib.util.find_spec("pyspark") is None:
         pytest.skip("pyspark is not installed: pip install 'headwater-data[spark]'")
@@ -189,13 +190,16 @@ def spark_or_skip():
         pytest.skip("Spark needs Java, and there is no java on PATH")
 
 
+# Java's optimising compiler costs more than such small jobs.
+QUICK = {"spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
+
+
 @pytest.fixture(scope="module")
-def spark_session(tmp_path_factory):
+def spark_session(spark_ready, tmp_path_factory):
     """One Spark session on two cores for a module; engines that are opened meanwhile use it."""
-    spark_or_skip()
     from headwater.data.engines.spark.options import SparkConfig
     from headwater.data.engines.spark.session import open_session
 
-    session, _ = open_session(SparkConfig(), 2, tmp_path_factory.mktemp("spark"))
+    session, _ = open_session(SparkConfig(conf=QUICK), 2, tmp_path_factory.mktemp("spark"))
     yield session
     session.stop()
