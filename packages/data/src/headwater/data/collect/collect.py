@@ -57,7 +57,9 @@ class Collected:
         """What the artifact holds, in a few words."""
         counters = self.manifest.counters
         if "external_bytes" in counters:
-            return f"{counters['files']:,} files where they are ({size(counters['external_bytes'])})"
+            count = counters["files"]
+            unit = "file where it is" if count == 1 else "files where they are"
+            return f"{count:,} {unit} ({size(counters['external_bytes'])})"
         unit = next((unit for unit in ("pages", "records", "files") if unit in counters), "files")
         count = counters.get(unit, 0)
         parts = [f"{count:,} {unit.removesuffix('s') if count == 1 else unit}"]
