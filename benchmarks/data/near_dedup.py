@@ -1,11 +1,12 @@
 """Near-duplicate removal from end to end: CPU seconds and quality, against datatrove, datasketch and rensa.
 
-    python benchmarks/data/near_dedup.py --corpus FOLDER [--limit 10000] [--datatrove 1000] [--repeats 3] [--json FILE]
+    python benchmarks/data/near_dedup.py --corpus FOLDER [--limit 10000] [--datatrove 3000] [--repeats 3] [--json FILE]
 
 All take the same extracted texts, without exact duplicates, and the same shape of signature (5-word shingles, 14 bands
 of 8 rows). Ours runs the pipeline's own steps on the local engine in one process, with verification by true Jaccard and
 everything written to its work folder; the peers merge what shares a band, and keep the first of each cluster: that is
-how they are used. datatrove runs on `--datatrove` documents and is scaled.
+how they are used. datatrove runs on the first `--datatrove` documents, its time is scaled, and the quality of all on
+those documents is a second table.
 
 Quality, over the true Jaccard similarity (of word 5-gram sets as ours, and so for all) of every pair of documents that
 a far more generous search (100 bands of 3 rows) or any contender finds:
@@ -230,7 +231,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--limit", type=int, default=10_000)
-    parser.add_argument("--datatrove", type=int, default=1_000, help="documents for datatrove; 0 leaves it out")
+    parser.add_argument("--datatrove", type=int, default=3_000, help="documents for datatrove; 0 leaves it out")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
@@ -248,31 +249,48 @@ def main() -> None:
             found[name] = contenders[name](rows)
             seconds[name].append(time.process_time() - start)
     speed = {name: [s / mine for s, mine in zip(each, seconds["ours"], strict=True)] for name, each in seconds.items()}
+    table, curve = compare(asked.corpus, rows, found)
+    few: dict = {}
     if asked.datatrove:
-        few = rows.slice(0, asked.datatrove)
+        sample = rows.slice(0, asked.datatrove)
         start = time.process_time()
-        run_datatrove(few)
-        scaled = (time.process_time() - start) * rows.num_rows / few.num_rows
+        theirs = run_datatrove(sample)
+        scaled = (time.process_time() - start) * rows.num_rows / sample.num_rows
         speed["datatrove (scaled)"] = [scaled / mine for mine in seconds["ours"]]
+        again = {"datatrove": theirs} | {name: run(sample) for name, run in contenders.items()}
+        few_table, few_curve = compare(asked.corpus, sample, again)
+        few = {"documents": sample.num_rows, "quality": few_table, "curve": few_curve}
+    for name, each in speed.items():
+        if name != "ours":
+            print(f"{name:<22} {sorted(each)[len(each) // 2]:6.1f}× our CPU seconds ({min(each):.1f}–{max(each):.1f})")
+    show(table, curve)
+    if few:
+        print(f"\nthe first {few['documents']:,} documents:")
+        show(few["quality"], few["curve"])
+    if asked.json:
+        whole = {"documents": rows.num_rows, "quality": table, "curve": curve}
+        asked.json.write_text(json.dumps({"speed": speed, "all": whole, "sample": few}, indent=1) + "\n")
+
+
+def compare(folder: Path, rows: pa.Table, found: dict[str, list[tuple[int, int]]]) -> tuple[list[dict], dict]:
+    """The quality of each contender, and the row of the S-curve with the numbers of pairs."""
     pairs, true = similar_pairs(rows, list(found.values()))
-    planted = labels(asked.corpus, rows)
+    planted = labels(folder, rows)
     table = [quality(name, {a for a, _ in each}, pairs, true, planted) for name, each in found.items()]
     curve: dict = {"contender": "S-curve", "removed": None}
     top = 1.01
     for edge in EDGES:
         here = true[(true >= edge) & (true < top)]
-        curve[f"{edge}–{min(top, 1):g}"] = round(float((1 - (1 - here**8) ** 14).mean()), 3) if len(here) else None
-        curve[f"pairs {edge}–{min(top, 1):g}"] = len(here)
+        name = f"{edge}–{min(top, 1):g}"
+        curve[name] = round(float((1 - (1 - here**8) ** 14).mean()), 3) if len(here) else None
+        curve[f"pairs {name}"] = len(here)
         top = edge
-    show(speed, table, curve)
-    if asked.json:
-        asked.json.write_text(json.dumps({"speed": speed, "quality": table, "curve": curve}, indent=1) + "\n")
+    for rate, each in planted.items():
+        curve[f"pairs {rate:.0%} changed"] = len(each)
+    return table, curve
 
 
-def show(speed: dict[str, list[float]], table: list[dict], curve: dict) -> None:
-    for name, each in speed.items():
-        if name != "ours":
-            print(f"{name:<22} {sorted(each)[len(each) // 2]:6.1f}× our CPU seconds ({min(each):.1f}–{max(each):.1f})")
+def show(table: list[dict], curve: dict) -> None:
     names = [name for name in table[0] if name != "contender"]
     print(f"{'':<12}" + "".join(f"{name:>13}" for name in names))
     for row in [*table, curve]:
