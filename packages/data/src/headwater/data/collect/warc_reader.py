@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fastwarc import WarcRecord
 
 PAYLOAD_TYPES = frozenset({"response", "resource", "conversion"})
+_CHARSET = re.compile(r"""charset\s*=\s*["']?([^\s"';,]+)""", re.IGNORECASE)
 _CHUNK_BYTES = 1024 * 1024
 _MAX_WASTED_RATIO = 4  # of the file: members nested in damaged ones would otherwise take time quadratic in its size
 
@@ -267,5 +268,5 @@ def _raw_deflate(encoding: str | None, raw: bytes) -> bytes | None:
 
 def _media_type(content_type: str) -> tuple[str, str | None]:
     media_type, _, parameters = content_type.partition(";")
-    charset = re.search(r"""charset\s*=\s*["']?([^\s"';,]+)""", parameters, re.IGNORECASE)
+    charset = _CHARSET.search(parameters) if parameters else None
     return media_type.strip().lower(), charset[1].lower() if charset else None

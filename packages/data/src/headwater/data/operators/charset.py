@@ -17,6 +17,7 @@ import numpy as np
 
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be"),
          (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))  # fmt: skip
+_META = re.compile(rb"<meta[^>]{0,200}?charset\s{0,8}=\s{0,8}[\"']?\s{0,8}([-_.:a-zA-Z0-9]{1,40})", re.IGNORECASE)
 _COOKIE = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-_.a-zA-Z0-9]{1,40})")  # PEP 263, first two lines
 _SEVEN_BIT = ("iso-2022", "hz-gb", "hz", "utf-7", "iso2022")  # escape sequences: ASCII bytes that are not ASCII text
 _WHATWG = {"iso8859-1": "cp1252", "ascii": "cp1252", "iso8859-9": "cp1254", "gb2312": "gb18030", "gbk": "gb18030"}
@@ -154,10 +155,7 @@ def _lookup(label: str | None) -> str | None:
 
 def _inner_label(payload: bytes, html: bool) -> str:
     if html:
-        head = payload[:1024]
-        found = re.search(
-            rb"<meta[^>]{0,200}?charset\s{0,8}=\s{0,8}[\"']?\s{0,8}([-_.:a-zA-Z0-9]{1,40})", head, re.IGNORECASE
-        )
+        found = _META.search(payload[:1024])
         return found[1].decode("ascii") if found else ""
     for line in payload[:1024].splitlines()[:2]:
         found = _COOKIE.match(line)
