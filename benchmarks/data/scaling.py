@@ -2,9 +2,9 @@
 
     python benchmarks/data/scaling.py --corpus FOLDER [--workers 2] [--engine local] [--json FILE]
 
-16× are all pages, 4× and 1× the first quarter and sixteenth of each file. The recipe has every kind of step: extraction,
-language, Gopher, C4 and FineWeb rules, redaction, exact and near-duplicates. Linear growth shows as 1.0 in the column of
-CPU seconds a page, flat memory as a column that hardly moves.
+16× are all pages, 4× and 1× the first quarter and sixteenth of each file. The recipe has every kind of step:
+extraction, language, Gopher, C4 and FineWeb rules, redaction, exact and near-duplicates. Linear growth shows as 1.0 in
+the column of CPU seconds a page, flat memory as a column that hardly moves.
 """
 
 from __future__ import annotations
