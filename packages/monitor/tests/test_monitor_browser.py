@@ -10,8 +10,8 @@ import pytest
 from monitor_chromium import Page, chromium, unavailable
 from monitor_sample_run import make_run, write_recipe
 
+from headwater.core.theme import contrast
 from headwater.monitor.report.build import build_report
-from headwater.monitor.report.theme import contrast
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))]
 

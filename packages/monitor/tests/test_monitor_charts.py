@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headwater.core.theme import DARK, GRAPHIC_PAIRS, LIGHT, TEXT_PAIRS, contrast
 from headwater.monitor.report import format as fmt
 from headwater.monitor.report.charts import svg
 from headwater.monitor.report.charts.downsample import extremes
@@ -20,7 +21,6 @@ from headwater.monitor.report.charts.lineage import lineage_chart
 from headwater.monitor.report.charts.mixture import mixture_chart
 from headwater.monitor.report.charts.scale import bounds, ticks
 from headwater.monitor.report.charts.whisker import whisker_chart
-from headwater.monitor.report.theme import DARK, GRAPHIC_PAIRS, LIGHT, TEXT_PAIRS, contrast
 from headwater.monitor.report.view import Curve, Evaluation, Event, Funnel, FunnelRow, MixtureRow, Node, Score
 
 NAN = float("nan")

@@ -9,13 +9,14 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from headwater.core.theme import variables
+
 from . import format as fmt
 from .charts.funnel import funnel_chart
 from .charts.line import QUIET, key_glyph, line_chart
 from .charts.lineage import lineage_chart
 from .charts.mixture import mixture_chart
 from .charts.whisker import whisker_chart
-from .theme import variables
 from .view import Curve, RunView
 
 _TEMPLATES = files("headwater.monitor.report") / "templates"

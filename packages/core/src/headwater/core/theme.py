@@ -1,4 +1,4 @@
-"""Colours of the page in light and dark, and the arithmetic that proves that their text can be read."""
+"""Colours of pages in light and dark, and the arithmetic that proves that their text can be read."""
 
 from __future__ import annotations
 
