@@ -5,7 +5,7 @@
 
 Every run is a process of its own, `headwater data run`, into a folder of its own; engines take turns. CPU seconds are
 of the process and all that it started (Java, workers). A ratio is the local engine's seconds over the other's: 1 is as
-fast as local, 0.5 takes twice as long. `--fixed` also measures each engine on almost nothing, which is what its start
+fast as local, 0.5 takes twice as long. `--fixed` also measures each engine on 100 records, which is what its start
 costs. That all engines write the same bytes is checked.
 """
 
@@ -20,12 +20,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from headwater.core.manifest import ArtifactWriter, read_manifest
+from headwater.data.collect.warc_reader import read_records
 
 RECIPE = """
 name: engines
@@ -45,6 +47,7 @@ documents:
 """
 MAIN = "from headwater.core.cli import main; main()"
 POLL_SECONDS = 0.25
+START_RECORDS = 100
 
 
 def raw(run: Path, files: list[Path]) -> None:
@@ -112,10 +115,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="engines-") as temporary:
         folder = Path(temporary)
         if arguments.fixed:
-            empty = folder / "empty.warc.gz"
-            empty.write_bytes(_one_page())
+            few = folder / "few.warc.gz"
+            few.write_bytes(_beginning(files[0]))
             for name in names:
-                fixed[name] = one(name, [empty], folder, settings)[:2]
+                fixed[name] = one(name, [few], folder, settings)[:2]
         for repeat in range(arguments.repeats):
             for name in names if repeat % 2 == 0 else names[::-1]:
                 wall, cpu, digest = one(name, files, folder, settings)
@@ -151,19 +154,11 @@ def report(
         path.write_text(json.dumps(rows, indent=1) + "\n")
 
 
-def _one_page() -> bytes:
-    """A WARC file with one page that the filters remove."""
-    import gzip
-
-    body = b"<html><body><p>Nothing to see.</p></body></html>"
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n"
-    block = head + body
-    record = (
-        b"WARC/1.1\r\nWARC-Type: response\r\nWARC-Target-URI: http://x/\r\nWARC-Date: 2026-01-01T00:00:00Z\r\n"
-        b"WARC-Record-ID: <urn:uuid:00000000-0000-0000-0000-000000000000>\r\n"
-        b"Content-Type: application/http; msgtype=response\r\nContent-Length: %d\r\n\r\n" % len(block)
-    )
-    return gzip.compress(record + block + b"\r\n\r\n", mtime=0)
+def _beginning(file: Path) -> bytes:
+    """The first records of a WARC file."""
+    offsets = [record.offset for record in islice(read_records(file), START_RECORDS + 1)]
+    with file.open("rb") as stream:
+        return stream.read(offsets[-1])
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def distributions(extras: Sequence[str] = ()) -> dict[str, metadata.Distribution
     """
     from packaging.requirements import Requirement
 
-    waiting: list[tuple[str, frozenset[str]]] = [(name, frozenset(extras)) for name in OWN]
+    waiting: list[tuple[str, frozenset[str]]] = [(name, frozenset({"spark", *extras})) for name in OWN]
     found: dict[str, metadata.Distribution] = {}
     seen: set[tuple[str, frozenset[str]]] = set()
     while waiting:

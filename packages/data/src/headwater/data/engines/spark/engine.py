@@ -9,6 +9,7 @@ Only numbers come to the driver, and what the pipeline collects (counters).
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -91,7 +92,9 @@ def mapped(frame: DataFrame, work: Work, schema: pa.Schema) -> DataFrame:
     """`mapInArrow` with the types of `schema`."""
     from pyspark.sql.pandas.types import from_arrow_schema
 
-    return frame.mapInArrow(tasks.Task(work), from_arrow_schema(schema))  # pyright: ignore[reportArgumentType]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of pyspark about pandas, which nothing here uses
+        return frame.mapInArrow(tasks.Task(work), from_arrow_schema(schema))  # pyright: ignore[reportArgumentType]
 
 
 class SparkEngine:
