@@ -30,6 +30,7 @@ from headwater.data.operators.minhash_dedup import MinhashDedupConfig
 from headwater.data.operators.perplexity import Perplexity, PerplexityConfig
 from headwater.data.operators.pii import Pii, PiiConfig
 from headwater.data.operators.quality_classifier import QualityClassifier, QualityClassifierConfig
+from headwater.data.operators.simhash_dedup import SimhashDedupConfig
 from headwater.data.operators.source_code import SourceCode, SourceCodeConfig
 from headwater.data.operators.substring_dedup import SubstringDedupConfig
 from headwater.data.operators.toxicity import Toxicity, ToxicityConfig
@@ -134,6 +135,7 @@ class DocumentsConfig(Section):
         line_dedup: Options; null (the default) switches it off.
         substring_dedup: Options; null (the default) switches it off.
         minhash_dedup: Options; null switches it off.
+        simhash_dedup: Options; null (the default) switches it off. Only one of it and `minhash_dedup` can be on.
         earlier: Indexes (`headwater data index`) of earlier documents, by name: what they have counts as a duplicate.
         max_duplicate_ratio: Share of a source's documents that duplicates may take before an alarm is raised; a mapping
             names sources, and those not named may lose half.
@@ -153,6 +155,7 @@ class DocumentsConfig(Section):
     line_dedup: LineDedupConfig | None = None
     substring_dedup: SubstringDedupConfig | None = None
     minhash_dedup: MinhashDedupConfig | None = MinhashDedupConfig()
+    simhash_dedup: SimhashDedupConfig | None = None
     earlier: dict[str, Path] = Field(default={}, max_length=1_000)
     max_duplicate_ratio: Share | dict[str, Share] = 0.5
     on_duplicate_alarm: Literal["warn", "stop"] = "warn"
@@ -182,6 +185,20 @@ class DocumentsConfig(Section):
                 f"did you mean {near}?" if near else None,
             )
         return self
+
+    @model_validator(mode="after")
+    def _one_search(self) -> DocumentsConfig:
+        if self.minhash_dedup and self.simhash_dedup:
+            raise NotValid(
+                "minhash_dedup and simhash_dedup are both on, and both look for near-duplicates",
+                "set documents.minhash_dedup=null to use simhash_dedup",
+            )
+        return self
+
+    @property
+    def near_dedup(self) -> MinhashDedupConfig | SimhashDedupConfig | None:
+        """The step that looks for near-duplicates."""
+        return self.minhash_dedup or self.simhash_dedup
 
     def expected_duplicates(self) -> dict[str, float]:
         """Each source's largest share of duplicates."""

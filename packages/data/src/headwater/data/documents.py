@@ -24,7 +24,14 @@ from headwater.data.engine import BatchFunction, Dataset, Engine, Reader
 from headwater.data.engines.choose import open_engine
 from headwater.data.index import options_of
 from headwater.data.near import near_duplicates
-from headwater.data.operators import exact_dedup, host_boilerplate, line_dedup, minhash_dedup, substring_dedup
+from headwater.data.operators import (
+    exact_dedup,
+    host_boilerplate,
+    line_dedup,
+    minhash_dedup,
+    simhash_dedup,
+    substring_dedup,
+)
 from headwater.data.operators.apply_cuts import CutConfig
 from headwater.data.operators.base import Operator, OperatorConfig
 from headwater.data.operators.decontaminate import Decontaminate
@@ -35,7 +42,7 @@ from headwater.data.sinks import write_parquet
 from headwater.data.steps import SUMS_BY, AddCounts, Edit, Filter, Finish
 from headwater.data.substrings import repeated_substrings
 
-_DUPLICATES = (exact_dedup.URL_NAME, exact_dedup.NAME, minhash_dedup.NAME)
+_DUPLICATES = (exact_dedup.URL_NAME, exact_dedup.NAME, minhash_dedup.NAME, simhash_dedup.NAME)
 
 
 def make_documents(layout: RunLayout, config: DocumentsConfig) -> Outcome:
@@ -100,8 +107,8 @@ def documents_pipeline(
     if config.substring_dedup:
         cuts = repeated_substrings(engine, line.alive(), config.substring_dedup)
         line.edit(substring_dedup.NAME, config.substring_dedup, cuts)
-    if config.minhash_dedup:
-        line.decide(minhash_dedup.NAME, near_duplicates(engine, line.alive(), config.minhash_dedup, earlier))
+    if config.near_dedup:
+        line.decide(config.near_dedup.name, near_duplicates(engine, line.alive(), config.near_dedup, earlier))
     last: list[Operator] = [Decontaminate(config.decontaminate, items)] if config.decontaminate else []
     line.apply("finish", line.rows_with_decisions(), Finish(tuple(line.names), last, config.validation_ratio))
     counts = engine.group_by_key("counts", engine.union(line.counts), SUMS_BY, [], AddCounts())
@@ -154,7 +161,7 @@ def _names(config: DocumentsConfig) -> dict[str, list[str]]:
             (exact_dedup.URL_NAME, config.url_dedup), (exact_dedup.NAME, config.exact_dedup),
             (host_boilerplate.NAME, config.host_boilerplate), (line_dedup.NAME, config.line_dedup),
             (substring_dedup.NAME, config.substring_dedup), (minhash_dedup.NAME, config.minhash_dedup),
-            (Decontaminate.name, config.decontaminate),
+            (simhash_dedup.NAME, config.simhash_dedup), (Decontaminate.name, config.decontaminate),
         )
         if options
     ]  # fmt: skip

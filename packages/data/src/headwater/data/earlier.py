@@ -20,7 +20,8 @@ from headwater.data.arrow import column, compute, table
 from headwater.data.engine import Dataset, Engine
 
 Part = Literal["texts", "urls", "bands", "shingles"]
-"""What an index holds of every document: the hash of its text and of its URL, its bands, its shingles."""
+"""What an index holds of every document: the hash of its text and of its URL, its bands (or what else finds
+candidates for near-duplicates), its shingles."""
 
 _ROWS = 10_000
 

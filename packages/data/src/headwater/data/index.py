@@ -24,7 +24,8 @@ from headwater.data.duplicates import TextKeys, UrlKeys
 from headwater.data.earlier import Part
 from headwater.data.engine import BatchFunction
 from headwater.data.engines.processes import Workers, workers_for
-from headwater.data.near import Bands, Shingle
+from headwater.data.near import Shingle
+from headwater.data.near_keys import candidate_keys
 from headwater.data.outcome import Outcome
 from headwater.data.row_keys import RANK_BYTES, row_keys
 
@@ -33,11 +34,14 @@ _ROWS = 1_000
 
 def options_of(config: DocumentsConfig) -> dict[str, dict[str, Any]]:
     """What decides the content of an index: the options of each step that uses one."""
-    exact, near = config.exact_dedup, config.minhash_dedup
-    return {
+    exact, near, simhash = config.exact_dedup, config.minhash_dedup, config.simhash_dedup
+    options = {
         "exact_dedup": exact.model_dump(mode="json") if exact else {},
         "minhash_dedup": {key: getattr(near, key) for key in ("ngram", "bands", "rows", "seed")} if near else {},
     }
+    if simhash:
+        options["simhash_dedup"] = {key: getattr(simhash, key) for key in ("ngram", "max_distance")}
+    return options
 
 
 def make_index(layout: RunLayout, config: DocumentsConfig, folder: Path) -> Outcome:
@@ -64,9 +68,9 @@ def make_index(layout: RunLayout, config: DocumentsConfig, folder: Path) -> Outc
     functions: dict[Part, BatchFunction] = {"urls": UrlKeys()}
     if config.exact_dedup:
         functions["texts"] = TextKeys(config.exact_dedup.normalize)
-    if config.minhash_dedup:
-        functions["bands"] = Bands(config.minhash_dedup)
-        functions["shingles"] = Shingle(config.minhash_dedup.ngram)
+    if config.near_dedup:
+        functions["bands"] = candidate_keys(config.near_dedup)
+        functions["shingles"] = Shingle(config.near_dedup.ngram)
     with Workers(workers_for(config.engine.workers), "documents.engine.workers") as workers:
         workers.run("index", _index_file, [(str(path), str(folder), functions) for path in documents])
     with storage_errors("read", layout.documents):

@@ -1,7 +1,7 @@
-"""Near-duplicates on any engine: bands → candidate pairs → verified edges → clusters → who stays.
+"""Near-duplicates on any engine: keys → candidate pairs → verified edges → clusters → who stays.
 
 No step holds more than a bucket, or the verified edges of one cluster. Two things are decided by the data alone: which
-pairs are compared (`minhash_dedup`), and that a document goes only if a verified edge ties it to one that stays.
+pairs are compared (`near_keys`), and that a document goes only if a verified edge ties it to one that stays.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from headwater.data.arrow import column, compute, table, take, values
 from headwater.data.earlier import Earlier
 from headwater.data.engine import Dataset, Engine, Needs
 from headwater.data.graph import connected_components
-from headwater.data.operators import minhash_dedup
+from headwater.data.near_keys import NearConfig, candidate_keys
+from headwater.data.operators import minhash_dedup, simhash_dedup
 from headwater.data.operators.exact_dedup import DECISIONS
-from headwater.data.operators.minhash_dedup import MinhashDedupConfig
+from headwater.data.operators.simhash_dedup import SimhashDedupConfig
 from headwater.data.row_keys import id_of
 
-BANDS = pa.schema([pa.field("key", pa.int64()), pa.field("row", pa.binary())])
 PAIRS = pa.schema([pa.field("a", pa.binary()), pa.field("b", pa.binary())])
 """`a` is preferred to `b`: its key is less."""
 EDGES = pa.schema([*PAIRS, pa.field("jaccard", pa.float64())])
@@ -32,20 +32,24 @@ SHINGLES = pa.schema([pa.field("row", pa.binary()), pa.field("shingles", pa.larg
 """The sorted hashes, eight bytes each, little end first."""
 
 
-def near_duplicates(engine: Engine, alive: Dataset, config: MinhashDedupConfig, earlier: Earlier) -> Dataset:
+def near_duplicates(engine: Engine, alive: Dataset, config: NearConfig, earlier: Earlier) -> Dataset:
     """Decides which rows go.
 
     Args:
         engine: Where to run.
         alive: Rows that take part, with `row` and `text`.
-        config: Options.
+        config: Options, of `minhash_dedup` or of `simhash_dedup`.
         earlier: Indexes whose documents take part too.
 
     Returns:
         Rows of `DECISIONS`.
     """
-    bands = earlier.beside(engine, "bands", engine.derive(alive, Bands(config)), BANDS)
-    again = engine.group_by_key("near-candidates", bands, ["key"], ["row"], Candidates(config.all_pairs_up_to, earlier))
+    function = candidate_keys(config)
+    ((_, schema),) = function.outputs.items()
+    keys = earlier.beside(engine, "bands", engine.derive(alive, function), schema)
+    max_distance = config.max_distance if isinstance(config, SimhashDedupConfig) else None
+    candidates = Candidates(config.all_pairs_up_to, max_distance, earlier)
+    again = engine.group_by_key("near-candidates", keys, ["key"], ["row"], candidates)
     pairs = engine.group_by_key("near-pairs", again, ["a", "b"], [], DistinctPairs())
     wanted = engine.group_by_key("near-wanted", engine.derive(pairs, Ends()), ["row"], [], DistinctRows())
     found = engine.join(alive, wanted, left_on="row", right_on="row")
@@ -59,38 +63,26 @@ def near_duplicates(engine: Engine, alive: Dataset, config: MinhashDedupConfig, 
     edges = engine.map_batches("near-verify", both, Verify(config.min_jaccard))["edges"]
     components = connected_components(engine, "near-clusters", edges)
     members = engine.join(edges, components, left_on="a", right_on="node")
-    return engine.group_by_key("near-resolve", members, ["component"], ["b", "a"], Resolve(earlier))
-
-
-@dataclass(frozen=True)
-class Bands:
-    """One row for each band of each text's signature."""
-
-    config: MinhashDedupConfig
-    needs: ClassVar[Needs] = Needs(("row", "text"))
-    outputs: Mapping[str, pa.Schema] = field(default_factory=lambda: {"bands": BANDS})
-
-    def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
-        """Reads `row` and `text`."""
-        keys = minhash_dedup.signatures(batch.column("text"), self.config)
-        owners = np.repeat(np.arange(batch.num_rows), self.config.bands)
-        rows = take(column(batch, "row"), owners)
-        found = table({"key": pa.array(keys.ravel().view(np.int64)), "row": rows}, BANDS)
-        return {"bands": found.filter(compute.not_equal(found.column("key"), 0))}  # zero: a text without a word
+    return engine.group_by_key("near-resolve", members, ["component"], ["b", "a"], Resolve(config.name, earlier))
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Pairs of rows that share a band."""
+    """Pairs of rows that share a key, and whose fingerprints, if they have any, are close enough."""
 
     limit: int
+    max_distance: int | None
     earlier: Earlier
     output: pa.Schema = PAIRS
 
     def __call__(self, groups: pa.Table) -> pa.Table:
-        """Reads `BANDS`, whole groups of a key in order of preference."""
+        """Reads `BANDS` or `BLOCKS`, whole groups of a key in order of preference."""
         rows = groups.column("row")
         a, b = minhash_dedup.candidate_pairs(groups.column("key").to_numpy(), self.limit)
+        if self.max_distance is not None:
+            prints = groups.column("fingerprint").to_numpy().view(np.uint64)
+            close = simhash_dedup.distances(prints[a], prints[b]) <= self.max_distance
+            a, b = a[close], b[close]
         pairs = table({"a": take(rows, a), "b": take(rows, b)}, PAIRS)
         if self.earlier.names:  # what two earlier documents have in common is settled
             pairs = pairs.filter(pa.array([not self.earlier.is_earlier(row) for row in values(pairs, "b")], pa.bool_()))
@@ -180,6 +172,7 @@ class Verify:
 class Resolve:
     """Who stays in each cluster: in order of preference, a document goes if an edge ties it to one that stays."""
 
+    name: str
     earlier: Earlier
     output: pa.Schema = DECISIONS
 
@@ -192,7 +185,7 @@ class Resolve:
             if later not in gone and earlier not in gone:
                 gone[later] = (earlier, similarity, component)
         details = [json.dumps(self._detail(*found)) for found in gone.values()]
-        names = {"operator": minhash_dedup.NAME, "reason": minhash_dedup.REASON}
+        names = {"operator": self.name, "reason": minhash_dedup.REASON}
         same = {name: pa.array([value] * len(gone), pa.string()) for name, value in names.items()}
         return table(
             {"row": pa.array(list(gone), pa.binary()), **same, "detail": pa.array(details, pa.string())}, DECISIONS

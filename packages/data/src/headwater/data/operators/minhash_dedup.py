@@ -13,6 +13,7 @@ import json
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,7 @@ class MinhashDedupConfig(OperatorConfig):
             is compared with the first and with its neighbour.
     """
 
+    name: ClassVar[str] = NAME
     ngram: int = Field(default=5, ge=1, le=50)
     bands: int = Field(default=14, ge=1, le=256)
     rows: int = Field(default=8, ge=1, le=64)
