@@ -45,6 +45,11 @@ class RunLayout:
         return self.root / "documents"
 
     @property
+    def documents_page(self) -> Path:
+        """The page about the documents; of no artifact, since it can be drawn again at any time."""
+        return self.root / "documents.html"
+
+    @property
     def tokenizer(self) -> Path:
         """The trained tokenizer."""
         return self.root / "tokenizer"

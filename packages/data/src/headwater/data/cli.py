@@ -13,15 +13,16 @@ from headwater.core.cli_options import recipe_options
 _COLLECT, _MODELS, _TOKENS = "headwater.data.collect.cli", "headwater.data.models.cli", "headwater.data.tokens.cli"
 _MODULES = {"model": _MODELS, "tokenizer": _TOKENS, "tokenize": _TOKENS, "mix": _TOKENS,
             "export": "headwater.data.export_cli", "spark-archive": "headwater.data.engines.spark.cli",
-            "inspect": "headwater.data.inspect.cli"}  # fmt: skip
-_ORDER = ("crawl", "fetch", "collect", "model", "run", "inspect", "index", "tokenizer", "tokenize", "mix", "export",
-          "spark-archive")  # fmt: skip
+            "inspect": "headwater.data.inspect.cli", "report": "headwater.data.report.cli"}  # fmt: skip
+_ORDER = ("crawl", "fetch", "collect", "model", "run", "inspect", "report", "index", "tokenizer", "tokenize", "mix",
+          "export", "spark-archive")  # fmt: skip
 _ELSEWHERE = {
     "crawl": "   Crawl web pages politely into WARC files.",
     "fetch": "   Fetch records of a public crawl (Common Crawl) into WARC files.",
     "collect": "1. Collect every source of the recipe as WARC files: RUN/raw/<source>/.",
     "model": "   Train the models that filters of the recipe name, from folders of text.",
     "inspect": "   Show samples of what was kept, changed or set aside, and why.",
+    "report": "   Draw the documents as one page: funnel, reasons, hosts, duplicates, samples.",
     "tokenizer": "3. Train a tokenizer on a sample of the documents, and measure it.",
     "tokenize": "4. Encode the documents as Megatron token files, one data set a source.",
     "mix": "   Plan a mixture: tokens, repeats and caps of each source.",

@@ -1,0 +1,1 @@
+"""The page about a run's documents: what came in, what stayed, what went and why."""
