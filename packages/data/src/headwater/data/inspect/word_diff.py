@@ -11,6 +11,7 @@ MOST_WORDS = 2000
 """Words that are compared after the common beginning and before the common end; the time grows with their square."""
 
 _WORD = re.compile(r"\S+\s*|\s+")
+_EDGE = re.compile(r"(\s*\n\s*|\s+\Z)")  # space that is not marked: it would be a coloured block of nothing
 
 
 def word_diff(old: str, new: str) -> tuple[list[Piece], list[Piece]]:
@@ -39,13 +40,19 @@ def word_diff(old: str, new: str) -> tuple[list[Piece], list[Piece]]:
 
 
 def _joined(pieces: list[Piece]) -> list[Piece]:
-    """Neighbours of one mark as one piece."""
+    """Neighbours of one mark as one piece; line ends are never marked."""
+    unmarked: list[Piece] = []
+    for mark, whole in _merged(pieces):
+        parts = _EDGE.split(whole) if mark else [whole]
+        unmarked += [Piece("" if place % 2 else mark, part) for place, part in enumerate(parts)]
+    return _merged(unmarked)
+
+
+def _merged(pieces: list[Piece]) -> list[Piece]:
     found: list[Piece] = []
     for piece in pieces:
-        if not piece.text:
-            continue
-        if found and found[-1].mark == piece.mark:
+        if piece.text and found and found[-1].mark == piece.mark:
             found[-1] = Piece(piece.mark, found[-1].text + piece.text)
-        else:
+        elif piece.text:
             found.append(piece)
     return found
