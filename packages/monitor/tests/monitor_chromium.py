@@ -16,6 +16,23 @@ FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
 )  # fmt: skip
 
+#: Text elements on screen with their colour and the first background that is not transparent behind them.
+TEXTS = """
+const hex = c => '#' + c.match(/[0-9.]+/g).slice(0, 3).map(v => (+v).toString(16).padStart(2, '0')).join('');
+const clear = c => /^rgba\\(.*, 0\\)$/.test(c) || c === 'transparent';
+const found = [];
+for (const e of document.querySelectorAll('h1,h2,h3,p,li,td,th,a,button,summary,pre,code,b,span,div,text')) {
+  const own = [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+  if (!own || !e.getClientRects().length) continue;
+  const style = getComputedStyle(e);
+  let at = e;
+  while (at && clear(getComputedStyle(at).backgroundColor)) at = at.parentElement;
+  found.push([e.tagName + '.' + e.getAttribute('class'), hex(e.tagName === 'text' ? style.fill : style.color),
+              hex(getComputedStyle(at || document.body).backgroundColor)]);
+}
+return found;
+"""
+
 
 def unavailable() -> str | None:
     """Why there is no browser to test with, or `None` when there is one."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from monitor_chromium import Page, chromium, unavailable
+from monitor_chromium import TEXTS, Page, chromium, unavailable
 from monitor_sample_run import make_run, write_recipe
 
 from headwater.core.theme import contrast
@@ -17,23 +17,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.skipif(unavailable() is not None,
 
 SECTIONS = ["funnel", "mixture", "loss", "optimizer", "throughput", "evaluation", "lineage", "recipe", "reproduce"]
 HOSTILE = "\"'><script>window.owned=1</script><img src=x onerror='window.owned=2'>"
-
-#: Text elements on screen with their colour and the first background that is not transparent behind them.
-TEXTS = """
-const hex = c => '#' + c.match(/[0-9.]+/g).slice(0, 3).map(v => (+v).toString(16).padStart(2, '0')).join('');
-const clear = c => /^rgba\\(.*, 0\\)$/.test(c) || c === 'transparent';
-const found = [];
-for (const e of document.querySelectorAll('h1,h2,h3,p,li,td,th,a,button,summary,pre,code,b,span,div,text')) {
-  const own = [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
-  if (!own || !e.getClientRects().length) continue;
-  const style = getComputedStyle(e);
-  let at = e;
-  while (at && clear(getComputedStyle(at).backgroundColor)) at = at.parentElement;
-  found.push([e.tagName + '.' + e.getAttribute('class'), hex(e.tagName === 'text' ? style.fill : style.color),
-              hex(getComputedStyle(at || document.body).backgroundColor)]);
-}
-return found;
-"""
 
 
 @pytest.fixture(scope="module")
