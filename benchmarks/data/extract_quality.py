@@ -2,7 +2,7 @@
 
     python benchmarks/data/extract_quality.py [--json FILE] [--write FOLDER]
 
-The pages are generated (`labelled_pages`): 46 of 16 kinds in 12 languages. Text is compared as bags of four-word
+The pages are generated (`labelled_pages`): 48 of 17 kinds in 12 languages. Text is compared as bags of four-word
 shingles (runs of characters where words are not set apart), the measure of the article extraction benchmark of
 Scrapinghub (2020); pages count alike, as in Bevendorff et al., "An Empirical Comparison of Web Content Extraction
 Algorithms", SIGIR 2023. On index pages, which have no main content, what counts is the share of the page's visible

@@ -73,7 +73,7 @@ class ExtractConfig(OperatorConfig):
         types: Media type prefixes that are read; others are set aside.
         pdf, mediawiki, latex: Options of these kinds of documents (extras of this package); null sets them aside.
         max_bytes: Largest payload, and largest text, in bytes.
-        max_depth: Deepest nesting of elements in a page of more than 2,000 tags or 200,000 bytes.
+        max_depth: Deepest nesting of elements in a page of more than 3,000 tags or 200,000 bytes.
         max_seconds: Processor time for one page; far above what any page within the other limits should take.
         min_characters: Shortest text.
         max_replaced_ratio: Share of undecodable characters allowed in a page.

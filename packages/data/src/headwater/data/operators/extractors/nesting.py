@@ -11,8 +11,8 @@ import re
 
 import numpy as np
 
-SMALL_TAGS = 2_000
-"""The worst page with so many tags takes resiliparse about a second and 200 MB."""
+SMALL_TAGS = 3_000
+"""The worst page with so many tags takes resiliparse two seconds and 440 MB."""
 SMALL_BYTES = 200_000
 """The worst page of this length (tags of thousands of attributes each) takes it about a second."""
 
