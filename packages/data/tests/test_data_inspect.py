@@ -238,3 +238,8 @@ def test_nothing_that_commands_a_terminal_gets_through():
     duplicate = found("x", "near_duplicate", '{"kept": "2"}', url="http://x/\x1b[2J")
     shown = evidence(duplicate, {"2": found("y", kept=True, id="2", url="\x1b[2J")})
     assert not any("\x1b" in passage.title for passage in shown.passages)
+
+
+def test_of_cuts_the_text_that_is_left_is_shown():
+    shown = evidence(found("left", "line_dedup", "3 spans, 90 characters removed", "line_dedup", kept=True), {})
+    assert shown.passages[0].pieces == (("", "left"),) and "recorded nowhere" in shown.notes[0]

@@ -42,8 +42,6 @@ from headwater.data.sinks import write_parquet
 from headwater.data.steps import SUMS_BY, AddCounts, Edit, Filter, Finish
 from headwater.data.substrings import repeated_substrings
 
-_DUPLICATES = (exact_dedup.URL_NAME, exact_dedup.NAME, minhash_dedup.NAME, simhash_dedup.NAME)
-
 
 def make_documents(layout: RunLayout, config: DocumentsConfig) -> Outcome:
     """Makes RUN/documents from RUN/raw and RUN/items.
@@ -69,7 +67,7 @@ def make_documents(layout: RunLayout, config: DocumentsConfig) -> Outcome:
     with open_engine(config.engine, work / warc_parts.fingerprint(parts)) as engine:
         kept, rejected, counts = documents_pipeline(engine, parts, config, layout.items / "items.parquet")
         found = funnel.build([engine.collect(counts)], _names(config))
-        found["duplicate_alarms"] = funnel.duplicate_alarms(found, _DUPLICATES, config.expected_duplicates())
+        found["duplicate_alarms"] = funnel.duplicate_alarms(found, funnel.DUPLICATES, config.expected_duplicates())
         try:
             funnel.refuse_empty(found, config.allow_empty_sources)
             _refuse_alarms(found, config)

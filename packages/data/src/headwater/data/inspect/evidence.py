@@ -15,6 +15,7 @@ from headwater.data.inspect.word_diff import word_diff
 
 Matches = Mapping[str, Found]
 _SHOWN = 5
+_CUTS = ("host_boilerplate", "line_dedup", "substring_dedup", "lines_dropped")
 _NGRAM = re.compile(r"(\d+)-gram")
 
 
@@ -147,6 +148,8 @@ def _rule(document: Found) -> tuple[list[str], list[repeats.Span]]:
         look = repeats.top_ngram if reason == "top_ngram" else repeats.repeated_ngrams
         often, spans = look(text, n)
         return _repeating(f"{n}-grams", often, spans)
+    if reason in _CUTS and document.detail:
+        return ["What was cut is recorded nowhere: this is the text that is left."], []
     tests = _TESTS.get(reason)
     return ([], []) if tests is None else ([tests[0]], tests[1](text))
 

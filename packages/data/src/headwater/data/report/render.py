@@ -14,14 +14,13 @@ from markupsafe import Markup
 
 from headwater.core.console import size
 from headwater.core.theme import variables
-from headwater.data.funnel import alarm_message
+from headwater.data.funnel import DUPLICATES, alarm_message
 from headwater.data.inspect.passages import visible
 from headwater.data.report.gather import BINS_PER_DECADE, Figures, Share
 from headwater.data.report.samples import OperatorSamples, Sample
 
 _TEMPLATES = files("headwater.data.report") / "templates"
 TOP_HOSTS, TOP_LANGUAGES = 25, 15
-_DUPLICATES = ("url_dedup", "exact_dedup", "minhash_dedup")
 
 
 def render(figures: Figures, operators: list[OperatorSamples], kept: list[Sample], *, name: str, run: str) -> str:
@@ -121,7 +120,7 @@ def duplicates(funnel: dict[str, Any]) -> list[dict[str, Any]]:
     alarms = {alarm["source"]: alarm for alarm in funnel.get("duplicate_alarms", [])}
     rows: list[dict[str, Any]] = []
     for source, content in funnel["sources"].items():
-        mine = [row for row in content["operators"] if row["operator"] in _DUPLICATES]
+        mine = [row for row in content["operators"] if row["operator"] in DUPLICATES]
         if mine:
             gone = {row["operator"]: row["documents_in"] - row["documents_out"] for row in mine}
             before = mine[0]["documents_in"]
