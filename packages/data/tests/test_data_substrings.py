@@ -121,6 +121,25 @@ def test_a_random_corpus_of_long_texts_is_cut_as_the_plain_search_says(tmp_path,
     assert 0.3 < total / sum(len(text.split()) for text in texts) < 0.95
 
 
+def test_texts_that_repeat_themselves_are_cut_as_the_plain_search_says(tmp_path, pages):
+    """Four hundred small corpora with words of their own, at once: runs of short periods, and parts of them."""
+    random = np.random.Generator(np.random.Philox(key=9))
+    texts, size = [], 6
+    for corpus in range(400):
+        patterns = [random.integers(0, 3, int(n)).tolist() for n in random.integers(1, 6, 2)]
+        for _ in range(3):
+            words = []
+            for pattern in (patterns[k] for k in random.integers(0, 2, 2)):
+                start = int(random.integers(0, 5))
+                words += (pattern * 30)[start : start + int(random.integers(2, 22))]
+            texts.append(" ".join(f"c{corpus}w{word}" for word in words))
+    batch = pages(texts)
+    _, cuts = run(tmp_path, [batch], SubstringDedupConfig(min_tokens=size, min_characters=0))
+    for row, text, places in zip(batch.column("row").to_pylist(), texts, repeated_words(texts, size), strict=True):
+        spans = np.frombuffer(cuts.get(row, b""), "<i8").reshape(-1, 2).tolist()
+        assert [is_cut(spans, a, b) for a, b, _ in places] == [c for _, _, c in places], text
+
+
 def sentence(number, words=60):
     return " ".join(f"word{(number * 7919 + k * k) % 9973}" for k in range(words))
 
