@@ -1,6 +1,8 @@
 """`headwater data inspect`: which documents it draws, and what it shows of them."""
 
+import io
 import json
+import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,6 +20,7 @@ from headwater.data.inspect import repeats
 from headwater.data.inspect.evidence import evidence
 from headwater.data.inspect.passages import excerpt, marked, visible
 from headwater.data.inspect.select import Documents, Found, Wanted
+from headwater.data.inspect.show import show
 from headwater.data.inspect.word_diff import MOST_WORDS, word_diff
 
 KEPT = {"operator": "read", "outcome": "keep", "reason": "", "detail": ""}
@@ -243,3 +246,22 @@ def test_nothing_that_commands_a_terminal_gets_through():
 def test_of_cuts_the_text_that_is_left_is_shown():
     shown = evidence(found("left", "line_dedup", "3 spans, 90 characters removed", "line_dedup", kept=True), {})
     assert shown.passages[0].pieces == (("", "left"),) and "recorded nowhere" in shown.notes[0]
+
+
+def test_a_terminal_shows_versions_side_by_side_in_colour_and_one_below_the_other_when_narrow(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    stays = found("the same calm words", kept=True, id="2", url="http://x/stays")
+    gone = found("the same patient words", "near_duplicate", '{"kept": "2"}', "minhash_dedup", url="http://x/gone")
+    screens = {}
+    for columns in ("140", "80"):
+        monkeypatch.setenv("COLUMNS", columns)
+        monkeypatch.setenv("TERM", "xterm-256color")
+        monkeypatch.setattr(sys, "stdout", Terminal())
+        show("rejected", [gone], {"2": stays}, None)
+        screens[columns] = sys.stdout.getvalue().splitlines()
+    both = [[line for line in lines if "calm" in line and "patient" in line] for lines in screens.values()]
+    assert len(both[0]) == 1 and not both[1]
+    assert "\x1b[37;41mpatient" in both[0][0] and "\x1b[30;42mcalm" in both[0][0]
