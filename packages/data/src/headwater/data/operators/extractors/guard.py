@@ -85,7 +85,7 @@ class _Child:
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-            # glibc gives freed memory back, and taking it again for the next tree costs as much as parsing does.
+            # glibc would give freed memory back to the system, and take it again for the next page's tree.
             "MALLOC_TRIM_THRESHOLD_": str(_KEPT_BYTES), "MALLOC_MMAP_THRESHOLD_": str(_MMAP_BYTES),
             "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1",  # their stacks count as memory
         }  # fmt: skip
