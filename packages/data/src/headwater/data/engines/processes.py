@@ -63,9 +63,7 @@ class Workers:
             signal.signal(signal.SIGPIPE, self._handler)
             self._handler = None
 
-    def run(
-        self, label: str, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], *, done: int = 0
-    ) -> None:
+    def run(self, label: str, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], *, done: int = 0) -> None:
         """Calls a picklable function with each tuple of arguments, and shows progress.
 
         Args:
