@@ -190,16 +190,12 @@ def spark_ready():
         pytest.skip("Spark needs Java, and there is no java on PATH")
 
 
-# Java's optimising compiler costs more than such small jobs.
-QUICK = {"spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
-
-
 @pytest.fixture(scope="module")
 def spark_session(spark_ready, tmp_path_factory):
     """One Spark session on two cores for a module; engines that are opened meanwhile use it."""
     from headwater.data.engines.spark.options import SparkConfig
     from headwater.data.engines.spark.session import open_session
 
-    session, _ = open_session(SparkConfig(conf=QUICK), 2, tmp_path_factory.mktemp("spark"))
+    session, _ = open_session(SparkConfig(), 2, tmp_path_factory.mktemp("spark"))
     yield session
     session.stop()

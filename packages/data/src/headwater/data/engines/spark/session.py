@@ -32,7 +32,13 @@ _DEFAULTS = {
     "spark.python.daemon.module": "headwater.data.engines.spark.daemon",
     "spark.ui.showConsoleProgress": "false",
 }
-_HERE = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1", "spark.driver.memory": "2g"}
+_HERE = {
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.memory": "2g",
+    # Python does the work and Java moves rows: its optimising compiler costs more than it gives on one machine.
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseParallelGC",
+}
 _CONNECT_SECONDS = 10.0
 
 
