@@ -41,6 +41,7 @@ def inspect(
       headwater data inspect --run RUN --rejected --reason top_ngram --host example.org --full
     """
     from headwater.core.console import print_json
+    from headwater.core.errors import DataError
     from headwater.core.layout import RunLayout
     from headwater.data.inspect import show
     from headwater.data.inspect.evidence import matched_id
@@ -48,6 +49,7 @@ def inspect(
 
     layout = RunLayout(run)
     documents = Documents(layout)
+    _check_names(layout.documents, operator, reason, source)
     kinds = [outcomes] if outcomes else ["rejected", *([] if reason else ["kept"])]
     most = None if full else EXCERPT_CHARACTERS
     found = {
@@ -56,7 +58,8 @@ def inspect(
     }
     samples = [document for documents_of in found.values() for document in documents_of]
     if not samples:
-        _refuse(layout.documents, kinds, operator, reason, source)
+        raise DataError(f"no document fits: {' or '.join(kinds)}, with what was asked for",
+                        hint="ask for less, or see what there is: headwater data report")  # fmt: skip
     matches = documents.by_id({one for document in samples if (one := matched_id(document))})
     if as_json:
         print_json({kind: [show.as_json(one, matches, most) for one in some] for kind, some in found.items()})
@@ -65,22 +68,22 @@ def inspect(
         show.show(kind, some, matches, most)
 
 
-def _refuse(folder: Path, kinds: list[str], operator: str | None, reason: str | None, source: str | None) -> None:
-    """Says that nothing fits, and what there is."""
+def _check_names(folder: Path, operator: str | None, reason: str | None, source: str | None) -> None:
+    """Refuses names that the funnel does not know, before anything is searched for them."""
     import json
 
     from headwater.core.errors import DataError
+    from headwater.core.storage import storage_errors
 
-    funnel = json.loads((folder / "funnel.json").read_text())
-    rows = [(name, row) for name, content in funnel["sources"].items() for row in content["operators"]]
+    with storage_errors("read", folder / "funnel.json"):
+        funnel = json.loads((folder / "funnel.json").read_text(encoding="utf-8"))
+    rows = [row for content in funnel["sources"].values() for row in content["operators"]]
+    mine = [row for row in rows if operator in (None, row["operator"])]
     for what, given, known in (
-        ("source", source, sorted(funnel["sources"])),
-        ("operator", operator, list(dict.fromkeys(row["operator"] for _, row in rows))),
-        ("reason", reason, sorted({r for _, row in rows if operator in (None, row["operator"])
-                                   for r in (*row["rejected"], *row["changed"])})),
-    ):  # fmt: skip
+        ("source", source, list(funnel["sources"])),
+        ("operator", operator, list(dict.fromkeys(row["operator"] for row in rows))),
+        ("reason", reason, sorted({name for row in mine for name in (*row["rejected"], *row["changed"])})),
+    ):
         if given is not None and given not in known:
             raise DataError(f"the documents know no {what} {given}", expected=", ".join(known) or f"no {what}",
                             hint="headwater data report shows what each operator did")  # fmt: skip
-    raise DataError(f"no document fits: {' or '.join(kinds)}, with what was asked for",
-                    hint="ask for less, or see what there is: headwater data report")  # fmt: skip
