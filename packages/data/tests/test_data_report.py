@@ -151,7 +151,7 @@ def test_an_alarm_stands_at_the_top_and_is_said(tmp_path):
     text = layout.documents_page.read_text()
     sentence = "web lost 9 of 10 documents as duplicates (90%, expected at most 30%; minhash_dedup 9)"
     assert sentence in found.stderr and text.index(sentence) < text.index('id="funnel"')
-    assert "at most 30.0%" in text
+    assert "at most 30.0%" in text and "--operator minhash_dedup --rejected" in text
 
 
 def test_an_empty_side_makes_a_page_too(tmp_path):

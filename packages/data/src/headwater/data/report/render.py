@@ -37,9 +37,11 @@ def render(figures: Figures, operators: list[OperatorSamples], kept: list[Sample
     environment.filters.update(count="{:,}".format, size=size, percent=percent, clean=visible)
     template = environment.from_string(_asset("page.html.j2"))
     funnel = figures.funnel
+    alarms: list[dict[str, Any]] = funnel.get("duplicate_alarms", [])
     return template.render(
         figures=figures, funnel=funnel, total=funnel["total"], operators=operators, kept=kept, name=name, run=run,
-        alarms=[alarm_message(alarm) for alarm in funnel.get("duplicate_alarms", [])],
+        alarms=[alarm_message(alarm) for alarm in alarms],
+        blamed=max(alarms[0]["steps"], key=alarms[0]["steps"].get) if alarms else "",
         style=Markup(variables() + _asset("page.css")),  # noqa: S704  our own files, not input
         sources=[source_rows(source, content) for source, content in funnel["sources"].items()],
         reasons=reasons(funnel), languages=top(figures.languages, TOP_LANGUAGES), hosts=top(figures.hosts, TOP_HOSTS),
