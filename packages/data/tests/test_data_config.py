@@ -91,6 +91,7 @@ def test_a_sample_has_a_size(given, path, found):
 
 
 def test_a_sample_is_one_number_or_one_for_each_source():
-    assert TokenizerConfig(sample_bytes=10).bytes_for("web") == 10
+    sources = ["web", "code", "books"]
+    assert TokenizerConfig(sample_bytes=10).quotas(sources) == {"web": 10, "code": 10, "books": 10}
     each = TokenizerConfig(sample_bytes={"web": 10, "code": 0})
-    assert [each.bytes_for(source) for source in ("web", "code", "books")] == [10, 0, 0]
+    assert each.quotas(sources) == {"web": 10, "code": 0, "books": 0}
