@@ -74,7 +74,8 @@ def open_session(options: SparkConfig, workers: int, work: Path) -> tuple[SparkS
     try:
         conf: Any = _with_java(SparkConf) if submitted else SparkConf()
         for key, value in _properties(options, master, work).items():
-            conf.set(key, value) if key in options.conf else conf.setIfMissing(key, value)
+            # Java keeps what an earlier session of this process was started with, which is nobody's wish.
+            conf.setIfMissing(key, value) if submitted and key not in options.conf else conf.set(key, value)
         if master:
             conf.setMaster(master)
         _use_this_python(conf, master)
