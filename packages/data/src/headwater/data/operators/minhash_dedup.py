@@ -9,7 +9,6 @@ its own similarity to a document that stays reaches `min_jaccard`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
@@ -120,35 +119,6 @@ def jaccards(first: Sequence[U64], second: Sequence[U64]) -> npt.NDArray[np.floa
     found = np.empty(len(first), np.float64)
     similarities(*_flat(first), *_flat(second), found)
     return found
-
-
-def resolve(sets: Sequence[U64], min_jaccard: float) -> list[tuple[int, float] | None]:
-    """Decides for one cluster, ordered by preference.
-
-    Returns:
-        For each document: None when it stays, else (place of the document that stays in its stead, similarity).
-    """
-    kept: list[int] = []
-    decisions: list[tuple[int, float] | None] = []
-    for place, shingles in enumerate(sets):
-        found: tuple[int, float] | None = None
-        for other in kept:
-            small, large = sorted((len(shingles), len(sets[other])))
-            if small < min_jaccard * large:
-                continue  # too different in size to be similar enough
-            similarity = jaccard(sets[other], shingles)
-            if similarity >= min_jaccard:
-                found = (other, similarity)
-                break
-        decisions.append(found)
-        if found is None:
-            kept.append(place)
-    return decisions
-
-
-def detail(kept: str, similarity: float) -> str:
-    """The verdict's detail: which document stays instead, and how similar it is."""
-    return json.dumps({"kept": kept, "jaccard": round(similarity, 4)})
 
 
 @lru_cache(maxsize=4)
