@@ -50,5 +50,6 @@ def _watch(context: SparkContext, group: str, shown: Progress, ended: threading.
             return
         complete = sum(each.numCompletedTasks for each in stages if each)
         tasks = sum(each.numTasks for each in stages if each)
-        shown.advance(max(0, complete - seen), note=f"of {tasks} tasks" if unknown else None)
-        seen = max(seen, complete)
+        if complete > seen:  # no less than before: a lost worker's tasks are forgotten
+            shown.advance(complete - seen, note=f"of {tasks} tasks" if unknown else None)
+            seen = complete
