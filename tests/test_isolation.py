@@ -11,6 +11,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("core", "data", "train", "eval", "monitor")
 
+EXTRAS = {"headwater.data.engines.beam.": {"apache_beam", "grpc"}}
+"""Modules that only an extra's users import, and what the extra brings."""
+
 WALK = """
 import importlib, json, pkgutil, sys
 name = sys.argv[1]
@@ -19,14 +22,17 @@ if name == "train":
     # torchtitan can only be imported on a CPU after the stand-ins for what it lacks there.
     from headwater.train.titan import cpu
     cpu.install("cpu")
-count = 0
+count, missing = 0, {}
 for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
     if module.name.endswith(".__main__"):
         continue  # it runs a command when it is imported
-    importlib.import_module(module.name)
+    try:
+        importlib.import_module(module.name)
+    except ModuleNotFoundError as error:
+        missing[module.name] = error.name  # an extra's own modules; the test knows which
     count += 1
 loaded = sorted({module.split(".")[1] for module in sys.modules if module.startswith("headwater.")})
-print(json.dumps({"modules": count, "loaded": loaded}))
+print(json.dumps({"modules": count, "loaded": loaded, "missing": missing}))
 """
 
 
@@ -64,5 +70,7 @@ def test_installs_alone_and_imports_no_sibling(package, wheels, tmp_path):
     answer = json.loads(walk.stdout.splitlines()[-1])
     assert answer["modules"] >= 3
     assert set(answer["loaded"]) <= {"core", package}
+    for module, needed in answer["missing"].items():
+        assert any(module.startswith(folder) and needed in extra for folder, extra in EXTRAS.items()), (module, needed)
     help_text = subprocess.run([str(python.parent / "headwater"), "--help"], capture_output=True, text=True, check=True)
     assert "Usage: headwater" in help_text.stdout
