@@ -15,11 +15,11 @@ import torch.distributed.checkpoint as dcp
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from headwater.core.documents import SIDECAR
+from headwater.core.huggingface import weights_of
 from headwater.core.layout import RunLayout
 from headwater.core.manifest import ArtifactWriter, read_manifest
 from headwater.core.run import ModelShape, RunInfo
 from headwater.core.tokens import END_OF_TEXT, MegatronWriter
-from headwater.eval.weight_names import expected_names
 
 # Hugging Face libraries read these once, at import.
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1")
@@ -81,20 +81,13 @@ def make_tokens(folder: Path, tokenizer: Tokenizer, seed: int) -> None:
 def training_weights(shape: ModelShape, seed: int) -> dict[str, torch.Tensor]:
     """Random weights under the training model's names."""
     generator = torch.Generator().manual_seed(seed)
-    head = shape.dim // shape.n_heads
-    rows = {
-        "wq": (shape.n_heads * head, shape.dim), "wk": (shape.n_kv_heads * head, shape.dim),
-        "wv": (shape.n_kv_heads * head, shape.dim), "wo": (shape.dim, shape.n_heads * head),
-        "w1": (shape.ffn_dim, shape.dim), "w3": (shape.ffn_dim, shape.dim), "w2": (shape.dim, shape.ffn_dim),
-        "tok_embeddings": (shape.vocab_size, shape.dim), "lm_head": (shape.vocab_size, shape.dim),
-    }  # fmt: skip
     weights = {}
-    for name in sorted(expected_names(shape.n_layers, shape.tied)):
-        part = name.split(".")[-2]
-        if part in rows:
-            weights[name] = torch.randn(rows[part], generator=generator) * (1.0 if part == "tok_embeddings" else 0.1)
+    for weight in weights_of(shape):
+        values = torch.randn(weight.size, generator=generator)
+        if len(weight.size) == 1:
+            weights[weight.name] = 1 + 0.2 * values
         else:
-            weights[name] = 1 + 0.2 * torch.randn(shape.dim, generator=generator)
+            weights[weight.name] = values * (1.0 if weight.name == "tok_embeddings.weight" else 0.1)
     return weights
 
 

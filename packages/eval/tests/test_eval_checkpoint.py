@@ -11,7 +11,6 @@ from headwater.core.layout import RunLayout
 from headwater.eval.checkpoint import build_model, load, read_weights, to_transformers
 from headwater.eval.choose import choose_checkpoint
 from headwater.eval.tokenizer import load_tokenizer
-from headwater.eval.weight_names import interleaved_to_halves
 
 
 def _rotate_pairs(x_LHK: torch.Tensor, theta: float) -> torch.Tensor:
@@ -72,11 +71,6 @@ def test_tied_head_is_the_embedding(tmp_path, build):
     with torch.inference_mode():
         found = loaded.model(tokens[None]).logits[0]
     assert (found.double() - _reference_logits(build.training_weights(shape, 3), shape, tokens)).abs().max() < 1e-4
-
-
-def test_rotary_rows_are_reordered_within_heads():
-    weight = torch.arange(8)[:, None].float()  # 2 heads of 4 rows
-    assert interleaved_to_halves(weight, 2).squeeze(1).tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
 
 
 def test_training_framework_is_not_imported(finished_run):

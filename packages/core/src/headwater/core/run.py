@@ -14,30 +14,61 @@ SCHEMA_VERSION = 1
 RUN_FILE = "run.json"
 
 
-class ModelShape(BaseModel):
-    """The shape of a decoder in the Llama 3 family (Dubey et al., 2024, arXiv:2407.21783).
+class RopeScaling(BaseModel):
+    """How Llama 3.1 stretches the rotary embedding beyond the context it was first trained with.
+
+    Wavelengths above `original_max_seq_len / low_freq_factor` are multiplied by `factor`, those below
+    `original_max_seq_len / high_freq_factor` stay, and those between are blended (Dubey et al., 2024, section 3.4.2).
 
     Attributes:
+        factor: How much the longest wavelengths are stretched.
+        low_freq_factor: Sets the wavelength from which on all are stretched.
+        high_freq_factor: Sets the wavelength up to which none are.
+        original_max_seq_len: The context that the model was first trained with, in tokens.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    factor: float = Field(default=8.0, ge=1)
+    low_freq_factor: float = Field(default=1.0, gt=0)
+    high_freq_factor: float = Field(default=4.0, gt=0)
+    original_max_seq_len: int = Field(default=8192, gt=0)
+
+
+class ModelShape(BaseModel):
+    """The shape of a decoder in the Llama 3 family (Dubey et al., 2024, arXiv:2407.21783) or one like it.
+
+    Attributes:
+        family: Llama 3, or Qwen 3 (Yang et al., 2025, arXiv:2505.09388), whose queries and keys are normalised.
         dim: Width of the residual stream.
+        head_dim: Width of a head; none: `dim / n_heads`.
         ffn_dim: Width of the SwiGLU hidden layer.
         rope_theta: Base of the rotary position embedding.
+        rope_scaling: How the rotary embedding is stretched; none: it is not.
         max_seq_len: Longest context that the model was made for, in tokens.
         tied: Whether the output head shares the embedding's weights.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    family: Literal["llama3"] = "llama3"
+    family: Literal["llama3", "qwen3"] = "llama3"
     dim: int = Field(gt=0)
     n_layers: int = Field(gt=0)
     n_heads: int = Field(gt=0)
     n_kv_heads: int = Field(gt=0)
+    head_dim: int | None = Field(default=None, gt=0)
     ffn_dim: int = Field(gt=0)
     vocab_size: int = Field(gt=0)
     rope_theta: float = Field(gt=0)
+    rope_scaling: RopeScaling | None = None
     norm_eps: float = Field(gt=0)
     max_seq_len: int = Field(gt=0)
     tied: bool = False
+
+    @property
+    def head_width(self) -> int:
+        """Width of a head."""
+        return self.head_dim or self.dim // self.n_heads
 
 
 class RunInfo(BaseModel):

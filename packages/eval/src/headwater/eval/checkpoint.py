@@ -1,4 +1,4 @@
-"""Loads a training checkpoint (DCP) or a Hugging Face folder into transformers' Llama, ready to score.
+"""Loads a training checkpoint (DCP) or a Hugging Face folder into a model of transformers, ready to score.
 
 A Headwater checkpoint is read as it lies on disk, whatever layout wrote it: no conversion, no process group and no
 training framework. Every file is checked against the checkpoint's manifest before any of it is unpickled.
@@ -13,13 +13,13 @@ from typing import Any
 import torch
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from headwater.core.errors import EvalError, ManifestError
+from headwater.core.huggingface import config_of, rows_to_huggingface, stored_prefix, weights_of
 from headwater.core.manifest import Manifest, read_manifest
 from headwater.core.run import ModelShape, RunInfo, read_run
 from headwater.core.storage import file_sha256
-from headwater.eval.weight_names import expected_names, interleaved_to_halves, model_prefix, transformers_name
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,8 @@ def read_weights(path: Path, shape: ModelShape) -> dict[str, torch.Tensor]:
     except Exception as error:  # unpickling damaged bytes can raise anything
         raise EvalError(f"{path} has no readable DCP metadata: {error}", expected="a torch DCP checkpoint") from error
     stored = metadata.state_dict_metadata
-    prefix = model_prefix(stored)
-    wanted = expected_names(shape.n_layers, shape.tied)
+    prefix = stored_prefix(stored)
+    wanted = {weight.name for weight in weights_of(shape)}
     missing = sorted(wanted) if prefix is None else sorted(n for n in wanted if prefix + n not in stored)
     if prefix is None or missing:
         raise EvalError(
@@ -154,38 +154,18 @@ def read_weights(path: Path, shape: ModelShape) -> dict[str, torch.Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
 
 
-def build_model(shape: ModelShape) -> LlamaForCausalLM:
-    """An uninitialised float32 Llama of the given shape."""
-    config = LlamaConfig(
-        hidden_size=shape.dim,
-        num_hidden_layers=shape.n_layers,
-        num_attention_heads=shape.n_heads,
-        num_key_value_heads=shape.n_kv_heads,
-        intermediate_size=shape.ffn_dim,
-        vocab_size=shape.vocab_size,
-        rope_parameters={"rope_type": "default", "rope_theta": shape.rope_theta},
-        rms_norm_eps=shape.norm_eps,
-        max_position_embeddings=shape.max_seq_len,
-        tie_word_embeddings=shape.tied,
-        attention_bias=False,
-        mlp_bias=False,
-        bos_token_id=None,
-        eos_token_id=None,
-    )
-    return LlamaForCausalLM(config).float()
+def build_model(shape: ModelShape) -> PreTrainedModel:
+    """An uninitialised float32 model of the given shape."""
+    config = AutoConfig.for_model(**config_of(shape))
+    return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
 
 
 def to_transformers(weights: dict[str, torch.Tensor], shape: ModelShape) -> dict[str, torch.Tensor]:
-    """Renames training weights and reorders the rotary dimensions (see `headwater.eval.weight_names`)."""
+    """Renames training weights and reorders the rotary dimensions (see `headwater.core.huggingface`)."""
     state: dict[str, torch.Tensor] = {}
-    for name, weight in weights.items():
-        new_name = transformers_name(name)
-        assert new_name is not None, name
-        if name.endswith("wq.weight"):
-            weight = interleaved_to_halves(weight, shape.n_heads)
-        elif name.endswith("wk.weight"):
-            weight = interleaved_to_halves(weight, shape.n_kv_heads)
-        state[new_name] = weight.float()
+    for weight in weights_of(shape):
+        tensor, rows = weights[weight.name], rows_to_huggingface(weight)
+        state[weight.hf_name] = (tensor if rows is None else tensor[torch.from_numpy(rows)]).float()
     return state
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from headwater.core.config import Base
-from headwater.core.errors import ManifestError, TrainError
+from headwater.core.errors import ConfigError, ManifestError, TrainError
 from headwater.core.layout import RunLayout
 from headwater.core.manifest import Parent, parent_of, read_manifest
 from headwater.core.mixture import Mixture, resolve_order
@@ -33,7 +33,7 @@ class Inputs:
         parents: Entries for the manifests, relative to the training folder.
         tokenizer_digest: Manifest digest of the tokenizer.
         token_digests: Source → manifest digest of its tokens.
-        vocab_size: Entries of the vocabulary.
+        vocab_size: Entries of the tokenizer's vocabulary.
         end_of_text: Id of the token that ends every document.
     """
 
@@ -55,7 +55,8 @@ class Inputs:
         """The model's shape with the vocabulary filled in."""
         model = self.config.model.model_dump()
         model["max_seq_len"] = model["max_seq_len"] or self.config.seq_len
-        return ModelShape(vocab_size=self.vocab_size, **model)
+        model["vocab_size"] = model["vocab_size"] or self.vocab_size
+        return ModelShape(**model)
 
     def parents_for(self, folder: Path) -> list[Parent]:
         """The same parents as seen from another artifact's folder."""
@@ -72,7 +73,8 @@ def open_inputs(run: RunLayout, base: Base, config: TrainConfig, mixture: Mixtur
     Raises:
         ManifestError: A parent is missing, half-written or damaged.
         TrainError: Tokens that another tokenizer made.
-        ConfigError: The mixture names a source without tokens, or one that is too small for a sample.
+        ConfigError: The mixture names a source without tokens, or one that is too small for a sample; a vocabulary
+            smaller than the tokenizer's.
     """
     tokenizer = read_manifest(run.tokenizer)
     order = resolve_order(run, mixture, config.seq_len, base.seed)
@@ -89,6 +91,11 @@ def open_inputs(run: RunLayout, base: Base, config: TrainConfig, mixture: Mixtur
             )
         digests[source] = manifest.digest
     vocab_size, end_of_text = _vocabulary(run.tokenizer / "tokenizer.json")
+    if (config.model.vocab_size or vocab_size) < vocab_size:
+        raise ConfigError(
+            "train.model.vocab_size is below the size of the tokenizer's vocabulary", found=config.model.vocab_size,
+            expected=f"{vocab_size:,} or more", hint="leave it out to take the tokenizer's",
+        )  # fmt: skip
     parents = [
         parent_of(run.train, run.tokenizer, "tokenizer"),
         *(parent_of(run.train, run.tokens(source), f"tokens/{source}") for source in digests),

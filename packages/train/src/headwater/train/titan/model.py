@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -57,20 +58,26 @@ def model_spec(shape: ModelShape, device: str) -> ModelSpec:
 def _layer(shape: ModelShape, index: int, attention: Any) -> Llama3TransformerBlock.Config:
     inner = {"weight": partial(nn.init.trunc_normal_, std=STD)}
     outer = {"weight": partial(nn.init.trunc_normal_, std=depth_scaled_std(STD, index))}
-    head_dim = shape.dim // shape.n_heads
     return Llama3TransformerBlock.Config(
         attention_norm=_norm(shape),
         ffn_norm=_norm(shape),
         attention=make_gqa_config(
-            dim=shape.dim, n_heads=shape.n_heads, n_kv_heads=shape.n_kv_heads, fuse_qkv=True,
-            wqkv_param_init=inner, wo_param_init=outer, inner_attention=attention,
-            rope=ComplexRoPE.Config(
-                dim=head_dim, max_seq_len=shape.max_seq_len, theta=shape.rope_theta, scaling="none"
-            ),
+            dim=shape.dim, n_heads=shape.n_heads, n_kv_heads=shape.n_kv_heads, head_dim=shape.head_width,
+            fuse_qkv=True, wqkv_param_init=inner, wo_param_init=outer, inner_attention=attention, rope=_rope(shape),
         ),
         feed_forward=make_ffn_config(
             dim=shape.dim, hidden_dim=shape.ffn_dim, w1_param_init=inner, w2w3_param_init=outer
         ),
+    )  # fmt: skip
+
+
+def _rope(shape: ModelShape) -> ComplexRoPE.Config:
+    config = ComplexRoPE.Config(dim=shape.head_width, max_seq_len=shape.max_seq_len, theta=shape.rope_theta)
+    if (scaling := shape.rope_scaling) is None:
+        return config
+    return replace(
+        config, scaling="llama", scaling_factor=scaling.factor, low_freq_factor=scaling.low_freq_factor,
+        high_freq_factor=scaling.high_freq_factor, original_max_position_embeddings=scaling.original_max_seq_len,
     )  # fmt: skip
 
 
