@@ -6,10 +6,10 @@ import sys
 import pytest
 import torch
 
+from headwater.core.checkpoints import choose_checkpoint
 from headwater.core.errors import EvalError, ManifestError
 from headwater.core.layout import RunLayout
 from headwater.eval.checkpoint import build_model, load, read_weights, to_transformers
-from headwater.eval.choose import choose_checkpoint
 from headwater.eval.tokenizer import load_tokenizer
 
 
@@ -169,12 +169,12 @@ def test_an_unfinished_checkpoint_is_not_chosen(own_run):
     half.mkdir()
     (half / "run.json").write_text("{}")
     assert choose_checkpoint(own_run, "last") == own_run.checkpoint(10)
-    with pytest.raises(EvalError, match="no finished checkpoint of step 11"):
+    with pytest.raises(ManifestError, match="no finished checkpoint of step 11"):
         choose_checkpoint(own_run, "11")
 
 
 def test_no_checkpoint_at_all(tmp_path):
-    with pytest.raises(EvalError, match="no finished checkpoint"):
+    with pytest.raises(ManifestError, match="no finished checkpoint"):
         choose_checkpoint(RunLayout(tmp_path), "best")
 
 

@@ -346,7 +346,7 @@ def test_full_disk_reads_as_one_wherever_the_write_stops(run: Path, long_recipe:
     from headwater.train import titan
 
     titan.start("cpu", 1, 1)
-    from headwater.train.titan.checkpoint import ReproducibleWriter
+    from headwater.train.dcp import ReproducibleWriter
 
     writer = ReproducibleWriter(run / "saved", thread_count=1)
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -8,13 +8,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headwater.core.checkpoints import choose_checkpoint
 from headwater.core.errors import EvalError
 from headwater.core.layout import RunLayout
 from headwater.core.lock import exclusive
 from headwater.core.manifest import WORK, ArtifactWriter, Manifest, Parent, is_artifact, parent_of, read_manifest
 from headwater.core.storage import atomic_write, file_sha256, json_digest
 from headwater.eval import PRODUCER
-from headwater.eval.choose import choose_checkpoint
 from headwater.eval.config import EvalConfig
 from headwater.eval.results import Results
 

@@ -7,8 +7,6 @@ equal checkpoints.
 from __future__ import annotations
 
 import hashlib
-import os
-import pickle
 import shutil
 import time
 from collections.abc import Callable
@@ -19,13 +17,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
-from torch.distributed.checkpoint import FileSystemWriter
-from torch.distributed.checkpoint.metadata import Metadata, StorageMeta
-from torch.distributed.checkpoint.planner import SavePlan, SavePlanner
 from torch.distributed.checkpoint.stateful import Stateful
-from torch.distributed.checkpoint.storage import WriteResult
 from torch.distributed.tensor import DTensor
-from torch.futures import Future
 from torchtitan.components.checkpointer.base import MODEL
 from torchtitan.components.checkpointer.dcp import AsyncMode, CheckpointManager
 
@@ -34,47 +27,9 @@ from headwater.core.manifest import ArtifactWriter, Manifest, is_artifact
 from headwater.core.run import RUN_FILE, RunInfo
 from headwater.core.storage import atomic_write, storage_errors
 from headwater.train import PRODUCER
+from headwater.train.dcp import ReproducibleWriter
 from headwater.train.inputs import Inputs
 from headwater.train.resume import checkpoint_folders
-
-
-class ReproducibleWriter(FileSystemWriter):
-    """torch's writer, less what differs between two equal saves.
-
-    torch puts a random id and the absolute path into `.metadata`, and pickles by object identity, so that equal
-    values can give different bytes. Here there is no id and no path, and the pickle has no memo.
-    """
-
-    def storage_meta(self) -> StorageMeta | None:
-        """Neither a random id nor an absolute path."""
-        return StorageMeta()
-
-    def write_data(self, plan: SavePlan, planner: SavePlanner) -> Future[list[WriteResult]]:
-        """As torch's; what the disk says comes out as it was."""
-        try:
-            return super().write_data(plan, planner)
-        except RuntimeError as error:
-            # torch.save closes its archive after a failed write, and raises what that fails with instead.
-            cause = error.__context__
-            while cause is not None and not isinstance(cause, OSError):
-                cause = cause.__context__
-            if cause is None:
-                raise
-            raise cause from error
-
-    def finish(self, metadata: Metadata, results: list[list[WriteResult]]) -> None:
-        """Writes `.metadata`, from rank 0."""
-        metadata.version = "1.0.0"
-        written = [result for part in results for result in part]
-        metadata.storage_data = {result.index: result.storage_data for result in written}
-        metadata.storage_meta = self.storage_meta()
-        path = Path(self.path) / ".metadata"
-        with open(path, "wb") as stream:
-            pickler = pickle.Pickler(stream, protocol=4)
-            pickler.fast = True
-            pickler.dump(metadata)
-            stream.flush()
-            os.fsync(stream.fileno())
 
 
 class HeadwaterCheckpoints(CheckpointManager):

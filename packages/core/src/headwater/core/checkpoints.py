@@ -1,8 +1,10 @@
-"""Which checkpoint of a run to evaluate."""
+"""Which checkpoint of a run is meant: the best, the last, or that of a step."""
+
+from __future__ import annotations
 
 from pathlib import Path
 
-from headwater.core.errors import EvalError, ManifestError
+from headwater.core.errors import ManifestError
 from headwater.core.layout import RunLayout
 from headwater.core.manifest import is_artifact
 from headwater.core.run import read_run
@@ -16,23 +18,26 @@ def choose_checkpoint(run: RunLayout, wanted: str) -> Path:
         wanted: `best` (lowest validation loss; the latest one when none was measured), `last`, a step, or a path.
 
     Raises:
-        EvalError: There is no such checkpoint.
-        ManifestError: A finished checkpoint of another schema version is in the way of `best`.
+        ManifestError: There is no such checkpoint, or a finished one of another schema version is in the way of `best`.
     """
     if wanted not in ("best", "last") and not wanted.isdigit():
         path = Path(wanted)
         if not path.is_dir():
-            raise EvalError(f"there is no checkpoint {wanted}", expected="best, last, a step, or the path of a folder")
+            raise ManifestError(
+                f"there is no checkpoint {wanted}", expected="best, last, a step, or the path of a folder"
+            )
         return path
-    # A folder without a manifest is a checkpoint whose writing was interrupted: not one to evaluate.
+    # A folder without a manifest is a checkpoint whose writing was interrupted: not one to use.
     finished = sorted(path for path in run.checkpoints.glob("step-*") if is_artifact(path))
     if not finished:
-        raise EvalError(f"{run.checkpoints} holds no finished checkpoint", hint="run: headwater train run")
+        raise ManifestError(f"{run.checkpoints} holds no finished checkpoint", hint="run: headwater train run")
     if wanted.isdigit():
         path = run.checkpoint(int(wanted))
         if path not in finished:
             names = ", ".join(str(int(p.name.removeprefix("step-"))) for p in finished)
-            raise EvalError(f"there is no finished checkpoint of step {wanted}", expected=f"one of the steps {names}")
+            raise ManifestError(
+                f"there is no finished checkpoint of step {wanted}", expected=f"one of the steps {names}"
+            )
         return path
     if wanted == "last":
         return finished[-1]
