@@ -117,6 +117,17 @@ def test_a_missing_weight_is_named(finished_run):
     assert "layers.3.attention" in str(caught.value)
 
 
+def test_a_mixture_of_experts_is_refused(own_run, build):
+    folder = own_run.checkpoint(10)
+    info = json.loads((folder / "run.json").read_text())
+    info["model"]["family"] = "deepseek_v3"
+    (folder / "run.json").write_text(json.dumps(info))
+    build.write_artifact(folder, "checkpoint", folder.name)
+    with pytest.raises(EvalError, match="cannot load") as caught:
+        load(folder)
+    assert "deepseek_v3" in str(caught.value)
+
+
 def test_another_schema_version_is_refused(own_run, build):
     folder = own_run.checkpoint(10)
     info = json.loads((folder / "run.json").read_text())

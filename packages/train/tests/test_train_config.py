@@ -36,12 +36,23 @@ def test_wrong_values_name_their_path(tmp_path: Path, override: str, path: str) 
     [
         ("train.global_batch=6", "multiple of micro_batch"), ("train.model.dim=30", "multiple of 2"),
         ("train.model.n_kv_heads=3", "n_kv_heads"), ("train.model.max_seq_len=16", "below seq_len"),
-        ("train.parallel.pp=2", "pp above 1 is not supported"),
+        ("train.parallel.pp=2", "pp above 1 is not supported"), ("train.model.head_dim=7", "multiple of 2"),
+        ("train.model.experts.count=4", "belongs to family deepseek_v3"),
+        ("train.model.family=deepseek_v3 train.model.tied=true", "tied is not of family"),
+        ("train.model.family=deepseek_v3 train.model.experts.top_k=9", "above experts.count"),
+        ("train.model.family=deepseek_v3 train.model.experts.dense_layers=2", "leave none to experts"),
     ],
 )  # fmt: skip
 def test_values_that_do_not_fit_together_are_refused(tmp_path: Path, override: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
-        load(tmp_path, override)
+        load(tmp_path, *override.split())
+
+
+def test_shape_is_filled_in(tmp_path: Path) -> None:
+    dense = load(tmp_path, "train.model.family=qwen3", "train.model.head_dim=24").model.shape(97, 32)
+    assert (dense.head_width, dense.max_seq_len, dense.vocab_size, dense.experts) == (24, 32, 97, None)
+    mixture = load(tmp_path, "train.model.family=deepseek_v3", "train.model.experts.count=4").model.shape(97, 32)
+    assert mixture.experts and mixture.latent and (mixture.experts.count, mixture.experts.top_k) == (4, 2)
 
 
 def test_identity_leaves_out_only_what_may_change(tmp_path: Path) -> None:

@@ -32,26 +32,71 @@ class RopeScaling(BaseModel):
     factor: float = Field(default=8.0, ge=1)
     low_freq_factor: float = Field(default=1.0, gt=0)
     high_freq_factor: float = Field(default=4.0, gt=0)
-    original_max_seq_len: int = Field(default=8192, gt=0)
+    original_max_seq_len: int = Field(default=8192, gt=0, le=10**9)
 
 
-class ModelShape(BaseModel):
-    """The shape of a decoder in the Llama 3 family (Dubey et al., 2024, arXiv:2407.21783) or one like it.
+class Experts(BaseModel):
+    """The mixture of experts of a decoder in the DeepSeek-V3 family (DeepSeek-AI, 2024, arXiv:2412.19437).
+
+    Routing is by sigmoid scores, normalised over the chosen experts, with a bias in place of a balancing loss.
 
     Attributes:
-        family: Llama 3, or Qwen 3 (Yang et al., 2025, arXiv:2505.09388), whose queries and keys are normalised.
-        dim: Width of the residual stream.
-        head_dim: Width of a head; none: `dim / n_heads`.
-        ffn_dim: Width of the SwiGLU hidden layer.
-        rope_theta: Base of the rotary position embedding.
-        rope_scaling: How the rotary embedding is stretched; none: it is not.
-        max_seq_len: Longest context that the model was made for, in tokens.
-        tied: Whether the output head shares the embedding's weights.
+        count: Routed experts of a layer.
+        top_k: Experts that a token goes to.
+        shared: Experts that every token goes to besides.
+        ffn_dim: Width of an expert's SwiGLU hidden layer.
+        dense_layers: Layers at the bottom that have a dense feed-forward of `ffn_dim` of the model instead.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    family: Literal["llama3", "qwen3"] = "llama3"
+    count: int = Field(default=8, ge=2, le=4096)
+    top_k: int = Field(default=2, ge=1, le=4096)
+    shared: int = Field(default=1, ge=1, le=64)
+    ffn_dim: int = Field(default=256, ge=8, le=10**6)
+    dense_layers: int = Field(default=1, ge=0, le=10**4)
+
+
+class LatentAttention(BaseModel):
+    """Multi-head latent attention of the same family: keys and values go through a low-rank bottleneck.
+
+    Attributes:
+        kv_rank: Width of the bottleneck of keys and values.
+        q_rank: Width of the bottleneck of queries; 0 for none.
+        nope_dim: Width of a head's part without rotary embedding.
+        rope_dim: Width of a head's part with it.
+        value_dim: Width of a value head.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kv_rank: int = Field(default=64, ge=8, le=10**5)
+    q_rank: int = Field(default=0, ge=0, le=10**5)
+    nope_dim: int = Field(default=32, ge=8, le=4096)
+    rope_dim: int = Field(default=16, ge=2, le=4096, multiple_of=2)
+    value_dim: int = Field(default=32, ge=8, le=4096)
+
+
+class ModelShape(BaseModel):
+    """The shape of a decoder.
+
+    Attributes:
+        family: "llama3" (Dubey et al., 2024, arXiv:2407.21783); "qwen3", which norms each head's query and key
+            (Yang et al., 2025, arXiv:2505.09388); "deepseek_v3", a mixture of experts with latent attention.
+        dim: Width of the residual stream.
+        head_dim: Width of a query, key or value head; none: `dim / n_heads`.
+        ffn_dim: Width of the SwiGLU hidden layer.
+        rope_theta: Base of the rotary position embedding.
+        rope_scaling: How the rotary embedding is stretched; none: it is not. Of "llama3" only.
+        max_seq_len: Longest context that the model was made for, in tokens.
+        tied: Whether the output head shares the embedding's weights.
+        experts: Of "deepseek_v3" only.
+        latent: Of "deepseek_v3" only; `n_kv_heads` and `head_dim` do not apply to it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    family: Literal["llama3", "qwen3", "deepseek_v3"] = "llama3"
     dim: int = Field(gt=0)
     n_layers: int = Field(gt=0)
     n_heads: int = Field(gt=0)
@@ -64,10 +109,12 @@ class ModelShape(BaseModel):
     norm_eps: float = Field(gt=0)
     max_seq_len: int = Field(gt=0)
     tied: bool = False
+    experts: Experts | None = None
+    latent: LatentAttention | None = None
 
     @property
     def head_width(self) -> int:
-        """Width of a head."""
+        """Width of a head, whether or not it was given."""
         return self.head_dim or self.dim // self.n_heads
 
 

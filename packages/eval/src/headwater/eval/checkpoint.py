@@ -16,11 +16,10 @@ from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadat
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from headwater.core.errors import EvalError, ManifestError
-from headwater.core.huggingface import config_of, rows_to_huggingface, stored_prefix, weights_of
+from headwater.core.huggingface import FAMILIES, config_of, rows_to_huggingface, stored_prefix, weights_of
 from headwater.core.manifest import Manifest, read_manifest
 from headwater.core.run import ModelShape, RunInfo, read_run
 from headwater.core.storage import file_sha256
-
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
@@ -67,6 +66,11 @@ def load_checkpoint(path: Path, device: str = "cpu") -> LoadedCheckpoint:
     """Loads a Headwater checkpoint. See `load`."""
     manifest = verify_files(path)
     run = read_run(path)
+    if run.model.family not in FAMILIES:
+        raise EvalError(
+            f"{path} holds a model that evaluation cannot load", found=f"family {run.model.family}",
+            expected=" or ".join(FAMILIES),
+        )  # fmt: skip
     weights = read_weights(path, run.model)
     model = build_model(run.model)
     missing, unexpected = model.load_state_dict(to_transformers(weights, run.model), strict=False)

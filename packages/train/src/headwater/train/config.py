@@ -7,48 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from headwater.core.config import Section, Whole
-from headwater.core.run import RopeScaling
-
-
-class Model(Section):
-    """Shape of a decoder in the Llama 3 family (Dubey et al., 2024, arXiv:2407.21783).
-
-    Attributes:
-        dim: Width of the residual stream.
-        n_layers: Transformer blocks.
-        n_heads: Query heads; they share `dim` evenly.
-        n_kv_heads: Key and value heads (grouped-query attention, Ainslie et al., 2023, arXiv:2305.13245).
-        ffn_dim: Width of the SwiGLU hidden layer.
-        head_dim: Width of a head; default: `dim / n_heads`.
-        vocab_size: Rows of the embedding and of the head, at least as many as the tokenizer has entries; default: as
-            many. More of them are for weights that were made so, or to make their number divisible.
-        rope_theta: Base of the rotary position embedding.
-        rope_scaling: How the rotary embedding is stretched beyond the context of an earlier training, as Llama 3.1's.
-        norm_eps: Added to the variance in RMSNorm.
-        max_seq_len: Longest context that the model is made for, in tokens; default: `train.seq_len`.
-        tied: Whether the output head shares the embedding's weights.
-    """
-
-    dim: Whole = Field(default=256, ge=8)
-    n_layers: Whole = Field(default=4, ge=1)
-    n_heads: Whole = Field(default=4, ge=1)
-    n_kv_heads: Whole = Field(default=2, ge=1)
-    head_dim: Whole | None = Field(default=None, ge=2, multiple_of=2)
-    ffn_dim: Whole = Field(default=704, ge=8)
-    vocab_size: Whole | None = Field(default=None, ge=2)
-    rope_theta: float = Field(default=10_000.0, gt=1)
-    rope_scaling: RopeScaling | None = None
-    norm_eps: float = Field(default=1e-5, gt=0, lt=1)
-    max_seq_len: Whole | None = Field(default=None, ge=2)
-    tied: bool = False
-
-    @model_validator(mode="after")
-    def _heads(self) -> Model:
-        if self.head_dim is None and self.dim % (2 * self.n_heads):
-            raise ValueError(f"dim ({self.dim}) must be a multiple of 2 * n_heads ({2 * self.n_heads})")
-        if self.n_heads % self.n_kv_heads:
-            raise ValueError(f"n_heads ({self.n_heads}) must be a multiple of n_kv_heads ({self.n_kv_heads})")
-        return self
+from headwater.train.model import Model
 
 
 class Optimizer(Section):

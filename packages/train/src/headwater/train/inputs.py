@@ -53,10 +53,7 @@ class Inputs:
     @property
     def shape(self) -> ModelShape:
         """The model's shape with the vocabulary filled in."""
-        model = self.config.model.model_dump()
-        model["max_seq_len"] = model["max_seq_len"] or self.config.seq_len
-        model["vocab_size"] = model["vocab_size"] or self.vocab_size
-        return ModelShape(**model)
+        return self.config.model.shape(self.vocab_size, self.config.seq_len)
 
     def parents_for(self, folder: Path) -> list[Parent]:
         """The same parents as seen from another artifact's folder."""

@@ -64,6 +64,8 @@ def start(device: str, world_size: int, threads: int | None) -> None:
     # True of drawing tensors on a CPU mesh, which happens once, before any sharding; and of a scheduler's restore.
     warnings.filterwarnings("ignore", message="DTensor random operators may not have complete support")
     warnings.filterwarnings("ignore", message="To get the last learning rate computed by the scheduler")
+    # A router computes in float32 anyway, unless something else turns autocast on.
+    warnings.filterwarnings("ignore", message="In CPU autocast, but the target dtype is not supported")
     cpu.install(device)
     # As torchtitan does when it makes the process group itself: backward stays on the calling thread.
     torch.autograd.set_multithreading_enabled(False)

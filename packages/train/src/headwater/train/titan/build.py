@@ -36,7 +36,7 @@ def trainer_config(
     """
     config = inputs.config
     return HeadwaterTrainer.Config(
-        model_spec=model_spec(inputs.shape, device),
+        model_spec=model_spec(inputs.shape, device, inputs.base.seed),
         dump_folder=str(inputs.run.train),
         tokenizer=NoTokenizer.Config(),
         dataloader=OrderLoader.Config(_inputs=inputs),

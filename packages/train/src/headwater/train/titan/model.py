@@ -1,39 +1,61 @@
-"""A Llama-3-style model of any shape, as torchtitan's own llama3."""
+"""Decoders of any shape, as torchtitan's own llama3, qwen3 and deepseek_v3."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from torch import nn
-from torchtitan.models.common import ComplexRoPE, Embedding, Linear, RMSNorm
+from torchtitan.components.optimizer import register_moe_load_balancing_hook
+from torchtitan.distributed.pipeline_parallel import pipeline_llm
+from torchtitan.models.common import ComplexRoPE, CosSinRoPE, Embedding, Linear, RMSNorm
 from torchtitan.models.common.config_utils import get_attention_config, make_ffn_config, make_gqa_config
 from torchtitan.models.common.param_init import depth_scaled_std, skip_param_init
+from torchtitan.models.deepseek_v3 import DeepSeekV3Model, parallelize_deepseekv3
+from torchtitan.models.deepseek_v3.state_dict_adapter import DeepSeekV3StateDictAdapter
 from torchtitan.models.llama3 import Llama3Model, parallelize_llama
 from torchtitan.models.llama3.model import Llama3TransformerBlock
 from torchtitan.models.llama3.state_dict_adapter import Llama3StateDictAdapter
+from torchtitan.models.qwen3 import Qwen3Model, parallelize_qwen3
+from torchtitan.models.qwen3.model import Qwen3TransformerBlock
+from torchtitan.models.qwen3.state_dict_adapter import Qwen3StateDictAdapter
 from torchtitan.protocols.model_spec import ModelSpec
 
 from headwater.core.run import ModelShape
 from headwater.train.titan import cpu
+from headwater.train.titan.experts import expert_layer
+from headwater.train.titan.initial import key_parameters
 
 STD = 0.02
 """Standard deviation of the initial matrices, as in GPT-2 and Llama."""
 
 
-def model_spec(shape: ModelShape, device: str) -> ModelSpec:
+@dataclass(frozen=True)
+class Family:
+    """What torchtitan has for one family of models."""
+
+    model: Any
+    layer: Callable[[ModelShape, int, Any], Any]
+    parallelize: Callable[..., Any]
+    adapter: Any
+
+
+def model_spec(shape: ModelShape, device: str, seed: int = 0) -> ModelSpec:
     """The spec that torchtitan's trainer builds the model from.
 
     Args:
         shape: The model's shape.
         device: "cpu" takes the attention and the reductions that work there.
+        seed: Of the initial weights.
     """
+    family = FAMILIES[shape.family]
     attention = cpu.attention_config() if device == "cpu" else get_attention_config("flex")
     head_std = shape.dim**-0.5
     # A tied embedding takes its values from the head.
     embedding_init = skip_param_init if shape.tied else partial(nn.init.normal_, std=1.0)
-    config = _model_class(device).Config(
+    config = _model_class(family.model, device, seed).Config(
         dim=shape.dim,
         vocab_size=shape.vocab_size,
         enable_weight_tying=shape.tied,
@@ -46,29 +68,40 @@ def model_spec(shape: ModelShape, device: str) -> ModelSpec:
             out_features=shape.vocab_size,
             param_init={"weight": partial(nn.init.trunc_normal_, std=head_std, a=-3 * head_std, b=3 * head_std)},
         ),
-        layers=[_layer(shape, index, attention) for index in range(shape.n_layers)],
+        layers=[family.layer(shape, index, attention) for index in range(shape.n_layers)],
     )
     return ModelSpec(
-        name="llama3", flavor="headwater", model=config,
-        parallelize_fn=partial(_parallelize, device=device), pipelining_fn=None, post_optimizer_build_fn=None,
-        state_dict_adapter=Llama3StateDictAdapter,
+        name=shape.family, flavor="headwater", model=config,
+        parallelize_fn=partial(_parallelize, family.parallelize, device), pipelining_fn=pipeline_llm,
+        post_optimizer_build_fn=register_moe_load_balancing_hook if shape.experts else None,
+        state_dict_adapter=family.adapter,
     )  # fmt: skip
 
 
-def _layer(shape: ModelShape, index: int, attention: Any) -> Llama3TransformerBlock.Config:
+def _llama_layer(shape: ModelShape, index: int, attention: Any) -> Any:
+    return Llama3TransformerBlock.Config(**_dense_parts(shape, index, attention, _rope(shape)))
+
+
+def _qwen_layer(shape: ModelShape, index: int, attention: Any) -> Any:
+    rope = CosSinRoPE.Config(dim=shape.head_width, max_seq_len=shape.max_seq_len, theta=shape.rope_theta)
+    qk_norm = _norm(shape, shape.head_width)
+    return Qwen3TransformerBlock.Config(**_dense_parts(shape, index, attention, rope, qk_norm=qk_norm))
+
+
+def _dense_parts(shape: ModelShape, index: int, attention: Any, rope: Any, **more: Any) -> dict[str, Any]:
     inner = {"weight": partial(nn.init.trunc_normal_, std=STD)}
     outer = {"weight": partial(nn.init.trunc_normal_, std=depth_scaled_std(STD, index))}
-    return Llama3TransformerBlock.Config(
-        attention_norm=_norm(shape),
-        ffn_norm=_norm(shape),
-        attention=make_gqa_config(
+    return {
+        "attention_norm": _norm(shape),
+        "ffn_norm": _norm(shape),
+        "attention": make_gqa_config(
             dim=shape.dim, n_heads=shape.n_heads, n_kv_heads=shape.n_kv_heads, head_dim=shape.head_width,
-            fuse_qkv=True, wqkv_param_init=inner, wo_param_init=outer, inner_attention=attention, rope=_rope(shape),
+            fuse_qkv=True, wqkv_param_init=inner, wo_param_init=outer, inner_attention=attention, rope=rope, **more,
         ),
-        feed_forward=make_ffn_config(
+        "feed_forward": make_ffn_config(
             dim=shape.dim, hidden_dim=shape.ffn_dim, w1_param_init=inner, w2w3_param_init=outer
         ),
-    )  # fmt: skip
+    }  # fmt: skip
 
 
 def _rope(shape: ModelShape) -> ComplexRoPE.Config:
@@ -81,16 +114,34 @@ def _rope(shape: ModelShape) -> ComplexRoPE.Config:
     )  # fmt: skip
 
 
-def _norm(shape: ModelShape) -> RMSNorm.Config:
-    return RMSNorm.Config(normalized_shape=shape.dim, eps=shape.norm_eps, param_init={"weight": nn.init.ones_})
+def _norm(shape: ModelShape, width: int | None = None) -> RMSNorm.Config:
+    return RMSNorm.Config(normalized_shape=width or shape.dim, eps=shape.norm_eps, param_init={"weight": nn.init.ones_})
 
 
-def _model_class(device: str) -> Any:
-    return cpu.dense_mask_model(Llama3Model) if device == "cpu" else Llama3Model
+FAMILIES = {
+    "llama3": Family(Llama3Model, _llama_layer, parallelize_llama, Llama3StateDictAdapter),
+    "qwen3": Family(Qwen3Model, _qwen_layer, parallelize_qwen3, Qwen3StateDictAdapter),
+    "deepseek_v3": Family(DeepSeekV3Model, expert_layer, parallelize_deepseekv3, DeepSeekV3StateDictAdapter),
+}
 
 
-def _parallelize(model: Any, *, device: str, **arguments: Any) -> Any:
-    model = parallelize_llama(model, **arguments)
+def _model_class(base: Any, device: str, seed: int) -> Any:
+    """The model with initial weights of the seed and, on a CPU, with dense masks."""
+
+    class HeadwaterModel(base):
+        @dataclass(kw_only=True, slots=True)
+        class Config(base.Config):
+            pass
+
+        def __init__(self, config: Any) -> None:
+            super().__init__(config)
+            key_parameters(self, seed)
+
+    return cpu.dense_mask_model(HeadwaterModel) if device == "cpu" else HeadwaterModel
+
+
+def _parallelize(parallelize: Callable[..., Any], device: str, model: Any, **arguments: Any) -> Any:
+    model = parallelize(model, **arguments)
     if device == "cpu":
         cpu.force_sum_reduction(model)
     return model
