@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -45,12 +46,12 @@ torch.save({"tokens": tokens, "logits": logits}, folder / "expected.pt")
 """
 
 
-@pytest.mark.parametrize("tied", [False, True])
-def test_logits_are_those_of_torchtitan(tmp_path: Path, tied: bool) -> None:
+@pytest.mark.parametrize("kind", [{}, {"tied": True}, {"family": "qwen3", "head_dim": 12}], ids=str)
+def test_logits_are_those_of_torchtitan(tmp_path: Path, kind: dict[str, Any]) -> None:
     pytest.importorskip("torchtitan")
     shape = ModelShape(
         dim=64, n_layers=3, n_heads=8, n_kv_heads=2, ffn_dim=96, vocab_size=300, rope_theta=10000.0, norm_eps=1e-5,
-        max_seq_len=128, tied=tied,
+        max_seq_len=128, **kind,
     )  # fmt: skip
     command = [sys.executable, "-c", TRAINING_SIDE, str(tmp_path), json.dumps(shape.model_dump())]
     made = subprocess.run(command, capture_output=True, text=True, timeout=300)

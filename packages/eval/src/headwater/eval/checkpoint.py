@@ -21,6 +21,7 @@ from headwater.core.manifest import Manifest, read_manifest
 from headwater.core.run import ModelShape, RunInfo, read_run
 from headwater.core.storage import file_sha256
 
+
 @dataclass(frozen=True)
 class LoadedCheckpoint:
     """A model ready to score, and what is known of where it came from.
