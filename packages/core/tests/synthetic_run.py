@@ -22,7 +22,8 @@ from headwater.core.config import dump_yaml
 from headwater.core.documents import DOCUMENTS, ITEMS, REJECTED, SIDECAR, document_id
 from headwater.core.layout import RunLayout
 from headwater.core.manifest import ArtifactWriter, Manifest, Parent, parent_of
-from headwater.core.mixture import Mixture, resolve_order
+from headwater.core.mixture import Mixture
+from headwater.core.mixture_resolve import resolve_order
 from headwater.core.ngrams import words
 from headwater.core.run import ModelShape, RunInfo
 from headwater.core.tokens import MegatronWriter

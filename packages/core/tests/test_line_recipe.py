@@ -45,6 +45,17 @@ def test_a_source_that_no_earlier_section_has_is_refused(tmp_path, given, messag
     assert error.value.hint in ("did you mean code?", "did you mean web?")
 
 
+def test_the_sources_of_stages_are_checked_unless_a_temperature_takes_all(tmp_path, capsys):
+    given = recipe("web code", "web code", "")
+    main, cool = {"name": "main", "weights": {"web": 1}}, {"name": "cool", "weights": {"web": 1, "code": 1}}
+    check_sources({**given, "mixture": {"stages": [main, cool]}}, RunLayout(tmp_path))
+    check_sources({**given, "mixture": {"stages": [main, {"name": "cool", "alpha": 0.5}]}}, RunLayout(tmp_path))
+    assert capsys.readouterr().err == ""
+    with pytest.raises(ConfigError, match=r"mixture\.stages names cod, which is not in documents\.sources"):
+        check_sources({**given, "mixture": {"stages": [main, {"name": "cool", "weights": {"cod": 1}}]}},
+                      RunLayout(tmp_path))  # fmt: skip
+
+
 def test_the_tokenizer_samples_only_sources_that_have_documents(tmp_path):
     given = recipe("web code", "web code", "web code")
     check_sources({**given, "tokenizer": {"sample_bytes": 4000}}, RunLayout(tmp_path))

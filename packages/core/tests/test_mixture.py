@@ -4,9 +4,7 @@ from hypothesis import strategies as st
 
 from headwater.core.config import validate
 from headwater.core.errors import ConfigError
-from headwater.core.layout import RunLayout
-from headwater.core.manifest import ArtifactWriter
-from headwater.core.mixture import Mixture, available_tokens, parse_tokens, resolve_mixture, resolve_order
+from headwater.core.mixture import Mixture, parse_tokens
 from headwater.core.mixture_plan import plan_mixture
 
 
@@ -20,16 +18,6 @@ def plan(available, tokens, **fields):
 
 def drawn(result):
     return {row.source: row.drawn for row in result.sources}
-
-
-@pytest.fixture
-def run(tmp_path):
-    layout = RunLayout(tmp_path)
-    for name, tokens in {"web": 900, "code": 100}.items():
-        writer = ArtifactWriter(layout.tokens(name), kind="tokens", name=name, producer="test 1", config={})
-        writer.begin()
-        writer.commit({"train_tokens": tokens})
-    return layout
 
 
 @pytest.mark.parametrize(
@@ -133,22 +121,3 @@ def test_a_plan_gives_all_tokens_within_the_caps_or_is_refused(available, tokens
         return
     assert sum(row.drawn for row in result.sources) == tokens
     assert all(row.drawn <= row.available * cap * (1 + 1e-9) + 1 for row in result.sources)
-
-
-def test_what_trains_is_static(run):
-    assert available_tokens(run) == {"code": 100, "web": 900}
-    same = mixture(weights={"web": 1, "code": 1})
-    assert resolve_mixture(run, same, 500) is same
-    assert resolve_mixture(run, mixture(alpha=0.5, block=50), 500).normalised() == {"code": 0.25, "web": 0.75}
-    capped = resolve_mixture(run, mixture(weights={"web": 1, "code": 1}, max_epochs={"code": 1}), 1000)
-    assert capped.normalised() == {"code": 0.1, "web": 0.9}
-    order = resolve_order(run, resolve_mixture(run, mixture(alpha=0.5), 500), seq_len=10, seed=1)
-    assert (order.quota("web"), order.quota("code")) == (750, 250)
-
-
-def test_stages_are_not_trained_silently(run):
-    staged = mixture(stages=[{"name": "x", "share": 1, "weights": {"web": 1}}])
-    with pytest.raises(ConfigError, match="stages cannot be trained yet"):
-        resolve_mixture(run, staged, 500)
-    with pytest.raises(ConfigError, match="gives no weights by itself"):
-        resolve_order(run, staged, 10, 1)

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headwater.core.errors import ConfigError
-from headwater.core.order import Order, Permutation, SourceSpec
+from headwater.core.order import Order, SourceSpec, StageSpec
+from headwater.core.permutation import Permutation
 
 
 @st.composite

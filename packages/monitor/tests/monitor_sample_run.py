@@ -14,10 +14,11 @@ from headwater.core.layout import RunLayout
 from headwater.core.manifest import ArtifactWriter, Kind, parent_of
 from headwater.core.run import ModelShape, RunInfo
 
+WEIGHTS = {"web": 0.6, "code": 0.3, "reference": 0.1}
 RECIPE: dict[str, Any] = {
     "name": "demo",
     "seed": 17,
-    "mixture": {"weights": {"web": 0.6, "code": 0.3, "reference": 0.1}, "block": 100},
+    "mixture": {"weights": WEIGHTS, "block": 100},
     "report": {"title": "Demo: Python documentation to a language model"},
 }
 COLLECTED = {"web": (5312, 61_400_000), "code": (1604, 22_900_000), "reference": (93, 1_210_000)}
@@ -163,7 +164,7 @@ def _train(run: RunLayout, hostile: str) -> None:
     for step in (300, STEPS):
         info = RunInfo(
             step=step, samples=step * BATCH, seq_len=SEQ_LEN, global_batch=BATCH, seed=17, steps_planned=STEPS,
-            model=shape, tokenizer_digest="0" * 64, tokens={}, weights={}, block=100, order_digest="0" * 64,
+            model=shape, tokenizer_digest="0" * 64, tokens={}, weights=WEIGHTS, block=100, order_digest="0" * 64,
             weights_digest="0" * 64, config={},
         )  # fmt: skip
         folder = run.checkpoint(step)

@@ -135,6 +135,20 @@ def test_the_mixture_is_counted_from_the_order(whole: str) -> None:
     assert "491,520" in words
 
 
+def test_stages_are_shown_with_what_was_drawn_in_them(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    path = run.checkpoint(STEPS) / "run.json"
+    info = json.loads(path.read_text())
+    info["stages"] = [
+        {"name": "main", "samples": 2400, "weights": {"web": 1.0, "code": 1.0}},
+        {"name": "cooldown", "samples": 1600, "weights": {"reference": 1.0}},
+    ]
+    path.write_text(json.dumps(info))
+    words = Page(build_report(str(write_recipe(tmp_path)), run).path.read_text()).sections["mixture"]
+    assert "main1300100.0%code 50.00% · web 50.00%" in words and "cooldown30150050.0%reference 100.00%" in words
+    assert "web37.50%37.50%1,200" in words and "reference25.00%25.00%800" in words
+
+
 def test_the_lineage_names_every_artifact_by_its_digest(whole: str, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     words = Page(whole).sections["lineage"]

@@ -15,15 +15,21 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from conftest import STEPS
-from train_fixtures import make_tokenizer
+from train_fixtures import make_tokenizer, write_recipe
 
+from headwater.core.config import validate
 from headwater.core.errors import ConfigError, ManifestError, StorageError, TrainError
 from headwater.core.events import read_events
 from headwater.core.layout import RunLayout
 from headwater.core.lock import exclusive
 from headwater.core.manifest import ArtifactWriter, is_artifact, read_manifest
+from headwater.core.mixture import Mixture
+from headwater.core.mixture_resolve import recorded_mixture, resolve_mixture
 from headwater.core.run import read_run
+from headwater.core.trace.steps import trace_step
+from headwater.core.trace.training import order_of
 from headwater.train.losses import read_losses
 from headwater.train.runner import TERMINATED, train
 
@@ -409,3 +415,33 @@ def test_tokens_that_the_vocabulary_lacks_are_named_with_their_place(run: Path, 
     path.write_bytes(b"\xff" * path.stat().st_size)
     with pytest.raises(TrainError, match=r"web/train\.bin holds tokens that the tokenizer does not have"):
         train(long_recipe, run)
+
+
+def test_a_staged_mixture_trains_goes_on_and_is_refused_when_a_stage_changed(run: Path, tmp_path: Path) -> None:
+    stages = [
+        {"name": "main", "share": 0.7, "weights": {"web": 3, "code": 1}},
+        {"name": "cooldown", "share": 0.3, "weights": {"code": 1}},
+    ]
+    recipe = tmp_path / "staged.yaml"
+    content = yaml.safe_load(write_recipe(recipe, steps=10, checkpoint={"every": 4}).read_text())
+    recipe.write_text(yaml.safe_dump({**content, "mixture": {"stages": stages}}))
+    train(recipe, run)
+    layout = RunLayout(run)
+    info = read_run(layout.checkpoint(10))
+    assert [(stage.name, stage.samples) for stage in info.stages] == [("main", 56), ("cooldown", 24)]
+    assert info.weights == pytest.approx({"code": 0.475, "web": 0.525})
+    order = order_of(layout, info)
+    assert {order.locate(index).source for index in range(56, 80)} == {"code"}
+    assert trace_step(layout, 7).stages == ["main"] and trace_step(layout, 8).stages == ["cooldown"]
+    losses = (run / "train" / "losses.jsonl").read_bytes()
+    unfinish(run)
+    shutil.rmtree(layout.checkpoint(10))
+    train(recipe, run)  # from step 8, inside the second stage
+    assert (run / "train" / "losses.jsonl").read_bytes() == losses
+    unfinish(run)
+    with pytest.raises(TrainError, match=r"another mixture\.stages\.1\.weights\.web|another mixture\.weights\.code"):
+        train(recipe, run, ["mixture.stages.1.weights.web=1"])
+    resolved = yaml.safe_load((run / "train" / "config.yaml").read_text())
+    assert resolve_mixture(layout, validate(Mixture, resolved["mixture"], "mixture"), samples=80, seq_len=32) == (
+        recorded_mixture(info)
+    )

@@ -116,10 +116,10 @@ def check_sources(resolved: dict[str, Any], layout: RunLayout) -> None:
             has no documents.
     """
     collected, cleaned = _names(resolved, "sources"), _names(resolved, "documents", "sources")
-    mixed, sampled = _names(resolved, "mixture", "weights"), _names(resolved, "tokenizer", "sample_bytes")
+    (mix, mixed), sampled = _mixed(resolved), _names(resolved, "tokenizer", "sample_bytes")
     steps = (
         ("documents.sources", cleaned, "sources", collected, layout.raw),
-        ("mixture.weights", mixed, "documents.sources", cleaned, layout.tokens),
+        (mix, mixed, "documents.sources", cleaned, layout.tokens),
     )
     for where, names, before, known, folder in (
         *steps, ("tokenizer.sample_bytes", sampled, "documents.sources", cleaned, layout.tokens)
@@ -143,6 +143,15 @@ def _names(resolved: dict[str, Any], *path: str) -> list[str]:
     for part in path:
         here = here.get(part) or {}
     return list(cast("dict[str, Any]", here)) if isinstance(here, dict) else []  # sample_bytes may be a number
+
+
+def _mixed(resolved: dict[str, Any]) -> tuple[str, list[str]]:
+    """Where the mixture names its sources, and which; none when a temperature takes them all."""
+    stages: list[dict[str, Any]] = (resolved.get("mixture") or {}).get("stages") or []
+    if not stages:
+        return "mixture.weights", _names(resolved, "mixture", "weights")
+    named = [_names(stage, "weights") for stage in stages]
+    return "mixture.stages", list(dict.fromkeys(name for names in named for name in names)) if all(named) else []
 
 
 def _end_with_parent() -> Callable[[], object] | None:

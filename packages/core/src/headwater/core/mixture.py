@@ -1,7 +1,7 @@
 """The mixture: which share of the samples comes from which source. It is data, not code.
 
-What trains is a static mixture: `resolve_mixture` turns a temperature and epoch caps into the weights that they give
-for this run's tokens. Stages are planned (`core.mixture_plan`, `headwater data mix`), not trained yet.
+What trains is a resolved mixture: `core.mixture_resolve` turns a temperature, epoch caps and shares of stages into
+weights, and into stages of whole samples, for this run's tokens. It is a mixture itself, and resolves to itself.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from headwater.core.config import NotValid, Section, Whole, nearest
 from headwater.core.errors import ConfigError
 from headwater.core.layout import RunLayout
 from headwater.core.manifest import is_artifact, read_manifest
-from headwater.core.order import DEFAULT_BLOCK, Order, SourceSpec
+from headwater.core.order import DEFAULT_BLOCK
 
 _UNITS = {"k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
 
@@ -107,16 +107,21 @@ class Mixture(Section):
         return self
 
     def normalised(self) -> dict[str, float]:
-        """The weights scaled to a sum of 1, by source name.
+        """The weights scaled to a sum of 1, by source name; of stages, over all of them together.
 
         Raises:
-            ConfigError: The mixture is no static one; `resolve_mixture` makes it so.
+            ConfigError: A temperature gives no weights by itself; `resolve_mixture` makes them.
         """
-        if not self.weights:
-            what = "stages" if self.stages else "alpha"
-            raise ConfigError(f"mixture.{what} gives no weights by itself", hint="run: headwater data mix --plan")
-        total = sum(self.weights.values())
-        return {name: weight / total for name, weight in sorted(self.weights.items())}
+        if self.alpha is not None or any(stage.alpha is not None for stage in self.stages):
+            raise ConfigError("mixture.alpha gives no weights by itself", hint="run: headwater data mix --plan")
+        parts = [(stage.share or float(stage.tokens or 0), stage.weights) for stage in self.stages]
+        sums: dict[str, float] = {}
+        for size, weights in parts or [(1.0, self.weights)]:
+            total = sum(weights.values())
+            for name, weight in weights.items():
+                sums[name] = sums.get(name, 0.0) + size * (weight / total)
+        whole = sum(size for size, _ in parts) if parts else 1.0
+        return {name: value / whole for name, value in sorted(sums.items())}
 
     def named(self) -> set[str]:
         """The sources that the mixture names."""
@@ -148,58 +153,3 @@ def check_sources(mixture: Mixture, known: Mapping[str, object], where: str) -> 
                 expected=f"one of: {', '.join(sorted(known)) or 'none yet'}",
                 hint=f"did you mean {near}?" if near else "run: headwater data tokenize",
             )
-
-
-def resolve_mixture(run: RunLayout, mixture: Mixture, tokens: int) -> Mixture:
-    """The static mixture that a run of so many tokens trains on: alpha and caps become weights.
-
-    Args:
-        run: The run folder.
-        mixture: As the recipe gives it.
-        tokens: Tokens of the whole run.
-
-    Raises:
-        ConfigError: The mixture has stages (they can be planned, and are not trained yet), names a source without
-            tokens, or cannot give so many tokens.
-    """
-    from headwater.core.mixture_plan import plan_mixture  # it builds on this module
-
-    if mixture.stages:
-        raise ConfigError(
-            "mixture.stages cannot be trained yet", found=f"{len(mixture.stages)} stages", expected="weights or alpha",
-            hint="plan them with headwater data mix --plan, and train with the weights of one stage",
-        )  # fmt: skip
-    if mixture.alpha is None and mixture.max_epochs is None:
-        return mixture
-    plan = plan_mixture(mixture, available_tokens(run), tokens, where=str(run.tokens_root))
-    capped = any(row.capped for row in plan.sources)
-    weights = {row.source: float(row.drawn) if capped else row.weight for row in plan.sources if row.drawn}
-    return Mixture(weights=weights, block=mixture.block)
-
-
-def resolve_order(run: RunLayout, mixture: Mixture, seq_len: int, seed: int) -> Order:
-    """The sample order of a run, from its tokens.
-
-    Args:
-        run: The run folder, with `tokens/<source>/` for every source of the mixture.
-        mixture: A static mixture.
-        seq_len: Tokens in a sample.
-        seed: The run's seed.
-
-    Raises:
-        ConfigError: The mixture names a source that has no tokens, or is no static one.
-        ManifestError: A token data set is half-written or damaged.
-    """
-    specs: list[SourceSpec] = []
-    for name, weight in mixture.normalised().items():
-        folder = run.tokens(name)
-        if not folder.is_dir():
-            known = sorted(path.name for path in run.tokens_root.glob("*") if path.is_dir())
-            raise ConfigError(
-                f"mixture.weights names the source {name}, which has no tokens in {run.tokens_root}",
-                expected=f"one of: {', '.join(known) or 'none yet'}",
-                hint="run: headwater data tokenize",
-            )
-        counters = read_manifest(folder).counters
-        specs.append(SourceSpec(name, int(counters["train_tokens"]), weight))
-    return Order(specs, seq_len, seed, mixture.block)

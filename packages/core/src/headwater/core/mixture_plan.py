@@ -115,7 +115,7 @@ def _sizes(mixture: Mixture, tokens: int | None) -> list[int]:
     if tokens is None:
         raise ConfigError("a plan needs the number of tokens of the run", hint="add --tokens 2B")
     shares = {str(place): stage.share or 0.0 for place, stage in enumerate(_stages(mixture))}
-    return list(_round({place: share * tokens for place, share in shares.items()}, tokens).values())
+    return list(round_to_whole({place: share * tokens for place, share in shares.items()}, tokens).values())
 
 
 def _weights(stage: Stage, available: Mapping[str, int], where: str) -> dict[str, float]:
@@ -157,10 +157,10 @@ def _fill(weights: Mapping[str, float], size: int, left: Mapping[str, float], st
             found=f"{most:,.0f} tokens under mixture.max_epochs", expected=f"{size:,}",
             hint="raise mixture.max_epochs, add sources, or train on fewer tokens",
         )  # fmt: skip
-    return _round({name: given[name] for name in weights}, size)
+    return round_to_whole({name: given[name] for name in weights}, size)
 
 
-def _round(exact: Mapping[str, float], total: int) -> dict[str, int]:
+def round_to_whole(exact: Mapping[str, float], total: int) -> dict[str, int]:
     """Whole numbers that sum to `total`, by largest remainder; equal remainders in the order of the names."""
     whole = {name: int(value) for name, value in exact.items()}
     rest = total - sum(whole.values())
@@ -185,7 +185,7 @@ def _remainders(stage: StagePlan) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for row in stage.sources:
         if row.capped and total:
-            parts = _round({name: -row.moved * gain / total for name, gain in gains.items()}, -row.moved)
+            parts = round_to_whole({name: -row.moved * gain / total for name, gain in gains.items()}, -row.moved)
             found.append({"stage": stage.name, "source": row.source, "tokens": -row.moved, "to": parts})
     return found
 

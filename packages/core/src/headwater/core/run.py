@@ -118,6 +118,16 @@ class ModelShape(BaseModel):
         return self.head_dim or self.dim // self.n_heads
 
 
+class StageInfo(BaseModel):
+    """A stage of the mixture: its name, how many samples it has, and the weights of its sources."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    samples: int = Field(gt=0)
+    weights: dict[str, float]
+
+
 class RunInfo(BaseModel):
     """State and origin of a checkpoint.
 
@@ -131,7 +141,8 @@ class RunInfo(BaseModel):
         model: The model's shape.
         tokenizer_digest: Manifest digest of the tokenizer that made the tokens.
         tokens: Source → manifest digest of its tokens.
-        weights: Source → normalised mixture weight.
+        weights: Source → normalised mixture weight; of stages, over all of them together.
+        stages: The stages of a staged mixture, in order; else none.
         block: Samples in a block of the order.
         order_digest: `Order.digest(samples)`.
         weights_digest: SHA-256 over the model's tensors: name, dtype, shape, bytes, in order of name.
@@ -153,6 +164,7 @@ class RunInfo(BaseModel):
     tokenizer_digest: str
     tokens: dict[str, str]
     weights: dict[str, float]
+    stages: list[StageInfo] = Field(default_factory=list)
     block: int
     order_digest: str
     weights_digest: str

@@ -11,9 +11,10 @@ from headwater.core.config import Base
 from headwater.core.errors import ConfigError, ManifestError, TrainError
 from headwater.core.layout import RunLayout
 from headwater.core.manifest import Parent, parent_of, read_manifest
-from headwater.core.mixture import Mixture, resolve_order
+from headwater.core.mixture import Mixture
+from headwater.core.mixture_resolve import resolve_order
 from headwater.core.order import Order
-from headwater.core.run import ModelShape
+from headwater.core.run import ModelShape, StageInfo
 from headwater.core.tokens import END_OF_TEXT, MegatronReader
 from headwater.train.config import TrainConfig
 
@@ -26,7 +27,7 @@ class Inputs:
         run: The run folder.
         base: Name and seed.
         config: The `train` section.
-        mixture: The weights of the sources.
+        mixture: The resolved mixture: weights, or stages with weights.
         order: The sample order.
         readers: Source → its training tokens.
         held_out: Source → its validation tokens.
@@ -55,6 +56,13 @@ class Inputs:
         """The model's shape with the vocabulary filled in."""
         return self.config.model.shape(self.vocab_size, self.config.seq_len)
 
+    @property
+    def stages(self) -> list[StageInfo]:
+        """The stages of a staged mixture; else none."""
+        if not self.mixture.stages:
+            return []
+        return [StageInfo(name=s.name, samples=s.samples, weights=dict(s.weights)) for s in self.order.stages]
+
     def parents_for(self, folder: Path) -> list[Parent]:
         """The same parents as seen from another artifact's folder."""
         sources = sorted(self.token_digests)
@@ -76,7 +84,7 @@ def open_inputs(run: RunLayout, base: Base, config: TrainConfig, mixture: Mixtur
     tokenizer = read_manifest(run.tokenizer)
     order = resolve_order(run, mixture, config.seq_len, base.seed)
     digests: dict[str, str] = {}
-    for source in sorted(mixture.weights):
+    for source in mixture.normalised():
         manifest = read_manifest(run.tokens(source))
         made_by = [parent.digest for parent in manifest.parents if parent.kind == "tokenizer"]
         if made_by != [tokenizer.digest]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from headwater.core.console import warn
 from headwater.core.errors import ManifestError, TrainError
 from headwater.core.layout import RunLayout
 from headwater.core.manifest import changed_files, is_artifact, read_manifest
-from headwater.core.run import RunInfo, read_run
+from headwater.core.run import RunInfo, StageInfo, read_run
 from headwater.core.storage import file_sha256, storage_errors
 from headwater.train.config import NEUTRAL, identity
 from headwater.train.inputs import Inputs
@@ -148,12 +148,14 @@ def refuse_if_changed(info: RunInfo, inputs: Inputs) -> None:
     """
     was: dict[str, Any] = {
         "train": {key: value for key, value in info.config.items() if key not in NEUTRAL},
-        "seed": info.seed, "mixture": {"weights": info.weights, "block": info.block},
+        "seed": info.seed, "mixture": {"weights": info.weights, "stages": _stages(info.stages), "block": info.block},
         "tokenizer": info.tokenizer_digest, "tokens": info.tokens,
     }  # fmt: skip
     now: dict[str, Any] = {
         "train": identity(inputs.config), "seed": inputs.base.seed,
-        "mixture": {"weights": inputs.mixture.normalised(), "block": inputs.mixture.block},
+        "mixture": {
+            "weights": inputs.mixture.normalised(), "stages": _stages(inputs.stages), "block": inputs.mixture.block
+        },
         "tokenizer": inputs.tokenizer_digest, "tokens": inputs.token_digests,
     }  # fmt: skip
     before, after = _flat(was), _flat(now)
@@ -165,6 +167,10 @@ def refuse_if_changed(info: RunInfo, inputs: Inputs) -> None:
             found=after.get(changed[0], "nothing"), expected=before.get(changed[0], "nothing"),
             hint="set it back to go on with the run, use another --run folder, or train from the start with --fresh",
         )  # fmt: skip
+
+
+def _stages(stages: Sequence[StageInfo]) -> dict[str, Any]:
+    return {str(place): stage.model_dump() for place, stage in enumerate(stages)}
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -18,7 +18,8 @@ from headwater.core.events import read_events
 from headwater.core.layout import RunLayout
 from headwater.core.lock import exclusive
 from headwater.core.manifest import ArtifactWriter, Manifest
-from headwater.core.mixture import Mixture, resolve_mixture
+from headwater.core.mixture import Mixture
+from headwater.core.mixture_resolve import resolve_mixture
 from headwater.core.sinks import JsonlSink, MetricSink, close_sinks, open_sinks
 from headwater.core.storage import atomic_write, storage_errors
 from headwater.train import PRODUCER
@@ -75,8 +76,8 @@ def train(
     """
     layout = RunLayout(run)
     config = load_section("train", TrainConfig, recipe, overrides)
-    planned_tokens = config.steps * config.global_batch * config.seq_len
-    mixture = resolve_mixture(layout, load_section("mixture", Mixture, recipe, overrides), planned_tokens)
+    mixture = load_section("mixture", Mixture, recipe, overrides)
+    mixture = resolve_mixture(layout, mixture, samples=config.steps * config.global_batch, seq_len=config.seq_len)
     inputs = open_inputs(layout, load_base(recipe, overrides), config, mixture)
     writer = ArtifactWriter(
         layout.train, kind="training", name=inputs.base.name, producer=PRODUCER, config=_artifact_config(inputs),

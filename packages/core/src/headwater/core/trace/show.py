@@ -81,7 +81,8 @@ def _show_readings(readings: list[Reading], training: Training | None) -> None:
 def show_step(trace: StepTrace) -> None:
     """Prints the documents of each sample of a step."""
     state = "done" if trace.done else f"not done yet: {trace.steps_done:,} steps are"
-    click.echo(f"step {trace.step:,} of {trace.steps_planned:,} ({state})")
+    stages = f", stage {' and '.join(trace.stages)} of the mixture" if trace.stages else ""
+    click.echo(f"step {trace.step:,} of {trace.steps_planned:,} ({state}){stages}")
     rows: list[Sequence[object]] = []
     for sample in trace.samples:
         for number, part in enumerate(sample.documents):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from headwater.core.errors import DataError
 from headwater.core.layout import RunLayout
+from headwater.core.order import Order
 from headwater.core.trace.tokens import Sidecars
 from headwater.core.trace.training import Training, read_training
 
@@ -39,6 +40,7 @@ class StepTrace:
         done: Whether the newest checkpoint is at this step or later.
         steps_done, steps_planned: Of the run.
         sample_tokens: Tokens that one sample reads: `seq_len` inputs and the label of the last one.
+        stages: The stages of a staged mixture that the samples belong to; else none.
     """
 
     step: int
@@ -46,6 +48,7 @@ class StepTrace:
     steps_done: int
     steps_planned: int
     sample_tokens: int
+    stages: list[str]
     samples: list[StepSample]
 
 
@@ -82,4 +85,12 @@ def trace_step(run: RunLayout, step: int) -> StepTrace:
         covering = sidecar.covering(sample.offset, sample.offset + length) if sidecar else []
         parts = [Part(*part) for part in covering]
         samples.append(StepSample(index, sample.source, sample.epoch, sample.offset, parts))
-    return StepTrace(step, step <= training.step, training.step, training.steps_planned, length, samples)
+    return StepTrace(
+        step, step <= training.step, training.step, training.steps_planned, length, _stages(order, samples), samples
+    )
+
+
+def _stages(order: Order, samples: list[StepSample]) -> list[str]:
+    if len(order.stages) == 1:
+        return []
+    return [order.stages[number].name for number in sorted({order.stage_at(sample.index) for sample in samples})]

@@ -13,7 +13,8 @@ from headwater.core.config import validate
 from headwater.core.errors import ConfigError, ManifestError
 from headwater.core.layout import RunLayout
 from headwater.core.manifest import is_artifact, read_manifest
-from headwater.core.mixture import Mixture, available_tokens, resolve_mixture, resolve_order
+from headwater.core.mixture import Mixture, available_tokens
+from headwater.core.mixture_resolve import recorded_mixture, resolve_mixture, resolve_order
 from headwater.core.order import Order
 from headwater.core.run import RunInfo, read_run
 
@@ -114,7 +115,7 @@ def order_of(run: RunLayout, info: RunInfo) -> Order:
                 found=f"digest {found}", expected=f"digest {digest}",
                 hint="train again on these tokens (headwater train run), or restore the old ones",
             )  # fmt: skip
-    return resolve_order(run, Mixture(weights=info.weights, block=info.block), info.seq_len, info.seed)
+    return resolve_order(run, recorded_mixture(info), info.seq_len, info.seed)
 
 
 def _planned(run: RunLayout) -> Training | None:
@@ -124,16 +125,14 @@ def _planned(run: RunLayout) -> Training | None:
     if not train or not recipe.get("mixture"):
         return None
     mixture = validate(Mixture, recipe["mixture"], "mixture")
-    if mixture.stages or not all(is_artifact(run.tokens(source)) for source in mixture.weights):
-        return None
-    if not mixture.weights and not available_tokens(run):
+    if not available_tokens(run) or not all(is_artifact(run.tokens(source)) for source in mixture.named()):
         return None
     plan = [train.get(key) for key in ("seq_len", "global_batch", "steps")]
     if not all(isinstance(value, int) for value in plan):
         raise ConfigError(f"{run.recipe} has no whole plan of training", found=f"seq_len, global_batch, steps = {plan}",
                           expected="three whole numbers", hint="run: headwater line run RECIPE --run DIR")  # fmt: skip
     seq_len, global_batch, steps = (int(value or 0) for value in plan)
-    mixture = resolve_mixture(run, mixture, steps * global_batch * seq_len)
+    mixture = resolve_mixture(run, mixture, samples=steps * global_batch, seq_len=seq_len)
     order = resolve_order(run, mixture, seq_len, int(recipe.get("seed", 0)))
     return Training(order, global_batch, 0, steps, run.recipe.name)
 

@@ -9,14 +9,17 @@ import yaml
 from headwater.core.config import load_base, load_section, read_recipe, resolve_recipe
 from headwater.core.errors import HeadwaterError
 from headwater.core.layout import RunLayout
-from headwater.core.mixture import Mixture, resolve_order
+from headwater.core.mixture import Mixture
+from headwater.core.mixture_resolve import recorded_mixture, resolve_order
+from headwater.core.order import Order
+from headwater.core.run import RunInfo
 
 from .commands import stage_commands
 from .files import Row, RunFiles, whole
 from .read_evaluation import read_evaluation
 from .read_lineage import read_lineage
 from .read_training import latest_run, read_training
-from .view import Funnel, FunnelRow, MixtureRow, RunView
+from .view import Funnel, FunnelRow, MixtureRow, RunView, StageRow
 
 
 def read_run_view(run: RunLayout, recipe: str, overrides: Sequence[str] = ()) -> RunView:
@@ -34,13 +37,15 @@ def read_run_view(run: RunLayout, recipe: str, overrides: Sequence[str] = ()) ->
         text = yaml.safe_dump(resolve_recipe(recipe, overrides), sort_keys=False, allow_unicode=True)
     training = read_training(files, run)
     tokens = read_tokens(files, run)
+    drawn, stages = read_mixture(files, run, mixture, tokens["train"])
     return RunView(
         name=base.name,
         seed=base.seed,
         run=str(run.root),
         recipe_text=text,
         funnel=read_funnel(files, run),
-        mixture=read_mixture(files, run, mixture, base.seed, tokens["train"]),
+        mixture=drawn,
+        stages=stages,
         tokens=tokens["train"],
         tokens_validation=tokens["validation"],
         training=training,
@@ -98,33 +103,54 @@ def read_tokens(files: RunFiles, run: RunLayout) -> dict[str, dict[str, int]]:
 
 
 def read_mixture(
-    files: RunFiles, run: RunLayout, mixture: Mixture | None, seed: int, tokens: Mapping[str, int]
-) -> list[MixtureRow] | None:
-    """Configured weights beside what the sample order really drew up to the newest checkpoint.
+    files: RunFiles, run: RunLayout, mixture: Mixture | None, tokens: Mapping[str, int]
+) -> tuple[list[MixtureRow] | None, list[StageRow]]:
+    """Configured weights beside what the sample order really drew up to the newest checkpoint, and the stages.
 
-    Nothing logs samples: the order is a pure function of mixture, seed and sample number, so it is counted again.
+    Nothing logs samples: the order is a pure function of mixture, seed and sample number, so it is counted again. Of
+    stages, the weights are those of the samples drawn so far.
     """
-    if not tokens or mixture is None:
-        return None
     info = latest_run(run)
-    if not mixture.weights:  # a temperature; the run says which weights it came to
-        if info is None:
-            return None
-        mixture = Mixture(weights=info.weights, block=info.block)
-    weights = mixture.normalised()
-    order = None
-    if info is not None and info.samples > 0:
-        try:
-            order = resolve_order(run, mixture, info.seq_len, seed)
-        except (HeadwaterError, KeyError) as error:
-            files.problems.append(f"the sample order could not be derived: {error}")
+    if not tokens or mixture is None:
+        return None, []
+    if info is None or info.samples == 0:
+        if not mixture.weights:  # only a run says which weights the rest comes to
+            return None, []
+        rows = [(name, weight, tokens.get(name, 0)) for name, weight in mixture.normalised().items()]
+        return [MixtureRow(name, weight, None, None, None, there, None) for name, weight, there in rows], []
+    try:
+        order = resolve_order(run, recorded_mixture(info), info.seq_len, info.seed)
+    except (HeadwaterError, KeyError, ValueError) as error:
+        files.problems.append(f"the sample order could not be derived: {error}")
+        rows = [(name, weight, tokens.get(name, 0)) for name, weight in info.weights.items()]
+        return [MixtureRow(name, weight, None, None, None, there, None) for name, weight, there in rows], []
+    return _drawn(order, info, tokens), _stages(order, info)
+
+
+def _drawn(order: Order, info: RunInfo, tokens: Mapping[str, int]) -> list[MixtureRow]:
     rows: list[MixtureRow] = []
-    for source, weight in weights.items():
-        if order is None or info is None:
-            rows.append(MixtureRow(source, weight, None, None, None, tokens.get(source, 0), None))
-            continue
+    for source in info.weights:
+        expected = 0.0
+        for number, stage in enumerate(order.stages):
+            start, last = order.stage_start(number), number + 1 == len(order.stages)
+            part = max(0, (info.samples if last else min(info.samples, start + stage.samples)) - start)
+            expected += part * stage.weights.get(source, 0.0) / sum(stage.weights.values())
         drawn = order.drawn(source, info.samples)
         epochs = drawn / order.samples_per_epoch(source)
-        seen = drawn * info.seq_len
-        rows.append(MixtureRow(source, weight, drawn / info.samples, drawn, seen, tokens.get(source, 0), epochs))
+        rows.append(
+            MixtureRow(source, expected / info.samples, drawn / info.samples, drawn, drawn * info.seq_len,
+                       tokens.get(source, 0), epochs)
+        )  # fmt: skip
+    return rows
+
+
+def _stages(order: Order, info: RunInfo) -> list[StageRow]:
+    if not info.stages:
+        return []
+    rows: list[StageRow] = []
+    for number, stage in enumerate(order.stages):
+        start, total = order.stage_start(number), sum(stage.weights.values())
+        weights = {name: weight / total for name, weight in sorted(stage.weights.items())}
+        first, last = (sample // info.global_batch + 1 for sample in (start, start + stage.samples - 1))
+        rows.append(StageRow(stage.name, first, last, min(max(info.samples - start, 0) / stage.samples, 1.0), weights))
     return rows

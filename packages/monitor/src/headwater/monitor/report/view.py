@@ -127,6 +127,17 @@ class MixtureRow:
 
 
 @dataclass(frozen=True)
+class StageRow:
+    """One stage of a staged mixture: its first and last step, how much of it is done (0–1), and its weights."""
+
+    name: str
+    first_step: int
+    last_step: int
+    done: float
+    weights: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Curve:
     """One line of a chart; `x` is the training step."""
 
@@ -291,6 +302,7 @@ class RunView:
     lineage: Sequence[Node]
     commands: Sequence[Command]
     problems: Sequence[str] = ()
+    stages: Sequence[StageRow] = ()
 
     @property
     def held_out(self) -> Bits | None:

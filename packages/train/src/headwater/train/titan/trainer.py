@@ -215,7 +215,7 @@ class HeadwaterTrainer(Trainer):
             step=self.step, samples=samples, seq_len=inputs.config.seq_len, global_batch=inputs.config.global_batch,
             seed=inputs.base.seed, steps_planned=inputs.config.steps, model=inputs.shape,
             tokenizer_digest=inputs.tokenizer_digest, tokens=inputs.token_digests,
-            weights=inputs.mixture.normalised(), block=inputs.mixture.block,
+            weights=inputs.mixture.normalised(), stages=inputs.stages, block=inputs.mixture.block,
             order_digest=inputs.order.digest(samples), weights_digest=weights_digest,
             validation_loss=figures.loss if figures else None,
             validation_bits_per_byte=figures.bits_per_byte if figures else None,
