@@ -1,6 +1,8 @@
 """Runs over sources that are read where they are."""
 
 import json
+import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +16,8 @@ from headwater.data.config import DocumentsConfig
 from headwater.data.documents import make_documents
 from headwater.data.readers import part
 from headwater.data.warc_parts import plan
+
+sys.path.insert(0, str(Path(__file__).parent))  # pytest's importlib mode adds no folder to the path
 
 
 class Run:

@@ -83,6 +83,13 @@ def test_what_cannot_be_read_is_told(name):
     assert caught.value.reason == reason
 
 
+def test_the_size_of_the_source_is_bounded_without_its_comments():
+    with pytest.raises(Unusable, match="1,000,001 bytes of TeX, at most 1,000,000") as caught:
+        text_of("latex", b"x" * 1_000_001, LatexConfig())
+    assert caught.value.reason == "too_large"
+    assert text(b"Text.\n" + b"% no\n" * 300_000) == ["Text."]
+
+
 @settings(max_examples=100, deadline=None)
 @given(data=st.binary(max_size=60), place=st.integers(0, 10**6))
 def test_damage_gives_a_text_or_a_reason(data, place):

@@ -159,36 +159,47 @@ class Extract(Operator):
 
     def _from_document(self, decided: Decisions, row: int, kind: str, payload: bytes, options: Any) -> str:
         """The text of a PDF file, a wiki page or LaTeX."""
-        try:
-            text = clean(by_type.text_of(kind, payload, options))
-        except by_type.Unusable as error:
-            decided.reject(row, error.reason, str(error))
+        if len(payload) > options.max_bytes:
+            decided.reject(row, "too_large", f"{len(payload):,} bytes, at most {options.max_bytes:,}")
             return ""
+        text = self._guarded(decided, row, payload, options, kind)
+        if text is None:
+            return ""
+        text = clean(text)
         if len(text.strip()) < self.config.min_characters:
             decided.reject(row, "too_short", f"{len(text)} characters, at least {self.config.min_characters}")
-        elif (size := len(text.encode())) > self.config.max_bytes:
-            decided.reject(row, "too_large", f"{size:,} bytes of text, at most {self.config.max_bytes:,}")
         return text
 
     def _from_html(self, decided: Decisions, row: int, page: Decoded) -> str | None:
         """The page's text; None when it was rejected."""
         config = self.config
+        if is_small(page.utf8):
+            if not self._always_guarded:
+                return self._direct(decided, row, page.text)
+        elif depth := nested_deeper(page.utf8, config.max_depth):
+            decided.reject(row, "too_deep", f"elements nested {depth:,} deep, at most {config.max_depth:,}")
+            return None
+        return self._guarded(decided, row, page.utf8, self._options, "html")
+
+    def _direct(self, decided: Decisions, row: int, html: str) -> str | None:
         try:
-            if is_small(page.utf8):
-                if not self._always_guarded:
-                    return extractor(config.html)(page.text, self._options)
-            elif depth := nested_deeper(page.utf8, config.max_depth):
-                decided.reject(row, "too_deep", f"elements nested {depth:,} deep, at most {config.max_depth:,}")
-                return None
-            return extract_guarded(page.utf8, self._options, config.max_seconds, config.max_bytes)
+            return extractor(self.config.html)(html, self._options)
+        except Exception as error:  # a parser's failure on one page must not stop the job
+            decided.reject(row, "parse_error", f"{type(error).__name__}: {str(error)[:200]}")
+        return None
+
+    def _guarded(self, decided: Decisions, row: int, payload: bytes, options: Any, kind: str) -> str | None:
+        """The text; None when the row was rejected."""
+        try:
+            return extract_guarded(payload, options, self.config.max_seconds, self.config.max_bytes, kind)
+        except by_type.Unusable as error:
+            decided.reject(row, error.reason, str(error))
         except TextTooLarge as error:
             decided.reject(row, "too_large", str(error))
         except ParserStopped as error:
             decided.reject(row, "parse_timeout" if error.by_limit else "parse_error", str(error))
         except ParserFailed as error:
             decided.reject(row, "parse_error", str(error))
-        except Exception as error:  # a parser's failure on one page must not stop the job
-            decided.reject(row, "parse_error", f"{type(error).__name__}: {str(error)[:200]}")
         return None
 
 

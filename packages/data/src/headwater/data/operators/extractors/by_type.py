@@ -75,11 +75,13 @@ class LatexConfig(Section):
     """LaTeX: one file, or a project in a (gzipped) tar archive as arXiv keeps it.
 
     Attributes:
-        max_bytes: Largest file, archive, and project with its files put together.
+        max_bytes: Largest file or archive, also when inflated.
+        max_source_bytes: Largest TeX source, with the files that it reads put in their places.
         math: Keep formulas as they are written ("verbatim"), as Unicode text ("text"), or leave them out ("remove").
     """
 
     max_bytes: Whole = Field(default=32 * 1024 * 1024, ge=1)
+    max_source_bytes: Whole = Field(default=1_000_000, ge=1)
     math: Literal["verbatim", "text", "remove"] = "verbatim"
 
 
@@ -93,6 +95,8 @@ def _installed(kind: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+CONFIGS: dict[str, type[Section]] = {"pdf": PdfConfig, "mediawiki": MediawikiConfig, "latex": LatexConfig}
+
 Pdf = Annotated[PdfConfig | None, _installed("pdf")]
 Mediawiki = Annotated[MediawikiConfig | None, _installed("mediawiki")]
 Latex = Annotated[LatexConfig | None, _installed("latex")]
@@ -104,18 +108,16 @@ def kind_of(media_type: str) -> str:
 
 
 def text_of(kind: str, payload: bytes, config: Any) -> str:
-    """The text of a payload.
+    """The text of a payload. Run under `guard`: what the parsers do with a hostile one is not bounded.
 
     Args:
         kind: As `kind_of`.
-        payload: The bytes.
+        payload: The bytes, at most `config.max_bytes`.
         config: The options of that kind.
 
     Raises:
         Unusable: It has none.
     """
-    if len(payload) > config.max_bytes:
-        raise Unusable("too_large", f"{len(payload):,} bytes, at most {config.max_bytes:,}")
     try:
         text: str = import_module(f"headwater.data.operators.extractors.{kind}_text").extract(payload, config)
         return text.encode("utf-8", "replace").decode("utf-8")

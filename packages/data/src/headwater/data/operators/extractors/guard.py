@@ -20,8 +20,11 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import asdict
 
-from headwater.data.operators.extractors.child import TOO_LARGE
+from headwater.core.config import Section
+from headwater.data.operators.extractors import child
+from headwater.data.operators.extractors.by_type import Unusable
 from headwater.data.operators.extractors.options import Options
 from headwater.data.operators.extractors.shared import Shared, new_shared_file
 
@@ -51,16 +54,20 @@ class TextTooLarge(Exception):
     """The text is larger than allowed: indentation can make it grow with the square of the page."""
 
 
-def extract_guarded(utf8: bytes, options: Options, seconds: float, max_bytes: int) -> str:
-    """The text of a page.
+def extract_guarded(
+    payload: bytes, options: Options | Section, seconds: float, max_bytes: int, kind: str = "html"
+) -> str:
+    """The text of a page or document.
 
     Args:
-        utf8: The page.
+        payload: An HTML page in UTF-8, or the bytes of a document of another kind.
         options: What the extractor is asked.
         seconds: Processor time that it may take.
         max_bytes: Largest text, in UTF-8.
+        kind: "html", or as `by_type.kind_of`.
 
     Raises:
+        Unusable: It has no text (kinds other than HTML).
         TextTooLarge: The text has more than `max_bytes`.
         ParserFailed: The extractor raised an exception.
         ParserStopped: It ran out of its limits, or crashed.
@@ -69,7 +76,7 @@ def extract_guarded(utf8: bytes, options: Options, seconds: float, max_bytes: in
     with _lock:
         if _child is None or _child.owner != os.getpid() or not _child.alive():
             _child = _Child()
-        return _child.extract(utf8, options, seconds, max_bytes)
+        return _child.extract(payload, options, seconds, max_bytes, kind)
 
 
 def processor_seconds() -> float:
@@ -103,13 +110,10 @@ class _Child:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def extract(self, utf8: bytes, options: Options, seconds: float, max_bytes: int) -> str:
-        self._shared.write(utf8)
-        request = {
-            "html": options.html, "scope": options.scope, "skip": options.skip,
-            "comments": options.comments, "stop_words": options.stop_words,
-            "seconds": seconds, "max_bytes": max_bytes, "bytes": len(utf8),
-        }  # fmt: skip
+    def extract(self, payload: bytes, options: Options | Section, seconds: float, max_bytes: int, kind: str) -> str:
+        self._shared.write(payload)
+        asked = asdict(options) if isinstance(options, Options) else options.model_dump()
+        request = {"kind": kind, "options": asked, "size": len(payload), "seconds": seconds, "max_bytes": max_bytes}
         line = b""
         with contextlib.suppress(BrokenPipeError):
             self._requests.write(json.dumps(request).encode() + b"\n")
@@ -123,9 +127,15 @@ class _Child:
         answer = json.loads(line)
         self.seconds = answer["seconds"]
         text = self._shared.read(answer["bytes"])
-        if answer["failure"]:
-            raise TextTooLarge(text) if answer["failure"] == TOO_LARGE else ParserFailed(text)
-        return text
+        match answer["failure"]:
+            case "":
+                return text
+            case child.EXCEPTION:
+                raise ParserFailed(text)
+            case child.TOO_LARGE:
+                raise TextTooLarge(text)
+            case reason:
+                raise Unusable(reason, text)
 
     def _stopped(self, seconds: float) -> ParserStopped:
         code = self._process.wait()

@@ -35,7 +35,9 @@ def extract(payload: bytes, config: LatexConfig) -> str:
     """
     files = _files(payload, config.max_bytes)
     name = _main(files)
-    source = _put_together(name, files, config.max_bytes, ())
+    source = _put_together(name, files, config.max_source_bytes, ())
+    if (size := len(source.encode())) > config.max_source_bytes:
+        raise Unusable("too_large", f"{size:,} bytes of TeX, at most {config.max_source_bytes:,}")
     title = _braces(source, found.end()) if (found := _TITLE.search(source)) else ""
     start, end = source.find(r"\begin{document}"), source.rfind(r"\end{document}")
     if start >= 0:

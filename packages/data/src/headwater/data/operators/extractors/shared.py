@@ -37,6 +37,10 @@ class Shared:
         with memoryview(self._mapped(size)) as whole, whole[:size] as part:
             return str(part, "utf-8", "replace")
 
+    def read_bytes(self, size: int) -> bytes:
+        """The first `size` bytes as they are."""
+        return self._mapped(size)[:size]
+
     def close(self) -> None:
         """Gives the memory and the file back."""
         if self._map is not None:
