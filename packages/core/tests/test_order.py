@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headwater.core.errors import ConfigError
-from headwater.core.order import Order, SourceSpec, StageSpec
+from headwater.core.order import Order, SourceSpec
 from headwater.core.permutation import Permutation
 
 

@@ -147,7 +147,8 @@ def _names(resolved: dict[str, Any], *path: str) -> list[str]:
 
 def _mixed(resolved: dict[str, Any]) -> tuple[str, list[str]]:
     """Where the mixture names its sources, and which; none when a temperature takes them all."""
-    stages: list[dict[str, Any]] = (resolved.get("mixture") or {}).get("stages") or []
+    mixture = cast("dict[str, Any]", resolved.get("mixture") or {})
+    stages = cast("list[dict[str, Any]]", mixture.get("stages") or [])
     if not stages:
         return "mixture.weights", _names(resolved, "mixture", "weights")
     named = [_names(stage, "weights") for stage in stages]

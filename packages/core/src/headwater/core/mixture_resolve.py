@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from headwater.core.errors import ConfigError
 from headwater.core.layout import RunLayout
@@ -136,7 +137,7 @@ def _assembled(
         tokens += stage.tokens
         ends.append(min(round(tokens / seq_len), samples))
     ends[-1] = samples
-    sizes = [stop - start for start, stop in zip(ends, ends[1:], strict=False)]
+    sizes = [stop - start for start, stop in pairwise(ends)]
     if min(sizes) < 1:
         stage = plan.stages[sizes.index(min(sizes))]
         raise ConfigError(

@@ -164,7 +164,7 @@ class RunInfo(BaseModel):
     tokenizer_digest: str
     tokens: dict[str, str]
     weights: dict[str, float]
-    stages: list[StageInfo] = Field(default_factory=list)
+    stages: list[StageInfo] = []
     block: int
     order_digest: str
     weights_digest: str
