@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from headwater.core.errors import ManifestError
 from headwater.core.run import ModelShape
 
 
@@ -62,10 +64,31 @@ class Weight:
     size: tuple[int, ...]
     turned_heads: int = 0
 
+    @property
+    def count(self) -> int:
+        """Its elements."""
+        return prod(self.size)
+
+
+def family_of(shape: ModelShape) -> Family:
+    """The family of a model.
+
+    Raises:
+        ManifestError: There is no counterpart in transformers, or none that is known here.
+    """
+    if shape.family not in FAMILIES:
+        raise ManifestError(f"models of the family {shape.family} cannot be read or written as those of transformers",
+                            expected=" or ".join(FAMILIES))  # fmt: skip
+    return FAMILIES[shape.family]
+
 
 def weights_of(shape: ModelShape) -> list[Weight]:
-    """Every weight of a model, in the order of the forward pass; a tied model has no head of its own."""
-    family = FAMILIES[shape.family]
+    """Every weight of a model, in the order of the forward pass; a tied model has no head of its own.
+
+    Raises:
+        ManifestError: As `family_of`.
+    """
+    family = family_of(shape)
     width, inner, head = shape.dim, shape.ffn_dim, shape.head_width
     queries, keys = shape.n_heads * head, shape.n_kv_heads * head
     turned = (shape.n_heads, shape.n_kv_heads) if family.interleaved else (0, 0)
@@ -121,8 +144,11 @@ def config_of(shape: ModelShape, dtype: str = "float32") -> dict[str, Any]:
     Args:
         shape: The model's shape.
         dtype: Of the weights: float32, bfloat16 or float16.
+
+    Raises:
+        ManifestError: As `family_of`.
     """
-    family = FAMILIES[shape.family]
+    family = family_of(shape)
     scaling = shape.rope_scaling
     return {
         "architectures": [family.architecture], "model_type": family.model_type, "torch_dtype": dtype,

@@ -30,7 +30,9 @@ MANIFEST = "manifest.json"
 VOLATILE = "volatile.json"
 WORK = "_work"
 
-Kind = Literal["raw", "items", "documents", "index", "tokenizer", "tokens", "training", "checkpoint", "eval", "report"]
+Kind = Literal[
+    "raw", "items", "documents", "index", "tokenizer", "tokens", "training", "checkpoint", "model", "eval", "report"
+]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(Kind)
 
 

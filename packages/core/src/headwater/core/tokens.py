@@ -21,7 +21,9 @@ from headwater.core.errors import DataError
 from headwater.core.storage import atomic_write, storage_errors
 
 END_OF_TEXT = "<|endoftext|>"
-"""Ends every document. Every tokenizer has it."""
+"""Ends every document. Every tokenizer that Headwater makes has it."""
+END_NAMES = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>")
+"""What ends a document in tokenizers from elsewhere, in the order in which it is looked for."""
 PAD = "<|pad|>"
 UNKNOWN = "<|unk|>"
 SPECIAL_TOKENS = (END_OF_TEXT, PAD)

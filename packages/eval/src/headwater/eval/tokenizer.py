@@ -9,7 +9,8 @@ from headwater.core.errors import EvalError, ManifestError
 from headwater.core.manifest import read_manifest
 from headwater.core.run import RunInfo
 from headwater.core.storage import file_sha256
-from headwater.core.tokens import END_OF_TEXT
+from headwater.core.tokenizer import end_of_text_of
+from headwater.core.tokens import END_NAMES, END_OF_TEXT
 
 
 class EvalTokenizer:
@@ -75,10 +76,12 @@ def load_tokenizer(folder: Path, run: RunInfo | None = None) -> EvalTokenizer:
         inner = Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises plain Exception
         raise EvalError(f"{path} cannot be read as a tokenizer: {error}") from error
-    return EvalTokenizer(inner, _end_of_text(inner))
+    return EvalTokenizer(inner, _end_of_text(inner, folder))
 
 
-def _end_of_text(tokenizer: Tokenizer) -> str:
-    """Headwater's own end token, or the name that other model families give it."""
-    names = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>")
-    return next((name for name in names if tokenizer.token_to_id(name) is not None), END_OF_TEXT)
+def _end_of_text(tokenizer: Tokenizer, folder: Path) -> str:
+    """The token that ends a document: the one that the artifact names, or what other model families call it."""
+    named = end_of_text_of(folder)
+    if tokenizer.token_to_id(named) is not None:
+        return named
+    return next((name for name in END_NAMES if tokenizer.token_to_id(name) is not None), named)

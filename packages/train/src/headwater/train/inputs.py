@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from headwater.core.config import Base
-from headwater.core.errors import ConfigError, ManifestError, TrainError
+from headwater.core.errors import ConfigError, TrainError
 from headwater.core.layout import RunLayout
 from headwater.core.manifest import Parent, parent_of, read_manifest
 from headwater.core.mixture import Mixture
 from headwater.core.mixture_resolve import resolve_order
 from headwater.core.order import Order
 from headwater.core.run import ModelShape, StageInfo
-from headwater.core.tokens import END_OF_TEXT, MegatronReader
+from headwater.core.tokenizer import read_vocabulary
+from headwater.core.tokens import MegatronReader
 from headwater.train.config import TrainConfig
 
 
@@ -95,11 +94,11 @@ def open_inputs(run: RunLayout, base: Base, config: TrainConfig, mixture: Mixtur
                 hint="run: headwater data tokenize",
             )
         digests[source] = manifest.digest
-    vocab_size, end_of_text = _vocabulary(run.tokenizer / "tokenizer.json")
-    if (config.model.vocab_size or vocab_size) < vocab_size:
+    vocabulary = read_vocabulary(run.tokenizer)
+    if (config.model.vocab_size or vocabulary.size) < vocabulary.size:
         raise ConfigError(
             "train.model.vocab_size is below the size of the tokenizer's vocabulary", found=config.model.vocab_size,
-            expected=f"{vocab_size:,} or more", hint="leave it out to take the tokenizer's",
+            expected=f"{vocabulary.size:,} or more", hint="leave it out to take the tokenizer's",
         )  # fmt: skip
     parents = [
         parent_of(run.train, run.tokenizer, "tokenizer"),
@@ -110,19 +109,5 @@ def open_inputs(run: RunLayout, base: Base, config: TrainConfig, mixture: Mixtur
         readers={source: MegatronReader(run.tokens(source) / "train") for source in digests},
         held_out={source: MegatronReader(run.tokens(source) / "validation") for source in digests},
         parents=parents, tokenizer_digest=tokenizer.digest, token_digests=digests,
-        vocab_size=vocab_size, end_of_text=end_of_text,
+        vocab_size=vocabulary.size, end_of_text=vocabulary.end_id,
     )  # fmt: skip
-
-
-def _vocabulary(path: Path) -> tuple[int, int]:
-    """Size of a Hugging Face tokenizer's vocabulary, and the id of its end-of-text token."""
-    try:
-        value: dict[str, Any] = json.loads(path.read_bytes())
-        vocab = value["model"]["vocab"]  # of a unigram model, a list of pieces with their scores
-        ids = {piece: place for place, (piece, _) in enumerate(vocab)} if isinstance(vocab, list) else dict(vocab)
-        ids.update({token["content"]: token["id"] for token in value.get("added_tokens", [])})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ManifestError(f"{path} is not a tokenizer: {error}", hint="run: headwater data tokenizer") from error
-    if END_OF_TEXT not in ids:
-        raise ManifestError(f"{path} has no {END_OF_TEXT} token", hint="run: headwater data tokenizer")
-    return max(ids.values()) + 1, ids[END_OF_TEXT]

@@ -13,7 +13,12 @@ from headwater.core.verify.walk import Artifact
 
 
 def check_checkpoint(run: RunLayout, artifact: Artifact, findings: Findings) -> None:
-    """Checks `run.json`: the samples consumed, the parents it names, and the digest of the order."""
+    """Checks `run.json`: the samples consumed, the parents it names, and the digest of the order.
+
+    A checkpoint outside the run folder (one that a model was exported from) is checked against its own run.
+    """
+    if not artifact.folder.is_relative_to(run.root.resolve()):
+        run = RunLayout(artifact.folder.parents[2])
     file = f"{artifact.label}/{RUN_FILE}"
     info = read_run(artifact.folder)
     findings.equal(

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from headwater.core.tokens import END_OF_TEXT
+from headwater.core.tokenizer import end_of_text_of
 from headwater.data.tokens.bpe import CL100K
 
 U32 = npt.NDArray[np.uint32]
@@ -56,7 +56,7 @@ class Reference:
         self.name = f"tokenizers {tokenizers.__version__}"
         self.tokenizer: Any = tokenizers.Tokenizer.from_file(str(path))
         self.tokenizer.encode_special_tokens = True
-        self.end: int = self.tokenizer.token_to_id(END_OF_TEXT)
+        self.end: int = self.tokenizer.token_to_id(end_of_text_of(Path(path).parent))
         self.vocab_size: int = self.tokenizer.get_vocab_size()
 
     def encode(self, texts: pa.Array) -> Ids:
