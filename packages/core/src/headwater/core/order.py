@@ -20,7 +20,7 @@ Legend: S samples asked for.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -215,11 +215,15 @@ class Order:
         """How many of the first `until` samples come from the source."""
         return self._blocks[self.stage_at(max(until - 1, 0))].drawn(self._index[source], until)
 
-    def digest(self, count: int) -> str:
+    def digest(self, count: int, numbers: Callable[[I64], I64] = lambda places: places) -> str:
         """SHA-256 over the first `count` samples (source name, token offset), in chunks of constant memory.
 
         Of more than `DIGESTED_WHOLE` samples, runs of 1,024 are taken, evenly spaced from the first to the last, of
         `DIGESTED_WHOLE` samples together.
+
+        Args:
+            count: How many samples.
+            numbers: Which samples they are, from their places 0, 1, 2, …; shape [S] to shape [S].
         """
         state = hashlib.sha256("\0".join(source.name for source in self.sources).encode())
         step, starts = 1 << 16, range(0, count, 1 << 16)
@@ -227,7 +231,7 @@ class Order:
             runs = DIGESTED_WHOLE // _RUN
             step, starts = _RUN, [(count - _RUN) * number // (runs - 1) for number in range(runs)]
         for start in starts:
-            source, _, offset = self.locate_many(np.arange(start, min(count, start + step)))
+            source, _, offset = self.locate_many(numbers(np.arange(start, min(count, start + step))))
             state.update(np.stack([source, offset], axis=1).astype("<i8").tobytes())
         return state.hexdigest()
 

@@ -144,7 +144,8 @@ class RunInfo(BaseModel):
         weights: Source → normalised mixture weight; of stages, over all of them together.
         stages: The stages of a staged mixture, in order; else none.
         block: Samples in a block of the order.
-        order_digest: `Order.digest(samples)`.
+        skips: Windows `[start, stop)` of the order that rollbacks excluded (`core.skips.Skips`).
+        order_digest: Digest of the samples consumed (`core.skips.KeptOrder.digest`).
         weights_digest: SHA-256 over the model's tensors: name, dtype, shape, bytes, in order of name.
         validation_loss: Latest validation loss in nats a token; none if it was never measured.
         validation_bits_per_byte: The same in bits a UTF-8 byte of text.
@@ -166,6 +167,7 @@ class RunInfo(BaseModel):
     weights: dict[str, float]
     stages: list[StageInfo] = []
     block: int
+    skips: list[list[int]] = []
     order_digest: str
     weights_digest: str
     validation_loss: float | None = None

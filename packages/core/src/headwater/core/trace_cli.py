@@ -52,13 +52,14 @@ def doc(query: str, by_url: bool, with_text: bool, with_raw: bool, run: Path, as
     results: list[dict[str, object]] = []
     for number, row in enumerate(rows):
         place = sidecars.place(row.source, row.id) if row.kept else None
-        readings = []
+        readings, left_out = [], 0
         if training is not None and place is not None and place.split == "train":
             readings = training.readings(row.source, place.token_start, place.token_count)
+            left_out = training.left_out(row.source, place.token_start, place.token_count)
         if not as_json:
             if number:
                 click.echo("\nThe same bytes were collected from this URL more than once; the other copy:\n")
-            show_document(row, place, training, readings)
+            show_document(row, place, training, readings, left_out)
             continue
         fields = asdict(row)
         del fields["text"]
@@ -67,7 +68,7 @@ def doc(query: str, by_url: bool, with_text: bool, with_raw: bool, run: Path, as
                 **fields, "kept": row.kept, "tokens": asdict(place) if place else None,
                 "steps_done": training.step if training else None,
                 "steps_planned": training.steps_planned if training else None,
-                "readings": [asdict(reading) for reading in readings],
+                "readings": [asdict(reading) for reading in readings], "samples_left_out": left_out,
             }
         )  # fmt: skip
     if as_json:

@@ -19,8 +19,13 @@ _SHORT_ID = 12
 _WIDTH = 110
 
 
-def show_document(document: Document, place: Place | None, training: Training | None, readings: list[Reading]) -> None:
-    """Prints where a document came from, what every operator said, where its tokens lie and which steps read it."""
+def show_document(
+    document: Document, place: Place | None, training: Training | None, readings: list[Reading], left_out: int
+) -> None:
+    """Prints where a document came from, what every operator said, where its tokens lie and which steps read it.
+
+    `left_out` is how many samples with it a rollback excluded.
+    """
     rejection = document.rejection
     click.echo(f"document {document.id}: " + ("kept" if rejection is None else f"rejected by {rejection.operator}"))
     _fields(
@@ -50,6 +55,9 @@ def show_document(document: Document, place: Place | None, training: Training | 
     )
     click.echo(training_sentence(document.source, place, training))
     _show_readings(readings, training)
+    if left_out:
+        what = "sample with it was" if left_out == 1 else "samples with it were"
+        click.echo(f"{left_out:,} {what} left out: the loss guard went back, and excluded a window of samples.")
 
 
 def training_sentence(source: str, place: Place, training: Training | None) -> str:

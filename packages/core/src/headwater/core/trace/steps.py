@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from headwater.core.errors import DataError
 from headwater.core.layout import RunLayout
-from headwater.core.order import Order
+from headwater.core.skips import KeptOrder
 from headwater.core.trace.tokens import Sidecars
 from headwater.core.trace.training import Training, read_training
 
@@ -22,7 +22,7 @@ class Part:
 
 @dataclass(frozen=True)
 class StepSample:
-    """One sample of a step: its number from 0, its source, epoch and first token, and its documents in order."""
+    """One sample of a step: its number in the order, its source, epoch and first token, and its documents in order."""
 
     index: int
     source: str
@@ -79,18 +79,17 @@ def trace_step(run: RunLayout, step: int) -> StepTrace:
     order, sidecars = training.order, Sidecars(run)
     length = order.seq_len + 1
     samples: list[StepSample] = []
-    for index in range((step - 1) * training.global_batch, step * training.global_batch):
-        sample = order.locate(index)
+    for position in range((step - 1) * training.global_batch, step * training.global_batch):
+        sample = order.locate(position)
         sidecar = sidecars.get(sample.source)
         covering = sidecar.covering(sample.offset, sample.offset + length) if sidecar else []
         parts = [Part(*part) for part in covering]
-        samples.append(StepSample(index, sample.source, sample.epoch, sample.offset, parts))
-    return StepTrace(
-        step, step <= training.step, training.step, training.steps_planned, length, _stages(order, samples), samples
-    )
+        samples.append(StepSample(sample.index, sample.source, sample.epoch, sample.offset, parts))
+    done = step <= training.step
+    return StepTrace(step, done, training.step, training.steps_planned, length, _stages(order, samples), samples)
 
 
-def _stages(order: Order, samples: list[StepSample]) -> list[str]:
+def _stages(order: KeptOrder, samples: list[StepSample]) -> list[str]:
     if len(order.stages) == 1:
         return []
-    return [order.stages[number].name for number in sorted({order.stage_at(sample.index) for sample in samples})]
+    return [order.stages[number].name for number in sorted({order.order.stage_at(sample.index) for sample in samples})]

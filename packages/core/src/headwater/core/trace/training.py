@@ -15,8 +15,8 @@ from headwater.core.layout import RunLayout
 from headwater.core.manifest import is_artifact, read_manifest
 from headwater.core.mixture import Mixture, available_tokens
 from headwater.core.mixture_resolve import recorded_mixture, resolve_mixture, resolve_order
-from headwater.core.order import Order
 from headwater.core.run import RunInfo, read_run
+from headwater.core.skips import KeptOrder, Skips
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,14 @@ class Training:
     """What tracing needs to know about a run's training.
 
     Attributes:
-        order: The order of samples.
+        order: The order of samples, less what was excluded.
         global_batch: Samples in a step.
         step: Steps done, as far as the newest checkpoint says; 0 before the first.
         steps_planned: Steps in all.
         origin: Which file this was read from, relative to the run folder.
     """
 
-    order: Order
+    order: KeptOrder
     global_batch: int
     step: int
     steps_planned: int
@@ -73,6 +73,12 @@ class Training:
             Reading(epoch, sorted(found), sum(step <= self.step for step in found))
             for epoch, found in sorted(steps.items())
         ]
+
+    def left_out(self, source: str, token_start: int, token_count: int) -> int:
+        """How many samples with any of these training tokens a rollback has excluded so far."""
+        if source not in self.sources():
+            return 0
+        return self.order.excluded(source, token_start, token_start + token_count)
 
 
 def newest_checkpoint(run: RunLayout) -> Path | None:
@@ -101,8 +107,8 @@ def read_training(run: RunLayout) -> Training | None:
     return _planned(run)
 
 
-def order_of(run: RunLayout, info: RunInfo) -> Order:
-    """The order of samples that a checkpoint was trained with.
+def order_of(run: RunLayout, info: RunInfo) -> KeptOrder:
+    """The order of samples that a checkpoint was trained with, less what was excluded.
 
     Raises:
         ManifestError: The tokens in the run folder are others than those that the checkpoint names.
@@ -115,7 +121,7 @@ def order_of(run: RunLayout, info: RunInfo) -> Order:
                 found=f"digest {found}", expected=f"digest {digest}",
                 hint="train again on these tokens (headwater train run), or restore the old ones",
             )  # fmt: skip
-    return resolve_order(run, recorded_mixture(info), info.seq_len, info.seed)
+    return KeptOrder(resolve_order(run, recorded_mixture(info), info.seq_len, info.seed), Skips.of(info.skips))
 
 
 def _planned(run: RunLayout) -> Training | None:
@@ -134,7 +140,7 @@ def _planned(run: RunLayout) -> Training | None:
     seq_len, global_batch, steps = (int(value or 0) for value in plan)
     mixture = resolve_mixture(run, mixture, samples=steps * global_batch, seq_len=seq_len)
     order = resolve_order(run, mixture, seq_len, int(recipe.get("seed", 0)))
-    return Training(order, global_batch, 0, steps, run.recipe.name)
+    return Training(KeptOrder(order, Skips()), global_batch, 0, steps, run.recipe.name)
 
 
 def ranges(numbers: Iterable[int], limit: int = 12) -> str:

@@ -11,8 +11,8 @@ from headwater.core.errors import HeadwaterError
 from headwater.core.layout import RunLayout
 from headwater.core.mixture import Mixture
 from headwater.core.mixture_resolve import recorded_mixture, resolve_order
-from headwater.core.order import Order
 from headwater.core.run import RunInfo
+from headwater.core.skips import KeptOrder, Skips
 
 from .commands import stage_commands
 from .files import Row, RunFiles, whole
@@ -119,7 +119,7 @@ def read_mixture(
         rows = [(name, weight, tokens.get(name, 0)) for name, weight in mixture.normalised().items()]
         return [MixtureRow(name, weight, None, None, None, there, None) for name, weight, there in rows], []
     try:
-        order = resolve_order(run, recorded_mixture(info), info.seq_len, info.seed)
+        order = KeptOrder(resolve_order(run, recorded_mixture(info), info.seq_len, info.seed), Skips.of(info.skips))
     except (HeadwaterError, KeyError, ValueError) as error:
         files.problems.append(f"the sample order could not be derived: {error}")
         rows = [(name, weight, tokens.get(name, 0)) for name, weight in info.weights.items()]
@@ -127,7 +127,7 @@ def read_mixture(
     return _drawn(order, info, tokens), _stages(order, info)
 
 
-def _drawn(order: Order, info: RunInfo, tokens: Mapping[str, int]) -> list[MixtureRow]:
+def _drawn(order: KeptOrder, info: RunInfo, tokens: Mapping[str, int]) -> list[MixtureRow]:
     rows: list[MixtureRow] = []
     for source in info.weights:
         expected = 0.0
@@ -144,7 +144,7 @@ def _drawn(order: Order, info: RunInfo, tokens: Mapping[str, int]) -> list[Mixtu
     return rows
 
 
-def _stages(order: Order, info: RunInfo) -> list[StageRow]:
+def _stages(order: KeptOrder, info: RunInfo) -> list[StageRow]:
     if not info.stages:
         return []
     rows: list[StageRow] = []
@@ -152,5 +152,6 @@ def _stages(order: Order, info: RunInfo) -> list[StageRow]:
         start, total = order.stage_start(number), sum(stage.weights.values())
         weights = {name: weight / total for name, weight in sorted(stage.weights.items())}
         first, last = (sample // info.global_batch + 1 for sample in (start, start + stage.samples - 1))
-        rows.append(StageRow(stage.name, first, last, min(max(info.samples - start, 0) / stage.samples, 1.0), weights))
+        done = min(max(info.samples - start, 0) / max(stage.samples, 1), 1.0)
+        rows.append(StageRow(stage.name, first, last, done, weights))
     return rows
