@@ -6,19 +6,20 @@ from headwater.train.resume import checkpoint_folders, to_delete
 
 
 @pytest.mark.parametrize(
-    ("steps", "keep_last", "keep_best", "expected"),
+    ("steps", "policy", "expected"),
     [
-        ([(5, 3.0), (10, 2.0), (15, 2.5), (20, 2.7)], 2, 1, [5]),
-        ([(5, 3.0), (10, 2.0), (15, 2.5), (20, 2.7)], 1, 0, [5, 10, 15]),
-        ([(5, None), (10, None)], 1, 3, [5]),
-        ([(5, 2.0), (10, 2.0), (15, 2.0)], 1, 1, [10]),
-        ([(5, 2.0)], 3, 3, []),
+        ([(5, 3.0), (10, 2.0), (15, 2.5), (20, 2.7)], {"keep_last": 2, "keep_best": 1}, [5]),
+        ([(5, 3.0), (10, 2.0), (15, 2.5), (20, 2.7)], {"keep_last": 1, "keep_best": 0}, [5, 10, 15]),
+        ([(5, None), (10, None)], {"keep_last": 1, "keep_best": 3}, [5]),
+        ([(5, 2.0), (10, 2.0), (15, 2.0)], {"keep_last": 1, "keep_best": 1}, [10]),
+        ([(5, 2.0)], {"keep_last": 3, "keep_best": 3}, []),
+        ([(5, 1.0), (10, 2.0), (15, 2.0), (20, 3.0)], {"keep_last": 1, "keep_best": 0, "keep_every": 10}, [5, 15]),
     ],
 )
-def test_the_newest_and_the_best_stay(
-    steps: list[tuple[int, float | None]], keep_last: int, keep_best: int, expected: list[int]
+def test_the_newest_the_best_and_those_of_certain_steps_stay(
+    steps: list[tuple[int, float | None]], policy: dict[str, int], expected: list[int]
 ) -> None:
-    assert to_delete(steps, keep_last, keep_best) == expected
+    assert to_delete(steps, **policy) == expected
 
 
 def test_folders_come_in_order_of_step_and_others_are_left_alone(tmp_path: Path) -> None:

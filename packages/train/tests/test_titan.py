@@ -129,7 +129,9 @@ def test_metrics_are_served_while_it_trains(tmp_path: Path, data: Path, long_rec
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         losses = run / "train" / "losses.jsonl"
-        while not losses.is_file() or losses.read_bytes().count(b"\n") < 6:
+        while (
+            not losses.is_file() or losses.read_bytes().count(b"\n") < 12
+        ):  # a checkpoint is finished before the next begins
             try:
                 process.wait(timeout=0.02)
             except subprocess.TimeoutExpired:

@@ -135,7 +135,8 @@ def test_kill_9_then_the_same_command_gives_the_same_bytes(whole: Path, run: Pat
     assert train(long_recipe, run).state == "finished"
     assert_same_training(run, whole)
     resumed = [event for event in read_events(run / "train" / "events.jsonl") if event["kind"] == "resume"]
-    assert len(resumed) == 1 and resumed[0]["step"] % 5 == 0 and resumed[0]["step"] >= 10
+    # The checkpoint of step 10 may have been under way; the one of step 5 was finished before it began.
+    assert len(resumed) == 1 and resumed[0]["step"] % 5 == 0 and resumed[0]["step"] >= 5
 
 
 def test_sigterm_writes_a_checkpoint_and_exits_75(whole: Path, run: Path, long_recipe: Path) -> None:

@@ -61,11 +61,16 @@ class Checkpoint(Section):
         every: Steps between two checkpoints. The last step is always one.
         keep_last: How many of the newest are kept.
         keep_best: How many of the best by validation loss are kept besides.
+        keep_every: The checkpoints of steps that are multiples of it are kept for good; 0: none.
+        background: Whether training goes on while a checkpoint is written. It takes as much memory of the host as
+            weights and optimizer take on the device.
     """
 
     every: Whole = Field(default=100, ge=1)
     keep_last: Whole = Field(default=2, ge=1)
     keep_best: Whole = Field(default=1, ge=0)
+    keep_every: Whole = Field(default=0, ge=0)
+    background: bool = True
 
 
 class Parallel(Section):
@@ -147,6 +152,11 @@ class TrainConfig(Section):
 NEUTRAL = ("metrics", "threads", "device", "parallel", "checkpoint", "validation", "micro_batch", "compile")
 """Keys of the section that may change when a run goes on: they change neither the model nor its data, only (in the
 last digits) the rounding of sums, or what is written beside the run."""
+
+
+def recorded(config: TrainConfig) -> dict[str, Any]:
+    """The section as checkpoints and artifacts record it: where, and on what time, they are written is no part."""
+    return config.model_dump(mode="json", exclude={"metrics": True, "checkpoint": {"background"}})
 
 
 def identity(config: TrainConfig) -> dict[str, Any]:

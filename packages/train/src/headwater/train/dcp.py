@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
-from torch.distributed.checkpoint import FileSystemWriter
-from torch.distributed.checkpoint.metadata import Metadata, StorageMeta
+import torch
+import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint import FileSystemReader, FileSystemWriter
+from torch.distributed.checkpoint.metadata import Metadata, StorageMeta, TensorStorageMetadata
 from torch.distributed.checkpoint.planner import SavePlan, SavePlanner
 from torch.distributed.checkpoint.storage import WriteResult
 from torch.futures import Future
+
+_READ_BYTES = 1 << 29
+"""So many bytes of weights are read at a time to digest them."""
 
 
 class ReproducibleWriter(FileSystemWriter):
@@ -50,3 +58,59 @@ class ReproducibleWriter(FileSystemWriter):
             pickler.dump(metadata)
             stream.flush()
             os.fsync(stream.fileno())
+
+
+def save_state(state: dict[str, Any], folder: Path, group: Any = None) -> None:
+    """Writes a state; every rank of the group has to call it.
+
+    Args:
+        state: This rank's part.
+        folder: Where to.
+        group: The process group that the ranks talk over; default: that of the training.
+
+    Raises:
+        OSError: A disk refused, on whichever rank.
+    """
+    try:
+        dcp.save(state, storage_writer=ReproducibleWriter(folder, thread_count=1), process_group=group)
+    except dcp.api.CheckpointException as error:
+        # torch wraps what each rank raised; a full disk should read as one.
+        causes = [cause for cause, _ in error.failures.values()]
+        raise next((cause for cause in causes if isinstance(cause, OSError)), error) from error
+
+
+def weights_digest(folder: Path, others: Collection[str]) -> str:
+    """SHA-256 over the tensors of a written checkpoint, in order of name: name, dtype, shape, bytes.
+
+    They are read back from the files, so it does not depend on how the state was cut up among processes, and it is the
+    digest of what a reader will find.
+
+    Args:
+        folder: The checkpoint.
+        others: Names, up to the first dot, that are no weights, such as "optimizer".
+    """
+    reader = FileSystemReader(folder)
+    found = reader.read_metadata().state_dict_metadata
+    entries = {
+        name: entry
+        for name, entry in sorted(found.items())
+        if isinstance(entry, TensorStorageMetadata) and name.partition(".")[0] not in others
+    }
+    digest = hashlib.sha256()
+    waiting: dict[str, torch.Tensor] = {}
+    size = 0
+    for name, entry in entries.items():
+        waiting[name] = torch.empty(entry.size, dtype=entry.properties.dtype)
+        size += waiting[name].nbytes
+        if size >= _READ_BYTES:
+            _digest(waiting, reader, digest)
+            waiting, size = {}, 0
+    _digest(waiting, reader, digest)
+    return digest.hexdigest()
+
+
+def _digest(tensors: dict[str, torch.Tensor], reader: FileSystemReader, digest: Any) -> None:
+    dcp.load(dict(tensors), storage_reader=reader, no_dist=True)
+    for name, tensor in tensors.items():
+        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)

@@ -12,7 +12,7 @@ from typing import Any
 from headwater.core.console import warn
 from headwater.core.errors import ManifestError, TrainError
 from headwater.core.layout import RunLayout
-from headwater.core.manifest import changed_files, is_artifact, read_manifest
+from headwater.core.manifest import MANIFEST, changed_files, is_artifact, read_manifest
 from headwater.core.run import RunInfo, StageInfo, read_run
 from headwater.core.storage import file_sha256, storage_errors
 from headwater.train.config import NEUTRAL, identity
@@ -183,15 +183,26 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def to_delete(steps: list[tuple[int, float | None]], keep_last: int, keep_best: int) -> list[int]:
-    """Which checkpoints go: all but the newest `keep_last` and the best `keep_best` by validation loss.
+def remove_checkpoint(folder: Path) -> None:
+    """Deletes a checkpoint, its manifest first, so that a kill in between leaves no broken artifact."""
+    with storage_errors("delete", folder):
+        (folder / MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(folder)
+
+
+def to_delete(
+    steps: list[tuple[int, float | None]], keep_last: int, keep_best: int, keep_every: int = 0
+) -> list[int]:  # fmt: skip
+    """Which checkpoints go: all but the newest, the best by validation loss, and those of certain steps.
 
     Args:
         steps: Step and validation loss (none if it was not measured) of every whole checkpoint.
         keep_last: How many of the newest stay.
         keep_best: How many of the best stay; of two equal ones the older.
+        keep_every: Those whose step is a multiple of it stay for good; 0: none.
     """
     newest = {step for step, _ in sorted(steps)[-keep_last:]}
     measured = sorted((loss, step) for step, loss in steps if loss is not None)
     best = {step for _, step in measured[:keep_best]}
-    return sorted(step for step, _ in steps if step not in newest | best)
+    marked = {step for step, _ in steps if keep_every and step % keep_every == 0}
+    return sorted(step for step, _ in steps if step not in newest | best | marked)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from headwater.core.config import dump_yaml, load_base, load_section
 from headwater.core.console import progress, warn
@@ -23,7 +23,7 @@ from headwater.core.mixture_resolve import resolve_mixture
 from headwater.core.sinks import JsonlSink, MetricSink, close_sinks, open_sinks
 from headwater.core.storage import atomic_write, storage_errors
 from headwater.train import PRODUCER
-from headwater.train.config import TrainConfig
+from headwater.train.config import TrainConfig, recorded
 from headwater.train.held_out import held_out, unigram_bits_per_byte
 from headwater.train.inputs import Inputs, open_inputs
 from headwater.train.losses import keep_rows, read_losses
@@ -35,8 +35,7 @@ from headwater.train.resume import (
     refuse_if_changed,
 )
 from headwater.train.session import Session
-
-T = TypeVar("T")
+from headwater.train.together import on_main
 
 TERMINATED = 75
 """Exit code after SIGTERM: EX_TEMPFAIL of sysexits.h, "try again", which launchers restart on."""
@@ -107,7 +106,7 @@ def _run(
     inputs: Inputs, writer: ArtifactWriter, session: Session, device: str, *, fresh: bool, on_change: str
 ) -> Result:
     with ExitStack() as held:
-        _on_main(lambda: held.enter_context(exclusive(inputs.run.train)))
+        on_main(lambda: held.enter_context(exclusive(inputs.run.train)))
         return _run_alone(inputs, writer, session, device, fresh=fresh, on_change=on_change)
 
 
@@ -119,7 +118,7 @@ def _run_alone(
     # Before anything of an earlier run is touched: a port may be taken, an option misspelt.
     sinks = open_sinks(config.metrics) if is_main else []
     try:
-        resume_step = _on_main(lambda: _prepare(inputs, writer, session, fresh=fresh, on_change=on_change))
+        resume_step = on_main(lambda: _prepare(inputs, writer, session, fresh=fresh, on_change=on_change))
         if is_main:
             sinks.append(JsonlSink(inputs.run.train / "metrics.jsonl"))
         data = held_out(inputs) if config.validation.every else None
@@ -139,7 +138,7 @@ def _run_alone(
         session.events.emit("finish", trainer.step) if trainer.is_main else None
     finally:
         close_sinks(sinks)
-    manifest = _on_main(lambda: _commit(inputs, writer, session, unigram))
+    manifest = on_main(lambda: _commit(inputs, writer, session, unigram))
     return Result("finished", config.steps, manifest)
 
 
@@ -236,25 +235,4 @@ def _recipe(inputs: Inputs) -> dict[str, Any]:
 
 def _artifact_config(inputs: Inputs) -> dict[str, Any]:
     """What the artifact's identity rests on; where metrics are served is no part of it."""
-    recipe = _recipe(inputs)
-    recipe["train"].pop("metrics")
-    return recipe
-
-
-def _on_main(action: Callable[[], T]) -> T:
-    """Runs an action on rank 0; every rank gets its result, or its error."""
-    import torch.distributed as dist
-
-    box: list[Any] = [None, None]
-    if dist.get_rank() == 0:
-        try:
-            box[0] = action()
-        except Exception as error:
-            if dist.get_world_size() == 1:
-                raise
-            box[1] = error
-    if dist.get_world_size() > 1:
-        dist.broadcast_object_list(box, src=0)
-    if box[1] is not None:
-        raise box[1]
-    return box[0]
+    return {**_recipe(inputs), "train": recorded(inputs.config)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -13,8 +12,6 @@ from typing import Any
 from headwater.core.errors import TrainError
 from headwater.core.events import EventLog
 from headwater.core.layout import RunLayout
-from headwater.core.manifest import MANIFEST
-from headwater.core.storage import storage_errors
 from headwater.train.losses import LossLog
 
 SHOWN_DOCUMENTS = 12
@@ -56,14 +53,6 @@ class Session:
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
         self.terminated = True
-
-    def remove_checkpoint(self, step: int, now: int) -> None:
-        """Deletes a checkpoint, its manifest first, so that a kill in between leaves no broken artifact."""
-        folder = self.run.checkpoint(step)
-        with storage_errors("delete", folder):
-            (folder / MANIFEST).unlink(missing_ok=True)
-            shutil.rmtree(folder)
-        self.events.emit("checkpoint_deleted", now, path=folder.name)
 
 
 class NonFinite(TrainError):

@@ -64,6 +64,8 @@ def start(device: str, world_size: int, threads: int | None) -> None:
     # True of drawing tensors on a CPU mesh, which happens once, before any sharding; and of a scheduler's restore.
     warnings.filterwarnings("ignore", message="DTensor random operators may not have complete support")
     warnings.filterwarnings("ignore", message="To get the last learning rate computed by the scheduler")
+    # Rank 0 alone reads what all of them wrote: that is what is meant.
+    warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable or uninitialized")
     # A router computes in float32 anyway, unless something else turns autocast on.
     warnings.filterwarnings("ignore", message="In CPU autocast, but the target dtype is not supported")
     cpu.install(device)

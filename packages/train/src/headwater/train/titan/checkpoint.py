@@ -1,39 +1,46 @@
 """Checkpoints: torchtitan's manager over torch's DCP, each a Headwater artifact with a manifest written last.
 
 The same state gives the same bytes, in every folder and at every time, so that two runs of one recipe and seed have
-equal checkpoints.
+equal checkpoints. What is written, and how, is in `train.saving`; here is when.
 """
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.stateful import Stateful
-from torch.distributed.tensor import DTensor
 from torchtitan.components.checkpointer.base import MODEL
-from torchtitan.components.checkpointer.dcp import AsyncMode, CheckpointManager
+from torchtitan.components.checkpointer.dcp import CheckpointManager
 
-from headwater.core.errors import TrainError
-from headwater.core.manifest import ArtifactWriter, Manifest, is_artifact
-from headwater.core.run import RUN_FILE, RunInfo
-from headwater.core.storage import atomic_write, storage_errors
-from headwater.train import PRODUCER
-from headwater.train.dcp import ReproducibleWriter
+from headwater.core.console import warn
+from headwater.core.manifest import is_artifact
+from headwater.core.run import RunInfo
 from headwater.train.inputs import Inputs
 from headwater.train.resume import checkpoint_folders
+from headwater.train.saving import Saved, Saving
+from headwater.train.staging import HostCopy
+
+TIMEOUT = timedelta(hours=2)
+"""For which ranks wait for one another while a checkpoint is written."""
 
 
 class HeadwaterCheckpoints(CheckpointManager):
-    """torchtitan's checkpoint manager with our folders, writer, manifest and retention."""
+    """torchtitan's checkpoint manager with our folders, writer, manifest and retention.
+
+    With `checkpoint.background`, training goes on as soon as the state is copied to host memory; a thread writes it.
+    At most one checkpoint is being written. The ranks' threads talk over a process group of their own.
+
+    Attributes:
+        saved: Step → validation loss of every checkpoint that is there, finished and reported.
+    """
 
     @dataclass(kw_only=True, slots=True)
     class Config(CheckpointManager.Config):
@@ -44,79 +51,89 @@ class HeadwaterCheckpoints(CheckpointManager):
     def __init__(self, config: Config, **arguments: Any) -> None:
         self.inputs: Inputs = config._inputs
         self.saved: dict[int, float | None] = {}
+        self._pending: Future[Saved] | None = None
         super().__init__(config, **arguments)
         self.states["rng"] = RandomState()
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._group = dist.new_group(backend="gloo", timeout=TIMEOUT)
+        on_gpu = torch.cuda.is_available() and self.inputs.config.device != "cpu"
+        self._host = HostCopy(pinned=on_gpu) if self.inputs.config.checkpoint.background else None
 
-    def save_artifact(self, info: Callable[[str], RunInfo]) -> tuple[Manifest | None, float]:
-        """Saves the whole state as an artifact of kind "checkpoint".
+    def start(self, draft: RunInfo, sync_logs: Callable[[], None]) -> float:
+        """Starts to save the whole state as an artifact of kind "checkpoint"; `take` says how that went.
+
+        The state may change as soon as this returns.
 
         Args:
-            info: Makes `run.json` from the weights' digest.
+            draft: `run.json`, less the digests.
+            sync_logs: Puts the logs on disk that the checkpoint relies on.
 
         Returns:
-            The manifest (on rank 0) and the seconds it took.
-
-        Raises:
-            TrainError: A tensor is not finite; nothing is written then.
-            StorageError: The disk refused; there is no manifest then.
+            Seconds for which training stood still.
         """
         began = time.monotonic()
+        self.wait()
         state = _sorted(self._flattened_model_states_sd())
-        digest = self._weights_digest(state)
-        run = info(digest)
-        folder = self.inputs.run.checkpoint(run.step)
-        writer = None
-        if dist.get_rank() == 0:
-            shutil.rmtree(folder, ignore_errors=True)
-            writer = ArtifactWriter(
-                folder, kind="checkpoint", name=f"step {run.step}", producer=PRODUCER, config=run.config,
-                parents=self.inputs.parents_for(folder),
-            )  # fmt: skip
-            writer.begin()
-        with storage_errors("write", folder):
-            try:
-                self.dcp_save(state, checkpoint_id=str(folder), async_mode=AsyncMode.DISABLED)
-            except dcp.api.CheckpointException as error:
-                # torch wraps what each rank raised; a full disk should read as one.
-                causes = [cause for cause, _ in error.failures.values()]
-                raise next((cause for cause in causes if isinstance(cause, OSError)), error) from error
-        manifest = None
-        if writer is not None:
-            atomic_write(folder / RUN_FILE, run.dump())
-            counters: dict[str, Any] = {"step": run.step, "samples": run.samples, "weights_digest": digest}
-            if run.validation_loss is not None:
-                counters["validation_loss"] = run.validation_loss
-                counters["validation_bits_per_byte"] = run.validation_bits_per_byte
-            manifest = writer.commit(counters)
-        dist.barrier()
-        return manifest, time.monotonic() - began
+        if self._host is not None:
+            state = self._host.take(state)
+        others = tuple(name for name in self.states if name != MODEL)
+        saving = Saving(
+            self.inputs, state, draft, others=others, kept=dict(self.saved), began=began, group=self._group,
+            sync_logs=sync_logs,
+        )  # fmt: skip
+        self._pending = self._thread.submit(saving.run)
+        if self._host is None:
+            self.wait()
+        return time.monotonic() - began
+
+    def wait(self) -> None:
+        """Waits until nothing is being written."""
+        if self._pending is not None:
+            self._pending.exception()
+
+    @property
+    def failed(self) -> bool:
+        """Whether a checkpoint could not be written, as far as this rank knows by now."""
+        return self._pending is not None and self._pending.done() and self._pending.exception() is not None
+
+    def take(self, *, wait: bool) -> Saved | None:
+        """The checkpoint that was written since the last call, if there is one.
+
+        Args:
+            wait: Whether to wait for one that is being written. All ranks get what it failed with then; without, a
+                failure is left for a call with it, so that ranks do not part.
+
+        Raises:
+            TrainError: A tensor is not finite; nothing was written then.
+            StorageError: The disk refused; there is no manifest then.
+        """
+        if self._pending is None or (not wait and (not self._pending.done() or self._pending.exception())):
+            return None
+        pending, self._pending = self._pending, None
+        saved = pending.result()
+        self.saved[saved.step] = saved.validation_loss
+        for step in saved.deleted:
+            del self.saved[step]
+        return saved
+
+    def load(self, step: int = -1) -> bool:
+        """Restores the state of a step; what is being written is finished first."""
+        self.wait()
+        return super().load(step)
 
     def retained(self) -> list[tuple[int, Path]]:
         """Finished checkpoints, in order of step."""
         return [(step, path) for step, path in checkpoint_folders(self.inputs.run.checkpoints) if is_artifact(path)]
 
-    def dcp_save(
-        self, state_dict: dict[str, Any], checkpoint_id: str, async_mode: AsyncMode,
-        enable_garbage_collection: bool = False, to_hf: bool = False,
-    ) -> None:  # fmt: skip
-        """As torchtitan's, with the reproducible writer."""
-        dcp.save(state_dict, storage_writer=ReproducibleWriter(checkpoint_id, thread_count=1))
+    def _close(self) -> None:
+        self._thread.shutdown(wait=True)
+        if self._pending is not None and (error := self._pending.exception()):
+            warn(f"the last checkpoint could not be written: {error}")
+        self._pending = None
+        super()._close()
 
     def _create_checkpoint_id(self, step: int, folder: str = "") -> str:
         return str(self.inputs.run.checkpoint(step))
-
-    def _weights_digest(self, state: dict[str, Any]) -> str:
-        """SHA-256 over the model's tensors; on the way, every tensor of the state is checked to be finite."""
-        names = self.states[MODEL].state_dict().keys()
-        digest = hashlib.sha256()
-        for name in sorted(names):
-            tensor = _whole(state[name])
-            _require_finite(name, tensor)
-            digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-            digest.update(tensor.contiguous().view(torch.uint8).numpy().tobytes())
-        for name, value in _tensors(state["optimizer"], "optimizer"):
-            _require_finite(name, value)
-        return digest.hexdigest()
 
 
 class RandomState(Stateful):
@@ -143,27 +160,3 @@ def _sorted(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _sorted(value[key]) for key in sorted(value)}
     return value
-
-
-def _tensors(value: Any, name: str) -> list[tuple[str, torch.Tensor]]:
-    if isinstance(value, torch.Tensor):
-        return [(name, _local(value))]
-    if isinstance(value, dict):
-        return [found for key, item in value.items() for found in _tensors(item, f"{name}.{key}")]
-    return []
-
-
-def _local(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
-
-
-def _whole(tensor: torch.Tensor) -> torch.Tensor:
-    return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).detach().cpu()
-
-
-def _require_finite(name: str, tensor: torch.Tensor) -> None:
-    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-        raise TrainError(
-            f"{name} holds values that are not finite: no checkpoint is written",
-            hint="the last good checkpoint stays; lower train.optimizer.learning_rate and run again with --fresh",
-        )

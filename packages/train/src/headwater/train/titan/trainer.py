@@ -15,8 +15,8 @@ from torchtitan.trainer import Trainer
 
 from headwater.core.run import RunInfo
 from headwater.train.batches import documents_of
+from headwater.train.config import recorded
 from headwater.train.inputs import Inputs
-from headwater.train.resume import to_delete
 from headwater.train.session import NonFinite, Session
 from headwater.train.titan.checkpoint import HeadwaterCheckpoints
 from headwater.train.titan.loader import OrderLoader
@@ -51,6 +51,7 @@ class HeadwaterTrainer(Trainer):
         self._figures: Figures | None = None
         self._figures_step = -1
         self._grad_norm = 0.0
+        self._waited_seconds = 0.0
         super().__init__(config)
 
     @property
@@ -83,7 +84,8 @@ class HeadwaterTrainer(Trainer):
             self.gc_handler.run(self.step)
             self.train_step(batches)
             last = self.step == plan.steps
-            stop = self._any_rank(self.session.terminated)
+            stop, failed = self._any_rank(self.session.terminated, self.checkpointer.failed)
+            self._settle(wait=failed)
             save = last or stop or self.step % plan.checkpoint.every == 0
             due = save or (plan.validation.every > 0 and self.step % plan.validation.every == 0)
             if self.config.validator.enable and due and not stop:
@@ -91,8 +93,10 @@ class HeadwaterTrainer(Trainer):
             if save:
                 self._save()
             if stop and not last:
+                self._settle(wait=True)
                 self._event("stop", reason="SIGTERM")
                 return "terminated"
+        self._settle(wait=True)
         return "finished"
 
     def train_step(self, data_iterator: Batches) -> None:
@@ -175,28 +179,27 @@ class HeadwaterTrainer(Trainer):
                     text_bytes=figures.text_bytes)  # fmt: skip
 
     def _save(self) -> None:
-        if self.is_main:
-            self.session.losses.sync()
-        manifest, seconds = self.checkpointer.save_artifact(self._run_info)
-        figures = self._current_figures()
-        self.checkpointer.saved[self.step] = figures.loss if figures else None
-        if manifest is None:
+        self._settle(wait=True)  # at most one checkpoint is being written
+        self._waited_seconds = self.checkpointer.start(self._run_info(), self.session.losses.sync)
+        self._settle(wait=not self.inputs.config.checkpoint.background)
+
+    def _settle(self, *, wait: bool) -> None:
+        """Reports the checkpoint that was being written, when it is; with `wait`, raises what it failed with."""
+        saved = self.checkpointer.take(wait=wait)
+        if saved is None or not self.is_main:
             return
         self.session.checkpoints_written += 1
         self.metrics_processor.log_values(self.step, {
             "headwater_train_checkpoints_total": self.session.checkpoints_written,
-            "headwater_train_checkpoint_seconds": seconds,
+            "headwater_train_checkpoint_seconds": saved.seconds,
         })  # fmt: skip
-        self._event("checkpoint", path=self.inputs.run.checkpoint(self.step).name, digest=manifest.digest,
-                    bytes=manifest.total_bytes(), seconds=round(seconds, 3),
-                    validation_loss=figures.loss if figures else None)  # fmt: skip
-        self._delete_old()
-
-    def _delete_old(self) -> None:
-        policy, saved = self.inputs.config.checkpoint, self.checkpointer.saved
-        for step in to_delete(list(saved.items()), policy.keep_last, policy.keep_best):
-            self.session.remove_checkpoint(step, self.step)
-            del saved[step]
+        self.session.events.emit(
+            "checkpoint", saved.step, path=self.inputs.run.checkpoint(saved.step).name, digest=saved.digest,
+            bytes=saved.bytes, seconds=round(saved.seconds, 3), waited_seconds=round(self._waited_seconds, 3),
+            validation_loss=saved.validation_loss,
+        )  # fmt: skip
+        for step in saved.deleted:
+            self.session.events.emit("checkpoint_deleted", saved.step, path=self.inputs.run.checkpoint(step).name)
 
     def _restore_saved(self, resume_step: int) -> None:
         """Tells the retention which checkpoints there are from before."""
@@ -209,26 +212,28 @@ class HeadwaterTrainer(Trainer):
     def _current_figures(self) -> Figures | None:
         return self._figures if self._figures_step == self.step else None
 
-    def _run_info(self, weights_digest: str) -> RunInfo:
+    def _run_info(self) -> RunInfo:
+        """`run.json`, less the digests, which are computed when it is written."""
         inputs, figures, samples = self.inputs, self._current_figures(), self.dataloader.samples
         return RunInfo(
             step=self.step, samples=samples, seq_len=inputs.config.seq_len, global_batch=inputs.config.global_batch,
             seed=inputs.base.seed, steps_planned=inputs.config.steps, model=inputs.shape,
             tokenizer_digest=inputs.tokenizer_digest, tokens=inputs.token_digests,
             weights=inputs.mixture.normalised(), stages=inputs.stages, block=inputs.mixture.block,
-            order_digest=inputs.order.digest(samples), weights_digest=weights_digest,
+            order_digest="", weights_digest="",
             validation_loss=figures.loss if figures else None,
             validation_bits_per_byte=figures.bits_per_byte if figures else None,
-            config=inputs.config.model_dump(mode="json"),
+            config=recorded(inputs.config),
         )  # fmt: skip
 
     def _event(self, kind: Any, **fields: Any) -> None:
         if self.is_main:
             self.session.events.emit(kind, self.step, **fields)
 
-    def _any_rank(self, flag: bool) -> bool:
+    def _any_rank(self, *flags: bool) -> list[bool]:
+        """For each flag, whether any rank has it set."""
         if self.parallel_dims.world_size == 1:
-            return flag
-        value = torch.tensor(int(flag), device=self.device)
-        dist.all_reduce(value, op=dist.ReduceOp.MAX)
-        return bool(value.item())
+            return list(flags)
+        values = torch.tensor([int(flag) for flag in flags], device=self.device)
+        dist.all_reduce(values, op=dist.ReduceOp.MAX)
+        return [bool(value) for value in values.tolist()]
