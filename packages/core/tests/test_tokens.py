@@ -27,6 +27,27 @@ def test_what_is_written_is_read(tmp_path_factory, documents, vocab_size):
         assert reader.get(start, len(document)).tolist() == document.tolist()
 
 
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=30), st.integers(0, 140), st.integers(0, 140))
+def test_sequences_are_found_by_their_tokens(tmp_path_factory, lengths, one, other):
+    prefix = tmp_path_factory.mktemp("tokens") / "train"
+    with MegatronWriter(prefix, 1000) as writer:
+        for length in lengths:
+            writer.add([1] * length)
+    reader = MegatronReader(prefix)
+    first, stop = sorted((one, other))
+    starts = np.cumsum([0, *lengths[:-1]])
+    inside = (starts >= first) & (starts < stop)
+    assert reader.starts_between(first, stop).tolist() == starts[inside].tolist()
+    low, high = reader.sequences_of(first, stop)
+    holding = [number for number, (start, length) in enumerate(zip(starts, lengths, strict=True))
+               if length and start < stop and start + length > first and first < stop]  # fmt: skip
+    assert set(holding) <= set(range(low, high))
+    assert all(lengths[number] == 0 for number in set(range(low, high)) - set(holding)) or first >= min(
+        sum(lengths), stop
+    )
+
+
 def test_index_is_laid_out_as_megatron_lays_it_out(tmp_path):
     with MegatronWriter(tmp_path / "t", 4096) as writer:
         writer.add([1, 2, 3])

@@ -16,13 +16,13 @@ from synthetic_run import GLOBAL_BATCH, ITEM_TEXTS, SEQ_LEN, STEPS, STEPS_DONE, 
 from headwater.core.errors import DataError, HeadwaterError, ManifestError
 from headwater.core.layout import RunLayout
 from headwater.core.ngrams import split_words, words
+from headwater.core.sidecar import Sidecars
 from headwater.core.trace.documents import find_documents
 from headwater.core.trace.items import trace_item
 from headwater.core.trace.overlap import ItemGrams, count_shared, outermost
 from headwater.core.trace.payload import read_record
 from headwater.core.trace.show import _plain
 from headwater.core.trace.steps import trace_step
-from headwater.core.trace.tokens import Sidecars
 from headwater.core.trace.training import ranges, read_training
 from headwater.core.trace_cli import trace
 
@@ -73,7 +73,7 @@ def test_the_steps_of_a_document_and_the_documents_of_a_step_agree(run: Syntheti
         for sample in found.samples:
             assert sum(part.tokens for part in sample.documents) == SEQ_LEN + 1 == found.sample_tokens
             forward |= {(part.id, step) for part in sample.documents}
-    training, sidecars = read_training(run.layout), Sidecars(run.layout)
+    training, sidecars = read_training(run.layout), Sidecars(run.layout.tokens_root)
     assert training is not None
     backward: set[tuple[str, int]] = set()
     for row in run.kept:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import shutil
 import struct
+from bisect import bisect_left
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -117,11 +119,10 @@ class MegatronWriter:
 
 
 class MegatronReader:
-    """Reads `<prefix>.bin` and `<prefix>.idx` by memory map; opening costs nothing per token.
+    """Reads `<prefix>.bin` and `<prefix>.idx` by memory map; opening costs nothing per token and nothing per sequence.
 
     Attributes:
-        lengths: Tokens in each sequence, shape [sequences].
-        starts: Where each sequence starts, in tokens, shape [sequences].
+        lengths: Tokens in each sequence, shape [sequences], memory-mapped.
         tokens: All tokens, shape [tokens], memory-mapped.
 
     Raises:
@@ -146,16 +147,36 @@ class MegatronReader:
         self.dtype = _DTYPES[code]
         item = np.dtype(self.dtype).itemsize
         self.lengths: npt.NDArray[np.int32] = _map(index, "<i4", len(head), sequences)
-        self.starts: npt.NDArray[np.int64] = _map(index, "<i8", len(head) + 4 * sequences, sequences) // item
+        self._bytes: npt.NDArray[np.int64] = _map(index, "<i8", len(head) + 4 * sequences, sequences)
+        self._item = item
         count = data.stat().st_size // item
-        if sequences and int(self.starts[-1]) + int(self.lengths[-1]) != count:
-            raise DataError(f"{data} does not match its index", found=f"{count} tokens",
-                            expected=f"{int(self.starts[-1]) + int(self.lengths[-1])} tokens")  # fmt: skip
+        end = int(self._bytes[-1]) // item + int(self.lengths[-1]) if sequences else count
+        if end != count:
+            raise DataError(f"{data} does not match its index", found=f"{count} tokens", expected=f"{end} tokens")
         self.tokens: npt.NDArray[Any] = _map(data, np.dtype(self.dtype).newbyteorder("<"), 0, count)
 
     def __len__(self) -> int:
         """Number of sequences."""
         return len(self.lengths)
+
+    @cached_property
+    def starts(self) -> npt.NDArray[np.int64]:
+        """Where each sequence starts, in tokens, shape [sequences]. Reads the whole index into memory."""
+        return self._bytes // self._item
+
+    def starts_between(self, first: int, stop: int) -> npt.NDArray[np.int64]:
+        """Where the sequences start that start at a token of `[first, stop)`; found by bisection of the index."""
+        low = self._first_from(first)
+        high = self._first_from(stop, low)
+        return np.asarray(self._bytes[low:high], dtype=np.int64) // self._item
+
+    def sequences_of(self, first: int, stop: int) -> tuple[int, int]:
+        """Numbers, from and up to, of the sequences that hold the tokens `[first, stop)`."""
+        return max(0, self._first_from(first + 1) - 1), self._first_from(stop)
+
+    def _first_from(self, token: int, low: int = 0) -> int:
+        # Not np.searchsorted: the offsets are not aligned in the file, so that it would copy all of them.
+        return bisect_left(self._bytes, token * self._item, low)
 
     def get(self, offset: int, count: int) -> npt.NDArray[np.int64]:
         """`count` tokens from `offset` on, across sequence boundaries, shape [count]."""
@@ -165,4 +186,4 @@ class MegatronReader:
 def _map(path: Path, dtype: Any, offset: int, count: int) -> npt.NDArray[Any]:
     if count == 0:
         return np.empty(0, dtype=dtype)
-    return np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=(count,))
+    return np.asarray(np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=(count,)))

@@ -30,9 +30,9 @@ def doc(query: str, by_url: bool, with_text: bool, with_raw: bool, run: Path, as
     """
     from headwater.core.console import print_json
     from headwater.core.layout import RunLayout
+    from headwater.core.sidecar import Sidecars
     from headwater.core.trace.documents import find_documents
     from headwater.core.trace.show import show_document
-    from headwater.core.trace.tokens import Sidecars
     from headwater.core.trace.training import read_training
 
     layout = RunLayout(run)
@@ -48,7 +48,7 @@ def doc(query: str, by_url: bool, with_text: bool, with_raw: bool, run: Path, as
             read_collected(layout.raw(row.source), row.warc_file, row.warc_offset, row.payload_sha256)
         )
         return
-    training, sidecars = read_training(layout), Sidecars(layout)
+    training, sidecars = read_training(layout), Sidecars(layout.tokens_root)
     results: list[dict[str, object]] = []
     for number, row in enumerate(rows):
         place = sidecars.place(row.source, row.id) if row.kept else None

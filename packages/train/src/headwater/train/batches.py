@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
 
 from headwater.core.errors import TrainError
+from headwater.core.sidecar import Sidecar
 from headwater.core.tokens import MegatronReader
 from headwater.train.inputs import Inputs
 
@@ -70,35 +70,18 @@ def document_positions(reader: MegatronReader, offset: int, length: int) -> I64:
 
     It restarts at 0 where a document starts: the rotary embedding and the block-causal mask follow from it.
     """
-    first = int(np.searchsorted(reader.starts, offset, side="right"))
-    last = int(np.searchsorted(reader.starts, offset + length, side="left"))
     begins = np.zeros(length, dtype=np.int64)
-    inside = np.asarray(reader.starts[first:last], dtype=np.int64) - offset
+    inside = reader.starts_between(offset + 1, offset + length) - offset
     begins[inside] = inside
     return np.arange(length, dtype=np.int64) - np.maximum.accumulate(begins)
 
 
 def documents_of(inputs: Inputs, samples: Sequence[int]) -> list[dict[str, Any]]:
     """The documents that samples hold, from the sidecars: sample, source, document id and URL, in order of sample."""
-    sidecars: dict[str, tuple[I64, I64, list[str], list[str]]] = {}
-    found: list[dict[str, Any]] = []
-    for sample in (inputs.order.locate(index) for index in samples):
-        if sample.source not in sidecars:
-            path = inputs.run.tokens(sample.source) / "documents.parquet"
-            table = pq.read_table(path, columns=["id", "url", "split", "token_start", "token_count"])
-            train = table.filter(np.asarray(table["split"]) == "train").sort_by("token_start")
-            starts = np.asarray(train["token_start"], dtype=np.int64)
-            stops = starts + np.asarray(train["token_count"], dtype=np.int64)
-            sidecars[sample.source] = (starts, stops, _strings(train["id"]), _strings(train["url"]))
-        starts, stops, ids, urls = sidecars[sample.source]
-        first = int(np.searchsorted(stops, sample.offset, side="right"))
-        last = int(np.searchsorted(starts, sample.offset + inputs.config.seq_len + 1, side="left"))
-        found += [
-            {"sample": sample.index, "source": sample.source, "id": ids[row], "url": urls[row]}
-            for row in range(first, last)
-        ]
-    return found
-
-
-def _strings(column: Any) -> list[str]:
-    return [str(value) for value in column.to_pylist()]
+    sidecars = {name: Sidecar(inputs.run.tokens(name)) for name in inputs.readers}
+    located = (inputs.order.locate(index) for index in samples)
+    return [
+        {"sample": sample.index, "source": sample.source, "id": held.id, "url": held.url}
+        for sample in located
+        for held in sidecars[sample.source].covering(sample.offset, sample.offset + inputs.config.seq_len + 1)
+    ]

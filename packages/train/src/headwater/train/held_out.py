@@ -15,9 +15,9 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
 
 from headwater.core.console import warn
+from headwater.core.sidecar import Sidecar
 from headwater.train.inputs import Inputs
 
 I64 = npt.NDArray[np.int64]
@@ -79,17 +79,10 @@ def held_out(inputs: Inputs) -> HeldOut | None:
 
 def _source(inputs: Inputs, source: str, windows: int) -> tuple[tuple[I64, I64, I64], int, int] | None:
     length, reader = inputs.config.seq_len, inputs.held_out[source]
-    table = pq.read_table(
-        inputs.run.tokens(source) / "documents.parquet",
-        columns=["id", "split", "token_start", "token_count", "text_bytes"],
-    )
-    rows = table.filter(np.asarray(table["split"]) == "validation").sort_by("id").to_pylist()
     budget = windows * length
     stream, places = [np.array([inputs.end_of_text])], [np.zeros(1, dtype=np.int64)]
     used = text_bytes = documents = 0
-    for row in rows:
-        if used >= budget:
-            break
+    for row in Sidecar(inputs.run.tokens(source)).first_held_out(budget):
         taken = min(row["token_count"], budget - used)
         # The last document may be cut; its bytes are then counted in proportion.
         text_bytes += round(row["text_bytes"] * taken / row["token_count"])

@@ -4,7 +4,7 @@ Nothing here reads a log of samples, because none is kept: the order of samples 
 (`headwater.core.order`), and the rest stands in the artifacts.
 
 * `documents` finds a document, kept or rejected, with every operator's verdict.
-* `tokens` says where its tokens lie, `training` at which steps they are read.
+* `core.sidecar` says where its tokens lie, `training` at which steps they are read.
 * `steps` lists the documents of one step.
 * `overlap` finds word runs that two texts share, `items` runs it over the whole corpus.
 * `show` prints all of these for people.

@@ -11,9 +11,9 @@ from headwater.core.layout import RunLayout
 from headwater.core.manifest import read_manifest
 from headwater.core.ngrams import Words, split_words
 from headwater.core.parquet import count_rows, iterate_rows, read_rows
+from headwater.core.sidecar import Place, Sidecars
 from headwater.core.trace.documents import Rejection, document_files
 from headwater.core.trace.overlap import ItemGrams, Run, count_shared, outermost
-from headwater.core.trace.tokens import Place, Sidecars
 from headwater.core.trace.training import Reading, Training, read_training
 
 FLOOR_WORDS = 5
@@ -141,7 +141,7 @@ def trace_item(
             tick(len(rows))
     found.sort(key=lambda each: (-each.runs[0].length, -count_shared(each.runs, n), each.id))
     close = [each for each in found if each.runs[0].length >= n]
-    training, sidecars = read_training(run), Sidecars(run)
+    training, sidecars = read_training(run), Sidecars(run.tokens_root)
     return ItemTrace(
         task=task, index=index, text=text, words=len(item), ngram=n, item_ngrams=max(0, len(item) - n + 1),
         overlapping=len(close), overlapping_kept=sum(each.rejection is None for each in close), closest=not close,

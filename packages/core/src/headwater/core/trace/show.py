@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import click
 
 from headwater.core.console import size, table
+from headwater.core.sidecar import Place
 from headwater.core.trace.documents import Document, Rejection
 from headwater.core.trace.items import FLOOR_WORDS, ItemTrace, Overlap
 from headwater.core.trace.steps import StepTrace
-from headwater.core.trace.tokens import Place
 from headwater.core.trace.training import Reading, Training, ranges
 
 _SHORT_ID = 12

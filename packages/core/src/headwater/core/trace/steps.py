@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from headwater.core.errors import DataError
 from headwater.core.layout import RunLayout
+from headwater.core.sidecar import Sidecars
 from headwater.core.skips import KeptOrder
-from headwater.core.trace.tokens import Sidecars
 from headwater.core.trace.training import Training, read_training
 
 
@@ -76,14 +76,14 @@ def trace_step(run: RunLayout, step: int) -> StepTrace:
     training = need_training(run)
     if not 1 <= step <= training.steps_planned:
         raise DataError(f"the run has no step {step}", expected=f"1 to {training.steps_planned}")
-    order, sidecars = training.order, Sidecars(run)
+    order, sidecars = training.order, Sidecars(run.tokens_root)
     length = order.seq_len + 1
     samples: list[StepSample] = []
     for position in range((step - 1) * training.global_batch, step * training.global_batch):
         sample = order.locate(position)
         sidecar = sidecars.get(sample.source)
         covering = sidecar.covering(sample.offset, sample.offset + length) if sidecar else []
-        parts = [Part(*part) for part in covering]
+        parts = [Part(held.id, held.url, held.tokens) for held in covering]
         samples.append(StepSample(sample.index, sample.source, sample.epoch, sample.offset, parts))
     done = step <= training.step
     return StepTrace(step, done, training.step, training.steps_planned, length, _stages(order, samples), samples)
