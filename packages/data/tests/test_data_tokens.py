@@ -288,3 +288,28 @@ def test_the_report_is_measured_on_held_out_text(made):
     assert own["all"]["text_bytes"] == sum(part["text_bytes"] for part in own["by_source"].values())
     assert 0 < own["vocab_used_ratio"] <= 1 and 0 < own["all"]["one_piece_ratio"] <= 1
     assert set(report) == {"headwater", "gpt2", "llama-3"}
+
+
+def test_an_imported_tokenizer_is_taken_as_it_is(layout, tmp_path):
+    """One with another end of text, and with settings that would cut every document."""
+    make_tokenizer(layout, TokenizerConfig(vocab_size=320))
+    with pytest.raises(ManifestError, match="was not imported"):
+        make_tokenizer(layout, TokenizerConfig(kind="imported"))
+    text = (layout.tokenizer / "tokenizer.json").read_text().replace(END_OF_TEXT, "</stop>")
+    content = json.loads(text)
+    content["truncation"] = {"direction": "Right", "max_length": 8, "strategy": "LongestFirst", "stride": 0}
+    config = {"kind": "imported", "end_of_text": "</stop>"}
+    writer = ArtifactWriter(layout.tokenizer, kind="tokenizer", name="tokenizer", producer="test", config=config)
+    writer.begin()
+    (layout.tokenizer / "tokenizer.json").write_text(json.dumps(content))
+    manifest = writer.commit({"vocab_size": 320})
+    assert make_tokenizer(layout, TokenizerConfig(kind="imported")).manifest.digest == manifest.digest
+    make_tokens(layout, TokensConfig(workers=1))
+    end = content["model"]["vocab"].get("</stop>", 0)
+    reader = MegatronReader(layout.tokens("web") / "train")
+    assert reader.lengths.max() > 9
+    assert set(reader.tokens[reader.starts + reader.lengths - 1]) == {end}
+    assert (reader.tokens == end).sum() == len(reader)
+    (layout.tokenizer / "tokenizer.json").write_text(text)
+    with pytest.raises(ManifestError, match="changed after it was written"):
+        make_tokenizer(layout, TokenizerConfig(kind="imported"))

@@ -64,6 +64,11 @@ class RunLayout:
         return self.tokens_root / source
 
     @property
+    def init(self) -> Path:
+        """Imported weights that training can start from."""
+        return self.root / "init"
+
+    @property
     def train(self) -> Path:
         """Training: configuration, losses, events, checkpoints."""
         return self.root / "train"

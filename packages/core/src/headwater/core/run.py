@@ -147,6 +147,7 @@ class RunInfo(BaseModel):
         skips: Windows `[start, stop)` of the order that rollbacks excluded (`core.skips.Skips`).
         order_digest: Digest of the samples consumed (`core.skips.KeptOrder.digest`).
         weights_digest: SHA-256 over the model's tensors: name, dtype, shape, bytes, in order of name.
+        init_digest: That of the weights which the run started from; none: random ones.
         validation_loss: Latest validation loss in nats a token; none if it was never measured.
         validation_bits_per_byte: The same in bits a UTF-8 byte of text.
         config: The resolved `train` section.
@@ -170,6 +171,7 @@ class RunInfo(BaseModel):
     skips: list[list[int]] = []
     order_digest: str
     weights_digest: str
+    init_digest: str | None = None
     validation_loss: float | None = None
     validation_bits_per_byte: float | None = None
     config: dict[str, Any]

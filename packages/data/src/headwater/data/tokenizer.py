@@ -13,9 +13,9 @@ from typing import Any
 
 from headwater.core.config import nearest
 from headwater.core.console import progress
-from headwater.core.errors import ConfigError, DataError
+from headwater.core.errors import ConfigError, DataError, ManifestError
 from headwater.core.layout import RunLayout
-from headwater.core.manifest import ArtifactWriter, parent_of, read_manifest
+from headwater.core.manifest import ArtifactWriter, changed_files, parent_of, read_manifest
 from headwater.core.storage import atomic_write
 from headwater.core.tokens import CHAT_TOKENS, END_OF_TEXT, PAD, UNKNOWN
 from headwater.data import PRODUCER
@@ -35,8 +35,10 @@ def make_tokenizer(layout: RunLayout, config: TokenizerConfig) -> Outcome:
     Raises:
         ConfigError: The section names a source that the documents do not have.
         DataError: No document to train on, or too few for the vocabulary.
-        ManifestError: The documents are missing or half-written.
+        ManifestError: The documents are missing or half-written, or no tokenizer was imported.
     """
+    if config.kind == "imported":
+        return _imported(layout)
     parents = [parent_of(layout.tokenizer, layout.documents, "documents")]
     sources = list(read_manifest(layout.documents).counters["sources"])
     _check_sources(config, sources)
@@ -63,6 +65,20 @@ def make_tokenizer(layout: RunLayout, config: TokenizerConfig) -> Outcome:
     atomic_write(layout.tokenizer / REPORT, json.dumps(report, indent=1, sort_keys=True) + "\n")
     # Which other tokenizers a machine has is no part of what was made.
     return Outcome(writer.commit(result, volatile=[layout.tokenizer / REPORT]), True, result)
+
+
+def _imported(layout: RunLayout) -> Outcome:
+    """The tokenizer that is there, which an import has put there."""
+    manifest = read_manifest(layout.tokenizer)
+    if manifest.config.get("kind") != "imported":
+        raise ManifestError(
+            f"{layout.tokenizer} was not imported, and the recipe says tokenizer.kind: imported",
+            found=manifest.producer, hint=f"run: headwater import hf FOLDER --run {layout.root}",
+        )  # fmt: skip
+    if changed := changed_files(layout.tokenizer):
+        raise ManifestError(f"{layout.tokenizer / changed[0]} is missing or was changed after it was written",
+                            hint="import it again")  # fmt: skip
+    return Outcome(manifest, False, manifest.counters)
 
 
 def compare(layout: RunLayout, files: Sequence[Path]) -> dict[str, Any]:

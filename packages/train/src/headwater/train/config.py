@@ -107,6 +107,8 @@ class TrainConfig(Section):
     """The `train` section of a recipe.
 
     Attributes:
+        init_from: Weights to start from: "imported" is what `headwater import` put into RUN/init; else the folder of a
+            checkpoint or of imported weights. `model` has to describe them. Default: random weights.
         seq_len: Tokens in a sample.
         global_batch: Samples in an optimizer step, over all processes.
         micro_batch: Samples in a forward pass of one process.
@@ -120,6 +122,7 @@ class TrainConfig(Section):
     """
 
     model: Model = Model()
+    init_from: str | None = Field(default=None, min_length=1)
     seq_len: Whole = Field(default=256, ge=2)
     global_batch: Whole = Field(default=16, ge=1)
     micro_batch: Whole = Field(default=8, ge=1)
@@ -149,14 +152,19 @@ class TrainConfig(Section):
         return self
 
 
-NEUTRAL = ("metrics", "threads", "device", "parallel", "checkpoint", "validation", "micro_batch", "compile")
+NEUTRAL = (
+    "init_from", "metrics", "threads", "device", "parallel", "checkpoint", "validation", "micro_batch", "compile",
+)  # fmt: skip
 """Keys of the section that may change when a run goes on: they change neither the model nor its data, only (in the
-last digits) the rounding of sums, or what is written beside the run."""
+last digits) the rounding of sums, or what is written beside the run. Initial weights are compared by their digest."""
 
 
 def recorded(config: TrainConfig) -> dict[str, Any]:
-    """The section as checkpoints and artifacts record it: where, and on what time, they are written is no part."""
-    return config.model_dump(mode="json", exclude={"metrics": True, "checkpoint": {"background"}})
+    """The section as checkpoints and artifacts record it.
+
+    Where, and on what time, they are written is no part of it, nor is where the initial weights lie: they are a parent.
+    """
+    return config.model_dump(mode="json", exclude={"init_from": True, "metrics": True, "checkpoint": {"background"}})
 
 
 def identity(config: TrainConfig) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from torch.distributed.checkpoint.planner import SavePlan, SavePlanner
 from torch.distributed.checkpoint.storage import WriteResult
 from torch.futures import Future
 
+from headwater.core.errors import HeadwaterError
+
 _READ_BYTES = 1 << 29
 """So many bytes of weights are read at a time to digest them."""
 
@@ -60,23 +62,26 @@ class ReproducibleWriter(FileSystemWriter):
             os.fsync(stream.fileno())
 
 
-def save_state(state: dict[str, Any], folder: Path, group: Any = None) -> None:
-    """Writes a state; every rank of the group has to call it.
+def save_state(state: dict[str, Any], folder: Path, group: Any = None, planner: SavePlanner | None = None) -> None:
+    """Writes a state; every rank of the group has to call it. Without a process group, this process writes it alone.
 
     Args:
         state: This rank's part.
         folder: Where to.
         group: The process group that the ranks talk over; default: that of the training.
+        planner: Says what is written of the state, where it is not all that is there.
 
     Raises:
         OSError: A disk refused, on whichever rank.
+        HeadwaterError: The planner refused.
     """
     try:
-        dcp.save(state, storage_writer=ReproducibleWriter(folder, thread_count=1), process_group=group)
+        writer = ReproducibleWriter(folder, thread_count=1)
+        dcp.save(state, storage_writer=writer, process_group=group, planner=planner)
     except dcp.api.CheckpointException as error:
         # torch wraps what each rank raised; a full disk should read as one.
         causes = [cause for cause, _ in error.failures.values()]
-        raise next((cause for cause in causes if isinstance(cause, OSError)), error) from error
+        raise next((cause for cause in causes if isinstance(cause, OSError | HeadwaterError)), error) from error
 
 
 def weights_digest(folder: Path, others: Collection[str]) -> str:

@@ -16,6 +16,7 @@ from headwater.core.run import ModelShape, StageInfo
 from headwater.core.tokenizer import read_vocabulary
 from headwater.core.tokens import MegatronReader
 from headwater.train.config import TrainConfig
+from headwater.train.weights import Weights, initial_weights
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,11 @@ class Inputs:
         order: The sample order.
         readers: Source → its training tokens.
         held_out: Source → its validation tokens.
-        parents: Entries for the manifests, relative to the training folder.
         tokenizer_digest: Manifest digest of the tokenizer.
         token_digests: Source → manifest digest of its tokens.
         vocab_size: Entries of the tokenizer's vocabulary.
         end_of_text: Id of the token that ends every document.
+        initial: The weights that the run starts from; none: random ones.
     """
 
     run: RunLayout
@@ -44,11 +45,11 @@ class Inputs:
     order: Order
     readers: dict[str, MegatronReader]
     held_out: dict[str, MegatronReader]
-    parents: list[Parent]
     tokenizer_digest: str
     token_digests: dict[str, str]
     vocab_size: int
     end_of_text: int
+    initial: Weights | None
 
     @property
     def shape(self) -> ModelShape:
@@ -63,12 +64,12 @@ class Inputs:
         return [StageInfo(name=s.name, samples=s.samples, weights=dict(s.weights)) for s in self.order.stages]
 
     def parents_for(self, folder: Path) -> list[Parent]:
-        """The same parents as seen from another artifact's folder."""
-        sources = sorted(self.token_digests)
+        """Entries for the manifest of an artifact in `folder`."""
+        initial = [] if self.initial is None else [parent_of(folder, self.initial.path, "init")]
         return [
-            parent_of(folder, self.run.tokenizer, "tokenizer"),
-            *(parent_of(folder, self.run.tokens(source), f"tokens/{source}") for source in sources),
-        ]
+            parent_of(folder, self.run.tokenizer, "tokenizer"), *initial,
+            *(parent_of(folder, self.run.tokens(source), f"tokens/{source}") for source in sorted(self.token_digests)),
+        ]  # fmt: skip
 
 
 def open_inputs(run: RunLayout, base: Base, config: TrainConfig, mixture: Mixture) -> Inputs:
@@ -78,7 +79,7 @@ def open_inputs(run: RunLayout, base: Base, config: TrainConfig, mixture: Mixtur
         ManifestError: A parent is missing, half-written or damaged.
         TrainError: Tokens that another tokenizer made.
         ConfigError: The mixture names a source without tokens, or one that is too small for a sample; a vocabulary
-            smaller than the tokenizer's.
+            smaller than the tokenizer's; initial weights of another model.
     """
     tokenizer = read_manifest(run.tokenizer)
     order = resolve_order(run, mixture, config.seq_len, base.seed)
@@ -100,14 +101,14 @@ def open_inputs(run: RunLayout, base: Base, config: TrainConfig, mixture: Mixtur
             "train.model.vocab_size is below the size of the tokenizer's vocabulary", found=config.model.vocab_size,
             expected=f"{vocabulary.size:,} or more", hint="leave it out to take the tokenizer's",
         )  # fmt: skip
-    parents = [
-        parent_of(run.train, run.tokenizer, "tokenizer"),
-        *(parent_of(run.train, run.tokens(source), f"tokens/{source}") for source in digests),
-    ]
+    initial = None
+    if config.init_from is not None:
+        shape = config.model.shape(vocabulary.size, config.seq_len)
+        initial = initial_weights(run, config.init_from, shape, tokenizer.digest)
     return Inputs(
         run=run, base=base, config=config, mixture=mixture, order=order,
         readers={source: MegatronReader(run.tokens(source) / "train") for source in digests},
         held_out={source: MegatronReader(run.tokens(source) / "validation") for source in digests},
-        parents=parents, tokenizer_digest=tokenizer.digest, token_digests=digests,
-        vocab_size=vocabulary.size, end_of_text=vocabulary.end_id,
+        tokenizer_digest=tokenizer.digest, token_digests=digests,
+        vocab_size=vocabulary.size, end_of_text=vocabulary.end_id, initial=initial,
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -103,3 +103,9 @@ class Model(Section):
                 latent=(self.latent or LatentAttention()).model_dump(),
             )  # fmt: skip
         return ModelShape(**values)
+
+
+def recipe_of(shape: ModelShape) -> dict[str, Any]:
+    """The `train.model` section that gives a shape."""
+    values = shape.model_dump(mode="json", exclude_none=True)
+    return {name: value for name, value in values.items() if name in Model.model_fields}

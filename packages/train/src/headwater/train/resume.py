@@ -149,7 +149,7 @@ def refuse_if_changed(info: RunInfo, inputs: Inputs) -> None:
     was: dict[str, Any] = {
         "train": {key: value for key, value in info.config.items() if key not in NEUTRAL},
         "seed": info.seed, "mixture": {"weights": info.weights, "stages": _stages(info.stages), "block": info.block},
-        "tokenizer": info.tokenizer_digest, "tokens": info.tokens,
+        "tokenizer": info.tokenizer_digest, "tokens": info.tokens, "init_from": info.init_digest,
     }  # fmt: skip
     now: dict[str, Any] = {
         "train": identity(inputs.config), "seed": inputs.base.seed,
@@ -157,6 +157,7 @@ def refuse_if_changed(info: RunInfo, inputs: Inputs) -> None:
             "weights": inputs.mixture.normalised(), "stages": _stages(inputs.stages), "block": inputs.mixture.block
         },
         "tokenizer": inputs.tokenizer_digest, "tokens": inputs.token_digests,
+        "init_from": inputs.initial.digest if inputs.initial else None,
     }  # fmt: skip
     before, after = _flat(was), _flat(now)
     changed = [key for key in sorted({*before, *after}) if before.get(key) != after.get(key)]

@@ -30,6 +30,7 @@ from headwater.train.losses import keep_rows, read_losses
 from headwater.train.resume import (
     checkpoint_folders,
     find_checkpoint,
+    find_damage,
     last_is_whole,
     refuse_changed_logs,
     refuse_if_changed,
@@ -80,7 +81,7 @@ def train(
     inputs = open_inputs(layout, load_base(recipe, overrides), config, mixture)
     writer = ArtifactWriter(
         layout.train, kind="training", name=inputs.base.name, producer=PRODUCER, config=_artifact_config(inputs),
-        parents=inputs.parents,
+        parents=inputs.parents_for(layout.train),
     )  # fmt: skip
     done = None if fresh else writer.up_to_date()
     if done is not None and last_is_whole(layout, config.steps):
@@ -169,6 +170,9 @@ def _prepare(inputs: Inputs, writer: ArtifactWriter, session: Session, *, fresh:
                 raise
             warn(f"training starts again: {error.message}")
             found = None
+    if found is None and inputs.initial is not None and (damage := find_damage(inputs.initial.path)):
+        raise TrainError(f"the weights to start from are damaged: {damage}", found=inputs.initial.path,
+                         hint="import them again, or restore them from a copy")  # fmt: skip
     step = found.step if found else 0
     if found is not None:
         refuse_changed_logs(layout.train)
@@ -199,8 +203,14 @@ def _announce(session: Session, trainer: Any, sinks: list[MetricSink], resume_st
         return
     parameters = sum(parameter.numel() for part in trainer.model_parts for parameter in part.parameters())
     kind = "start" if resume_step is None else "resume"
+    more = {} if trainer.inputs.initial is None else {"init_from": trainer.inputs.initial.digest}
     session.events.emit(
-        kind, resume_step or 0, parameters=parameters, device=device, world_size=trainer.parallel_dims.world_size
+        kind,
+        resume_step or 0,
+        parameters=parameters,
+        device=device,
+        world_size=trainer.parallel_dims.world_size,
+        **more,
     )
     for sink in sinks:
         url = getattr(sink, "url", None)

@@ -34,7 +34,10 @@ def tokenizer(recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...],
     layout = RunLayout(run)
     with exclusive(layout.tokenizer):
         outcome = maker.make_tokenizer(layout, config)
-    report = maker.compare(layout, compare) if compare else read_report(layout.tokenizer)
+    if compare:
+        report = maker.compare(layout, compare)
+    else:  # an imported one is not measured
+        report = {} if config.kind == "imported" else read_report(layout.tokenizer)
     if as_json:
         print_json({**outcome.result, "digest": outcome.manifest.digest, "fresh": outcome.fresh, "report": report})
         return
@@ -44,8 +47,10 @@ def tokenizer(recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...],
         absent = [name for name, found in report.items() if isinstance(found, str)]
         if absent:
             click.echo(f"Not available on this machine, so not compared: {', '.join(absent)}")
-    ratios = " · ".join(f"{source} {ratio:.2f}" for source, ratio in outcome.result["bytes_per_token"].items())
-    message = f"{outcome.result['vocab_size']:,} entries · bytes per token on held-out text: {ratios}"
+    message = f"{outcome.result['vocab_size']:,} entries"
+    if ratios := outcome.result.get("bytes_per_token"):
+        shown = " · ".join(f"{source} {ratio:.2f}" for source, ratio in ratios.items())
+        message = f"{message} · bytes per token on held-out text: {shown}"
     done("tokenizer", message if outcome.fresh else f"up to date · {message}")
 
 

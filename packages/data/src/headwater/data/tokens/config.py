@@ -31,7 +31,8 @@ class TokenizerConfig(Section):
     """The `tokenizer` section: training a tokenizer.
 
     Attributes:
-        kind: `bpe` (byte-level), `unigram` (SentencePiece, with byte fallback) or `wordpiece` (as BERT).
+        kind: `bpe` (byte-level), `unigram` (SentencePiece, with byte fallback) or `wordpiece` (as BERT); `imported`
+            trains none and takes the one that `headwater import` put into RUN/tokenizer, whatever the other keys say.
         vocab_size: Entries, with the special tokens (and the 256 bytes, for bpe and unigram).
         sample_bytes: UTF-8 bytes of training text taken from each source; documents are taken in the order of
             their ids, which are hashes: an even sample. A mapping names sources, and nothing is taken from those
@@ -47,7 +48,7 @@ class TokenizerConfig(Section):
         special_ids: Whether their ids are the first or the last of the vocabulary.
     """
 
-    kind: Literal["bpe", "unigram", "wordpiece"] = "bpe"
+    kind: Literal["bpe", "unigram", "wordpiece", "imported"] = "bpe"
     vocab_size: int = Field(default=4096, ge=300, le=1_000_000)
     sample_bytes: SampleBytes = 4_000_000
     sample_weights: dict[str, Annotated[float, Field(gt=0)]] | None = Field(default=None, min_length=1)

@@ -56,6 +56,8 @@ class Reference:
         self.name = f"tokenizers {tokenizers.__version__}"
         self.tokenizer: Any = tokenizers.Tokenizer.from_file(str(path))
         self.tokenizer.encode_special_tokens = True
+        self.tokenizer.no_truncation()  # one from elsewhere may cut or fill up
+        self.tokenizer.no_padding()
         self.end: int = self.tokenizer.token_to_id(end_of_text_of(Path(path).parent))
         self.vocab_size: int = self.tokenizer.get_vocab_size()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from headwater.core.cli_options import json_option
+from headwater.core.cli_options import json_option, run_option
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -61,6 +61,48 @@ def export_hf(
         f"{counters['weight_files']} file(s) of weights, {size(manifest.total_bytes())}"
     )
     done("export", message if fresh else f"up to date · {message}")
+
+
+@click.group("import", short_help="Start a run from another program's model.")
+def import_() -> None:
+    """Start a run from another program's model."""
+
+
+@import_.command("hf")
+@click.argument("folder", type=_FOLDER)
+@run_option
+@click.option("--end-of-text", metavar="TOKEN", help="The token that ends a document; default: what its family has.")
+@json_option
+def import_hf(folder: Path, run: Path, end_of_text: str | None, as_json: bool) -> None:
+    r"""Import weights (Llama 3 and Qwen 3 families) and tokenizer of a Hugging Face folder: RUN/init/, RUN/tokenizer/.
+
+    Prints what the recipe needs, so that `headwater data tokenize` and `headwater train run` use them. Weights are
+    read from safetensors, never from pickle files.
+
+    \b
+    headwater import hf Llama-3.2-1B --run RUN
+    """
+    import yaml
+
+    from headwater.core.console import done, print_json
+    from headwater.core.layout import RunLayout
+    from headwater.core.lock import exclusive
+    from headwater.train.interchange.import_huggingface import import_huggingface
+    from headwater.train.model import recipe_of
+
+    layout = RunLayout(run)
+    with exclusive(layout.init), exclusive(layout.tokenizer):
+        made = import_huggingface(folder, layout, end_of_text)
+    recipe = {"tokenizer": {"kind": "imported"}, "train": {"init_from": "imported", "model": recipe_of(made.shape)}}
+    parameters, end = made.weights.counters["parameters"], made.tokenizer.config["end_of_text"]
+    if as_json:
+        print_json({**made.weights.counters, "digest": made.weights.digest, "tokenizer_digest": made.tokenizer.digest,
+                    "end_of_text": end, "fresh": made.fresh, "recipe": recipe})  # fmt: skip
+        return
+    click.echo("To train from these weights, the recipe needs:\n")
+    click.echo(yaml.safe_dump(recipe, sort_keys=False))
+    message = f"{parameters:,} parameters ({made.shape.family}) → {layout.init}; documents end with {end}"
+    done("import", message if made.fresh else f"up to date · {message}")
 
 
 def _bytes(text: str) -> int:

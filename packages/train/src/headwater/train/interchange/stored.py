@@ -14,12 +14,9 @@ from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadat
 
 from headwater.core.errors import ManifestError, TrainError
 from headwater.core.huggingface import Weight, stored_prefix, weights_of
-from headwater.core.manifest import Manifest, Parent, read_manifest
-from headwater.core.run import ModelShape, read_run
+from headwater.core.manifest import Parent
 from headwater.train.resume import find_damage
-
-MODEL_KEY = "model"
-"""Where the manifest of imported weights keeps the model's shape."""
+from headwater.train.weights import Weights, describe
 
 
 class _Reader(FileSystemReader):
@@ -34,21 +31,13 @@ class _Reader(FileSystemReader):
 
 
 @dataclass(frozen=True)
-class StoredWeights:
+class StoredWeights(Weights):
     """The weights in a folder, whatever layout wrote them.
 
     Attributes:
-        path: The folder: a checkpoint, or weights that were imported.
-        manifest: Its manifest.
-        shape: The model's shape.
-        digest: Identity of the weights: SHA-256 over their names, types, shapes and bytes.
         dtypes: Training name of each weight → the type it is stored in.
     """
 
-    path: Path
-    manifest: Manifest
-    shape: ModelShape
-    digest: str
     dtypes: dict[str, torch.dtype]
     _reader: _Reader
     _prefix: str
@@ -75,25 +64,6 @@ class StoredWeights:
         return tensor
 
 
-def describe(path: Path) -> tuple[Manifest, ModelShape, str]:
-    """Manifest, shape and digest of the weights in a folder; nothing is unpickled.
-
-    Raises:
-        ManifestError: The folder is neither a checkpoint nor imported weights, or its manifest is damaged.
-    """
-    manifest = read_manifest(path)
-    if manifest.kind == "checkpoint":
-        info = read_run(path)
-        return manifest, info.model, info.weights_digest
-    if manifest.kind == "model" and MODEL_KEY in manifest.config:
-        shape = ModelShape.model_validate(manifest.config[MODEL_KEY])
-        return manifest, shape, str(manifest.counters["weights_digest"])
-    raise ManifestError(
-        f"{path} holds no weights that training can read", found=f"an artifact of kind {manifest.kind}",
-        expected="a checkpoint (RUN/train/checkpoints/step-…), or weights that headwater import made (RUN/init)",
-    )  # fmt: skip
-
-
 def open_weights(path: Path) -> StoredWeights:
     """Opens the weights in a folder. Every file is compared with its checksum before any of it is unpickled.
 
@@ -101,14 +71,14 @@ def open_weights(path: Path) -> StoredWeights:
         ManifestError: The folder is not what `describe` expects, or a file of it was changed.
         TrainError: The weights are not those of the model that the folder describes.
     """
-    manifest, shape, digest = describe(path)
+    found = describe(path)
     if damage := find_damage(path):
         raise ManifestError(f"{path} is damaged: {damage}", hint="use another checkpoint, or restore it from a copy")
     reader = _Reader(str(path))
     stored = reader.read_metadata().state_dict_metadata
     prefix = stored_prefix(stored) or ""
     dtypes: dict[str, torch.dtype] = {}
-    for weight in weights_of(shape):
+    for weight in weights_of(found.shape):
         entry = stored.get(prefix + weight.name)
         if not isinstance(entry, TensorStorageMetadata) or tuple(entry.size) != weight.size:
             raise TrainError(
@@ -117,4 +87,4 @@ def open_weights(path: Path) -> StoredWeights:
                 expected=f"{weight.name}: {list(weight.size)}",
             )  # fmt: skip
         dtypes[weight.name] = entry.properties.dtype
-    return StoredWeights(path, manifest, shape, digest, dtypes, reader, prefix)
+    return StoredWeights(path, found.manifest, found.shape, found.digest, dtypes, reader, prefix)

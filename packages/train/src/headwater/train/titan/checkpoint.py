@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.stateful import Stateful
 from torchtitan.components.checkpointer.base import MODEL
 from torchtitan.components.checkpointer.dcp import CheckpointManager
@@ -120,6 +121,15 @@ class HeadwaterCheckpoints(CheckpointManager):
         """Restores the state of a step; what is being written is finished first."""
         self.wait()
         return super().load(step)
+
+    def load_weights(self, path: Path) -> None:
+        """Takes the weights in a folder, of any layout and type, and nothing else of it."""
+        weights = dict(self.states[MODEL].state_dict())
+        tied = weights.pop("lm_head.weight", None) if self.inputs.shape.tied else None
+        dcp.load(weights, checkpoint_id=str(path))
+        if tied is not None:  # imported weights have it once
+            weights["lm_head.weight"] = weights["tok_embeddings.weight"]
+        self.states[MODEL].load_state_dict(weights)
 
     def retained(self) -> list[tuple[int, Path]]:
         """Finished checkpoints, in order of step."""

@@ -74,6 +74,8 @@ class HeadwaterTrainer(Trainer):
         if resume_step is not None:
             self.checkpointer.load(step=resume_step)
             self._restore_saved(resume_step)
+        elif self.inputs.initial is not None:
+            self.checkpointer.load_weights(self.inputs.initial.path)
         return self._loop()
 
     def _loop(self) -> str:
@@ -221,6 +223,7 @@ class HeadwaterTrainer(Trainer):
             tokenizer_digest=inputs.tokenizer_digest, tokens=inputs.token_digests,
             weights=inputs.mixture.normalised(), stages=inputs.stages, block=inputs.mixture.block,
             order_digest="", weights_digest="",
+            init_digest=inputs.initial.digest if inputs.initial else None,
             validation_loss=figures.loss if figures else None,
             validation_bits_per_byte=figures.bits_per_byte if figures else None,
             config=recorded(inputs.config),
