@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from headwater.core.config import Section, Whole
 from headwater.train.model import Model
+from headwater.train.parallel import Parallel, problems
 
 
 class Optimizer(Section):
@@ -73,36 +74,6 @@ class Checkpoint(Section):
     background: bool = True
 
 
-class Parallel(Section):
-    """Degrees of parallelism; their product is the number of processes, started with torchrun.
-
-    Attributes:
-        dp_replicate: Data parallel, weights replicated (DDP).
-        dp_shard: Data parallel, weights, gradients and optimizer state sharded (FSDP2; ZeRO stage 3).
-        tp: Tensor (with sequence) parallel.
-        pp: Pipeline parallel.
-        cp: Context parallel.
-    """
-
-    dp_replicate: Whole = Field(default=1, ge=1)
-    dp_shard: Whole = Field(default=1, ge=1)
-    tp: Whole = Field(default=1, ge=1)
-    pp: Whole = Field(default=1, ge=1)
-    cp: Whole = Field(default=1, ge=1)
-
-    @model_validator(mode="after")
-    def _supported(self) -> Parallel:
-        for name in ("tp", "pp", "cp"):
-            if getattr(self, name) > 1:
-                raise ValueError(f"{name} above 1 is not supported by this version; use dp_replicate and dp_shard")
-        return self
-
-    @property
-    def world_size(self) -> int:
-        """Number of processes."""
-        return self.dp_replicate * self.dp_shard * self.tp * self.pp * self.cp
-
-
 class TrainConfig(Section):
     """The `train` section of a recipe.
 
@@ -140,13 +111,13 @@ class TrainConfig(Section):
     metrics: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _batches(self) -> TrainConfig:
-        ranks = self.parallel.dp_replicate * self.parallel.dp_shard
-        if self.global_batch % (self.micro_batch * ranks):
-            raise ValueError(
-                f"global_batch ({self.global_batch}) must be a multiple of micro_batch ({self.micro_batch}) times the "
-                f"data-parallel processes ({ranks})"
-            )
+    def _fits(self) -> TrainConfig:
+        found = problems(
+            self.parallel, self.model, seq_len=self.seq_len, global_batch=self.global_batch,
+            micro_batch=self.micro_batch, compiled=self.compile,
+        )  # fmt: skip
+        if problem := next(found, None):
+            raise ValueError(problem)
         if self.model.max_seq_len is not None and self.model.max_seq_len < self.seq_len:
             raise ValueError(f"model.max_seq_len ({self.model.max_seq_len}) is below seq_len ({self.seq_len})")
         return self

@@ -199,9 +199,9 @@ def _wipe(layout: RunLayout) -> None:
 
 
 def _announce(session: Session, trainer: Any, sinks: list[MetricSink], resume_step: int | None, device: str) -> None:
+    parameters = trainer.parameter_count()
     if not trainer.is_main:
         return
-    parameters = sum(parameter.numel() for part in trainer.model_parts for parameter in part.parameters())
     kind = "start" if resume_step is None else "resume"
     more = {} if trainer.inputs.initial is None else {"init_from": trainer.inputs.initial.digest}
     session.events.emit(

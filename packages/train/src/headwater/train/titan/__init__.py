@@ -14,6 +14,9 @@ from headwater.core.errors import ConfigError
 _log_level: int | None = None
 """The root logger's level before `start`, which `stop` puts back."""
 
+_started = 0
+"""How often `start` was called more than `stop`: processes that train several times join one process group."""
+
 
 def choose_device(device: str) -> str:
     """The device that `auto`, `cpu` or `cuda` means here.
@@ -33,7 +36,8 @@ def choose_device(device: str) -> str:
 def start(device: str, world_size: int, threads: int | None) -> None:
     """Prepares the process: CPU shims, threads, and the process group.
 
-    A single process needs no launcher, no port and no store on the network.
+    A single process needs no launcher, no port and no store on the network. Calls nest: the process group lasts until
+    the last `stop`.
 
     Raises:
         ConfigError: The number of processes that the launcher started is not the product of `train.parallel`.
@@ -77,13 +81,18 @@ def start(device: str, world_size: int, threads: int | None) -> None:
             dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
         else:
             dist.init_process_group(backend)
+    global _started
+    _started += 1
 
 
 def stop() -> None:
     """Leaves the process group, so that the process can end or train again."""
     import torch.distributed as dist
 
-    global _log_level
+    global _log_level, _started
+    _started -= 1
+    if _started:
+        return
     if _log_level is not None:
         logging.getLogger().setLevel(_log_level)
         _log_level = None

@@ -17,6 +17,7 @@ from headwater.train.titan.checkpoint import HeadwaterCheckpoints
 from headwater.train.titan.loader import NoTokenizer, OrderLoader
 from headwater.train.titan.metrics import HeadwaterMetrics
 from headwater.train.titan.model import model_spec
+from headwater.train.titan.pipeline import stage_modules
 from headwater.train.titan.trainer import HeadwaterTrainer
 from headwater.train.titan.validate import HeldOutValidator
 
@@ -35,6 +36,7 @@ def trainer_config(
         device: "cpu" or "cuda".
     """
     config = inputs.config
+    micro_batches = config.parallel.micro_batches_of(config.global_batch, config.micro_batch)
     return HeadwaterTrainer.Config(
         model_spec=model_spec(inputs.shape, device, inputs.base.seed),
         dump_folder=str(inputs.run.train),
@@ -47,16 +49,11 @@ def trainer_config(
             min_lr_factor=config.schedule.final_ratio,
         ),
         training=TrainingConfig(
-            local_batch_size=config.micro_batch, global_batch_size=config.global_batch, seq_len=config.seq_len,
-            max_norm=config.clip_norm, steps=config.steps, disable_cuda_graphs=True,
+            local_batch_size=config.micro_batch * micro_batches, global_batch_size=config.global_batch,
+            seq_len=config.seq_len, max_norm=config.clip_norm, steps=config.steps, disable_cuda_graphs=True,
             mixed_precision_param=config.precision,
         ),
-        # torchtitan 0.3.0 on torch 2.13: the default backend, spmd_types, fails beyond one rank.
-        parallelism=ParallelismConfig(
-            spmd_backend="partial_dtensor", data_parallel_replicate_degree=config.parallel.dp_replicate,
-            data_parallel_shard_degree=config.parallel.dp_shard, tensor_parallel_degree=config.parallel.tp,
-            pipeline_parallel_degree=config.parallel.pp, context_parallel_degree=config.parallel.cp,
-        ),
+        parallelism=_parallelism(config),
         checkpoint=HeadwaterCheckpoints.Config(
             enable=True, folder="checkpoints", interval=config.checkpoint.every, last_save_model_only=False,
             keep_latest_k=0, initial_load_model_only=False, _inputs=inputs,
@@ -69,6 +66,22 @@ def trainer_config(
         validator=HeldOutValidator.Config(enable=_validates(config, data), _data=data),
         debug=DebugConfig(seed=inputs.base.seed, deterministic=device == "cuda", enable_structured_logging=False),
         loss=CrossEntropyLoss.Config(),
+    )  # fmt: skip
+
+
+def _parallelism(config: TrainConfig) -> ParallelismConfig:
+    layout = config.parallel
+    # 3 gathers the weights twice, for the forward and for the backward pass; 1 and 2 keep them in between. Without a
+    # pipeline torchtitan's default is 3, less the head, whose backward pass comes at once.
+    reshard = {1: "never", 2: "never", 3: "default" if layout.pp == 1 else "always"}[layout.zero_stage]
+    return ParallelismConfig(
+        # torchtitan 0.3.0 on torch 2.13: the default backend, spmd_types, fails beyond one rank.
+        spmd_backend="partial_dtensor", data_parallel_replicate_degree=layout.dp_replicate,
+        data_parallel_shard_degree=layout.dp_shard, fsdp_reshard_after_forward=reshard,
+        tensor_parallel_degree=layout.tp, context_parallel_degree=layout.cp, expert_parallel_degree=layout.ep,
+        pipeline_parallel_degree=layout.pp, pipeline_parallel_schedule=layout.schedule,
+        pipeline_parallel_microbatch_size=config.micro_batch,
+        module_fqns_per_model_part=stage_modules(config.model.n_layers, layout.stages),
     )  # fmt: skip
 
 

@@ -10,6 +10,8 @@ names the upstream line that it covers, and what makes it unnecessary:
   (`components/metrics.py:42`) asks that device for its name and memory. Unnecessary once it falls back to "cpu".
 - `attention_config`, `dense_mask_model`: `torchtitan/models/common/attention.py:243` FlexAttention has no backward on
   a CPU in torch 2.13, and `get_attention_config` refuses SDPA. Unnecessary once FlexAttention has a CPU backward.
+- `_dense_masks_in_context_parallel`: `torchtitan/distributed/context_parallel/api.py:263` cuts block masks only.
+  Unnecessary with `attention_config`.
 - `force_sum_reduction`: `torch/distributed/fsdp` reduces gradients with PREMUL_SUM, which gloo lacks. Unnecessary
   once gloo has it.
 
@@ -113,6 +115,7 @@ def install(device: str) -> None:
     if device == "cpu":
         _cpu_device()
         _stub_triton()
+        _dense_masks_in_context_parallel()
 
 
 def document_mask(positions: torch.Tensor) -> torch.Tensor:
@@ -127,15 +130,38 @@ def document_mask(positions: torch.Tensor) -> torch.Tensor:
     return same.tril_().unsqueeze(1)
 
 
+def _dense_masks_in_context_parallel() -> None:
+    """Let torchtitan's cut of a batch into context-parallel parts take a dense mask.
+
+    A process keeps the rows of its own queries. It sees the keys of all, in the order in which the processes hold
+    them, which is not that of the sample.
+    """
+    from torchtitan.distributed.context_parallel import api
+
+    cut = api.cp_shard
+
+    def cp_shard(mesh: Any, inputs: tuple[torch.Tensor, ...], attention_masks: Any, *more: Any, **named: Any) -> Any:
+        if not isinstance(attention_masks, torch.Tensor):
+            return cut(mesh, inputs, attention_masks, *more, **named)
+        length = inputs[0].shape[1]
+        places = torch.arange(length, device=inputs[0].device).unsqueeze(0)
+        (*parts, rows), _ = cut(mesh, (*inputs, places), None, *more, **named)
+        columns = torch.empty(length, dtype=rows.dtype, device=rows.device)
+        torch.distributed.all_gather_into_tensor(columns, rows[0].contiguous(), group=mesh.get_group())
+        return tuple(parts), attention_masks[:, :, rows[0]][..., columns]
+
+    api.cp_shard = cp_shard
+
+
 def attention_config() -> Any:
     """The config of an inner attention that obeys document masks on a CPU.
 
     A function, not a module-level class: torchtitan may only be imported after `install`.
     """
     from torchtitan.models.common.attention import FlexAttention
-    from torchtitan.protocols.module import Module
 
-    class DocumentAttention(Module):
+    # A subclass, so that context parallelism gathers the keys as it does for FlexAttention.
+    class DocumentAttention(FlexAttention):
         """Scaled dot-product attention with a dense document mask, in the place of FlexAttention.
 
         FlexAttention's CPU path has a forward and no backward. The mask is dense ([B, 1, L, L]), which is right
@@ -146,9 +172,6 @@ def attention_config() -> Any:
         @dataclass(kw_only=True, slots=True)
         class Config(FlexAttention.Config):
             pass
-
-        def __init__(self, config: Any) -> None:
-            super().__init__()
 
         def forward(
             self,

@@ -21,9 +21,11 @@ from headwater.train.session import NonFinite, Session
 from headwater.train.titan.checkpoint import HeadwaterCheckpoints
 from headwater.train.titan.loader import OrderLoader
 from headwater.train.titan.metrics import HeadwaterMetrics
+from headwater.train.titan.pipeline import run_schedule
 from headwater.train.titan.validate import Figures, HeldOutValidator
 
-Batches = Iterator[tuple[dict[str, torch.Tensor], torch.Tensor]]
+Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
+Batches = Iterator[Batch]
 
 
 class HeadwaterTrainer(Trainer):
@@ -107,17 +109,12 @@ class HeadwaterTrainer(Trainer):
         self.optimizers.zero_grad(set_to_none=True)
         learning_rate = float(self.lr_schedulers.schedulers[0].get_last_lr()[0])
         start = self.dataloader.samples
-        micro_batches, valid = self._fetch(data_iterator)
-        total = torch.zeros((), dtype=torch.float32, device=self.device)
-        for inputs, labels in micro_batches:
-            loss = self.forward_backward_step(input_dict=inputs, labels=labels, global_valid_tokens=valid)
-            total += loss.detach()
+        total = self._forward_backward(*self._fetch(data_iterator))
         grad_norm = dist_utils.clip_grad_norm_(
             [parameter for part in self.model_parts for parameter in part.parameters()],
-            self.config.training.max_norm, foreach=True, ep_enabled=self.parallel_dims.ep_enabled,
+            self.config.training.max_norm, foreach=True, pp_mesh=self.parallel_dims.get_optional_mesh("pp"),
+            ep_enabled=self.parallel_dims.ep_enabled,
         )  # fmt: skip
-        if self.parallel_dims.dp_cp_enabled:
-            total = dist_utils.dist_sum_tensor(total, self.parallel_dims.get_optional_mesh("loss"))
         loss_value, norm_value = float(total.item()), float(grad_norm.item())
         # Before the update: a non-finite gradient would destroy the weights for good.
         if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
@@ -128,19 +125,72 @@ class HeadwaterTrainer(Trainer):
         self.lr_schedulers.step()
         self._report(loss_value, norm_value, learning_rate, start)
 
-    def _fetch(self, data_iterator: Batches) -> tuple[list[Any], torch.Tensor]:
-        """This rank's micro-batches of the step, and how many tokens of the global batch count."""
-        micro_batches: list[Any] = []
+    def _forward_backward(self, rounds: list[list[Batch]], valid: torch.Tensor) -> torch.Tensor:
+        """Adds up the gradients of a step; returns the mean loss of the global batch, the same on every process."""
+        total = torch.zeros((), dtype=torch.float32, device=self.device)
+        for number, micro_batches in enumerate(rounds, 1):
+            if self.inputs.config.parallel.zero_stage == 1 and not self.parallel_dims.pp_enabled:
+                self._reduce_gradients(number == len(rounds))
+            inputs, labels = [list(column) for column in zip(*micro_batches, strict=True)]
+            if self.parallel_dims.pp_enabled:
+                loss = self.forward_backward_step(input_dict=inputs, labels=labels, global_valid_tokens=valid)
+            else:
+                loss = self.forward_backward_step(input_dict=inputs[0], labels=labels[0], global_valid_tokens=valid)
+            total += loss.detach()
+        return self.parallel_sum(total)
+
+    def _reduce_gradients(self, now: bool) -> None:
+        """ZeRO stage 1: whole gradients and weights are kept until the last micro-batch of a step."""
+        for part in self.model_parts:
+            part.set_requires_gradient_sync(now)  # type: ignore[operator]
+            part.set_reshard_after_backward(now)  # type: ignore[operator]
+
+    def pp_forward_backward_step(
+        self, *, input_dict_mbs: list[dict[str, torch.Tensor]], label_mbs: list[torch.Tensor],
+        global_valid_tokens: torch.Tensor,
+    ) -> torch.Tensor:  # fmt: skip
+        """As torchtitan's, on torch 2.13 (see `titan.pipeline`)."""
+        micro_batches = [
+            self.post_dataloading_process(inputs, labels)
+            for inputs, labels in zip(input_dict_mbs, label_mbs, strict=True)
+        ]
+        with self.train_context():
+            return run_schedule(
+                self.pp_schedule, micro_batches, first=self.pp_has_first_stage, last=self.pp_has_last_stage,
+                backward=True, global_valid_tokens=global_valid_tokens,
+            )  # fmt: skip
+
+    def parallel_sum(self, value: torch.Tensor) -> torch.Tensor:
+        """The sum of a figure over the processes that hold different tokens or pipeline stages."""
+        for name in ("loss", "pp"):
+            if (mesh := self.parallel_dims.get_optional_mesh(name)) is not None:
+                value = dist_utils.dist_sum_tensor(value, mesh)
+        return value
+
+    def _fetch(self, data_iterator: Batches) -> tuple[list[list[Batch]], torch.Tensor]:
+        """This process's micro-batches of the step, round by round, and how many tokens of the global batch count."""
+        rounds: list[list[Batch]] = []
         count = torch.zeros((), dtype=torch.int64)
         for _ in range(self.gradient_accumulation_steps):
-            inputs, labels = next(data_iterator)
-            count += (labels != IGNORE_INDEX).sum()
-            moved = {key: value.to(self.device) for key, value in inputs.items()}
-            micro_batches.append((moved, labels.to(self.device)))
+            micro_batches: list[Batch] = []
+            for _ in range(self.num_pipeline_parallel_microbatches):
+                inputs, labels = next(data_iterator)
+                count += (labels != IGNORE_INDEX).sum()
+                moved = {key: value.to(self.device) for key, value in inputs.items()}
+                micro_batches.append((moved, labels.to(self.device)))
+            rounds.append(micro_batches)
         valid = count.to(self.device)
         if self.parallel_dims.dp_enabled:
             valid = dist_utils.dist_sum_tensor(valid, self.parallel_dims.get_mesh("batch"))
-        return micro_batches, valid
+        return rounds, valid
+
+    def parameter_count(self) -> int:
+        """Parameters of the whole model; every process has to ask."""
+        count = sum(parameter.numel() for part in self.model_parts for parameter in part.parameters())
+        total = torch.tensor(count, dtype=torch.int64, device=self.device)
+        if (mesh := self.parallel_dims.get_optional_mesh("pp")) is not None:
+            total = dist_utils.dist_sum_tensor(total, mesh)
+        return int(total.item())
 
     def _report(self, loss: float, grad_norm: float, learning_rate: float, start: int) -> None:
         plan = self.inputs.config
@@ -168,7 +218,7 @@ class HeadwaterTrainer(Trainer):
         raise NonFinite(self.step, loss, grad_norm, samples, documents, validation=validation)
 
     def _validate(self) -> None:
-        figures = self.validator.figures(self.model_parts, self.device)
+        figures = self.validator.figures(self)
         if not math.isfinite(figures.loss):
             start = self.dataloader.samples - self.inputs.config.global_batch
             self._stop_nonfinite(figures.loss, self._grad_norm, start, validation=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torchtitan.components.validate import BaseValidator, Validator
-from torchtitan.distributed import utils as dist_utils
 
 from headwater.train.held_out import IGNORE, HeldOut
+from headwater.train.titan.pipeline import run_schedule
+
+if TYPE_CHECKING:
+    from headwater.train.titan.trainer import HeadwaterTrainer
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Figures:
 
 
 class HeldOutValidator(Validator):
-    """Scores the whole held-out set in its fixed order; ranks share the micro-batches among them."""
+    """Scores the whole held-out set in its fixed order; data-parallel processes share the micro-batches among them."""
 
     @dataclass(kw_only=True, slots=True)
     class Config(Validator.Config):
@@ -31,52 +34,56 @@ class HeldOutValidator(Validator):
 
         _data: Any = None
 
-    def __init__(self, config: Config, *, loss_fn: Any, validation_context: Any, parallelism: Any, parallel_dims: Any,
-                 dp_world_size: int, dp_rank: int, local_batch_size: int, **_: Any) -> None:  # fmt: skip
+    def __init__(self, config: Config, *, dp_world_size: int, dp_rank: int, **_: Any) -> None:
         BaseValidator.__init__(self, config=config)
         self._data: HeldOut = config._data
-        self.loss_fn = loss_fn
-        self.validation_context = validation_context
-        self.parallelism = parallelism
-        self.parallel_dims = parallel_dims
-        self._ranks, self._rank, self._micro = dp_world_size, dp_rank, local_batch_size
+        self._ranks, self._rank = dp_world_size, dp_rank
 
     @torch.no_grad()
-    def figures(self, model_parts: list[torch.nn.Module], device: torch.device) -> Figures:
+    def figures(self, trainer: HeadwaterTrainer) -> Figures:
         """Runs the validation.
 
         Args:
-            model_parts: The model; put into evaluation mode meanwhile.
-            device: Where it is.
+            trainer: Whose model is scored, on its layout; put into evaluation mode meanwhile.
         """
-        for part in model_parts:
+        for part in trainer.model_parts:
             part.eval()
-        total = torch.zeros((), dtype=torch.float64, device=device)
+        total = torch.zeros((), dtype=torch.float64, device=trainer.device)
         windows = self._data.labels_BL.shape[0]
-        stride = self._micro * self._ranks
-        # Every rank makes the same number of forward passes, or sharded ones would wait for each other for ever.
-        for first in range(0, windows, stride):
-            start = first + self._rank * self._micro
-            total += self._loss(model_parts[0], start, device)
-        for part in model_parts:
+        count, micro = trainer.num_pipeline_parallel_microbatches, trainer.inputs.config.micro_batch
+        # Every process makes the same number of passes, or they would wait for each other for ever.
+        for first in range(0, windows, count * micro * self._ranks):
+            start = first + self._rank * count * micro
+            starts = range(start, start + count * micro, micro)
+            total += self._loss(trainer, [self._batch(at, micro, trainer) for at in starts])
+        for part in trainer.model_parts:
             part.train()
-        mesh = self.parallel_dims.get_optional_mesh("loss") if self.parallel_dims.dp_cp_enabled else None
-        nats = float(total.item()) if mesh is None else float(dist_utils.dist_sum(total, mesh))
-        data = self._data
+        nats, data = float(trainer.parallel_sum(total).item()), self._data
         return Figures(nats / data.tokens, data.bits_per_byte(nats), data.tokens, data.text_bytes)
 
-    def _loss(self, model: torch.nn.Module, start: int, device: torch.device) -> torch.Tensor:
-        rows = slice(start, start + self._micro)
-        inputs, labels, positions = (
-            torch.from_numpy(array[rows]).contiguous()
-            for array in (self._data.inputs_BL, self._data.labels_BL, self._data.positions_BL)
-        )
-        if inputs.shape[0] == 0:  # past the end: take part in the collectives with a row that does not count
-            inputs, positions = (torch.zeros((1, self._data.inputs_BL.shape[1]), dtype=torch.int64) for _ in "ab")
-            labels = torch.full_like(inputs, IGNORE)
-        batch, labels, extra = self.post_dataloading_process(
-            {"input": inputs.to(device), "positions": positions.to(device)}, labels.to(device), [model]
-        )
-        with self.validation_context():
-            loss, _ = self.loss_fn(model(batch, **extra), labels)
+    def _loss(self, trainer: HeadwaterTrainer, micro_batches: list[Any]) -> torch.Tensor:
+        with trainer.train_context():
+            if trainer.parallel_dims.pp_enabled:
+                loss = run_schedule(
+                    trainer.pp_schedule, micro_batches, first=trainer.pp_has_first_stage,
+                    last=trainer.pp_has_last_stage, backward=False,
+                )  # fmt: skip
+            else:
+                ((inputs, labels, extra),) = micro_batches
+                loss, _ = trainer.loss_fn(trainer.model_parts[0](inputs, **extra), labels)
         return loss.double()
+
+    def _batch(self, start: int, micro: int, trainer: HeadwaterTrainer) -> tuple[torch.Tensor, torch.Tensor, Any]:
+        rows, data = slice(start, start + micro), self._data
+        inputs, labels, positions = (
+            torch.from_numpy(array[rows]).contiguous() for array in (data.inputs_BL, data.labels_BL, data.positions_BL)
+        )
+        # Past the end: rows that do not count. A pipeline's micro-batches must all be of one size.
+        missing = micro - len(inputs) if trainer.parallel_dims.pp_enabled else int(len(inputs) == 0)
+        if missing:
+            shape = (missing, inputs.shape[1])
+            inputs, positions = (torch.cat([part, part.new_zeros(shape)]) for part in (inputs, positions))
+            labels = torch.cat([labels, labels.new_full(shape, IGNORE)])
+        return trainer.post_dataloading_process(
+            {"input": inputs.to(trainer.device), "positions": positions.to(trainer.device)}, labels.to(trainer.device)
+        )
