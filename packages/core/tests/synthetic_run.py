@@ -20,13 +20,16 @@ import pyarrow.parquet as pq
 
 from headwater.core.config import dump_yaml
 from headwater.core.documents import DOCUMENTS, ITEMS, REJECTED, SIDECAR, document_id
+from headwater.core.fed import as_text, fed_digest, read_samples
 from headwater.core.layout import RunLayout
 from headwater.core.manifest import ArtifactWriter, Manifest, Parent, parent_of
 from headwater.core.mixture import Mixture
 from headwater.core.mixture_resolve import resolve_order
 from headwater.core.ngrams import words
+from headwater.core.order import Order
 from headwater.core.run import ModelShape, RunInfo
-from headwater.core.tokens import MegatronWriter
+from headwater.core.skips import KeptOrder
+from headwater.core.tokens import MegatronReader, MegatronWriter
 from headwater.core.verify.recipe import seal
 
 PRODUCER = "headwater-synthetic 0.1.0"
@@ -206,9 +209,11 @@ def _write_tokens(run: RunLayout, source: str, rows: list[dict[str, Any]]) -> No
     writer.commit(counters)
 
 
-def _loss_row(step: int) -> dict[str, Any]:
+def _loss_row(run: RunLayout, order: Order | KeptOrder, step: int) -> dict[str, Any]:
     samples = [(step - 1) * GLOBAL_BATCH, step * GLOBAL_BATCH]
-    return {"step": step, "loss": 9 - step / 4, "tokens": samples[1] * SEQ_LEN, "samples": samples}
+    readers = {source: MegatronReader(run.tokens(source) / "train") for source in WEIGHTS}
+    fed = as_text(fed_digest(samples[0], *read_samples(order, readers, *samples)))
+    return {"step": step, "loss": 9 - step / 4, "tokens": samples[1] * SEQ_LEN, "samples": samples, "fed": fed}
 
 
 def _write_training(run: RunLayout) -> None:
@@ -229,7 +234,7 @@ def _write_training(run: RunLayout) -> None:
         )  # fmt: skip
         _write(folder, "checkpoint", {"__0_0.distcp": b"\0weights\0", ".metadata": b"\x80", "run.json": info.dump()},
                parents, {"step": step}, config=config)  # fmt: skip
-    losses = "".join(json.dumps(_loss_row(step)) + "\n" for step in range(1, STEPS_DONE + 1))
+    losses = "".join(json.dumps(_loss_row(run, order, step)) + "\n" for step in range(1, STEPS_DONE + 1))
     _write(run.train, "training", {"config.yaml": dump_yaml(config), "losses.jsonl": losses}, parents,
            {"steps": STEPS_DONE, "samples": STEPS_DONE * GLOBAL_BATCH},
            {"events.jsonl": '{"kind": "start", "step": 0}\n', "metrics.jsonl": '{"step": 1}\n'}, config)  # fmt: skip

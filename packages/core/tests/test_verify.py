@@ -253,6 +253,18 @@ def test_losses_of_other_samples_are_found(run: Path):
     assert (finding.found, finding.expected) == ("samples [9, 13]", "samples [8, 12]")
 
 
+def test_a_step_that_was_fed_other_tokens_is_found(run: Path):
+    def swap(folder: Path) -> None:
+        path = folder / "losses.jsonl"
+        first, second, *rest = (json.loads(line) for line in path.read_text().splitlines())
+        first["fed"], second["fed"] = second["fed"], first["fed"]
+        path.write_text("".join(json.dumps(row) + "\n" for row in (first, second, *rest)))
+
+    remake(run / "train", swap)
+    found = [f.problem for f in verify_run(run).errors if f.file == "train/losses.jsonl"]
+    assert found == [f"step {step} was fed other tokens than the order of samples takes" for step in (1, 2)]
+
+
 def test_a_sidecar_that_disagrees_with_the_index_is_found(run: Path):
     def shift(folder: Path) -> None:
         table = pq.read_table(folder / "documents.parquet")

@@ -9,7 +9,15 @@ from headwater.train.losses import LossLog, read_losses
 def fill(path: Path, steps: int) -> LossLog:
     log = LossLog(path)
     for step in range(1, steps + 1):
-        log.write(step, loss=1 / 3 * step, grad_norm=0.1, learning_rate=1e-3, tokens=step * 8, samples=(step - 1, step))
+        log.write(
+            step,
+            loss=1 / 3 * step,
+            grad_norm=0.1,
+            learning_rate=1e-3,
+            tokens=step * 8,
+            samples=(step - 1, step),
+            fed="0" * 16,
+        )
     return log
 
 

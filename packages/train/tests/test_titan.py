@@ -97,7 +97,8 @@ def test_sharded_over_two_processes_it_goes_on_as_on_one(tmp_path: Path, whole: 
     result = torchrun(2, "--recipe", str(long_recipe), "--run", str(run), "train.parallel.dp_shard=2")
     assert result.returncode == 0, result.stderr[-3000:]
     one, two = (read_losses(folder / "train" / "losses.jsonl") for folder in (whole, run))
-    assert [row["samples"] for row in one] == [row["samples"] for row in two]
+    for name in ("samples", "fed"):
+        assert [row[name] for row in one] == [row[name] for row in two]
     assert one[:20] == two[:20]
     for left, right in zip(one[20:], two[20:], strict=True):
         assert left["loss"] == pytest.approx(right["loss"], abs=1e-5)

@@ -22,12 +22,14 @@ from train_fixtures import make_tokenizer, write_recipe
 from headwater.core.config import validate
 from headwater.core.errors import ConfigError, ManifestError, StorageError, TrainError
 from headwater.core.events import read_events
+from headwater.core.fed import as_text, fed_digest, read_samples
 from headwater.core.layout import RunLayout
 from headwater.core.lock import exclusive
 from headwater.core.manifest import ArtifactWriter, is_artifact, read_manifest
 from headwater.core.mixture import Mixture
 from headwater.core.mixture_resolve import recorded_mixture, resolve_mixture
 from headwater.core.run import read_run
+from headwater.core.tokens import MegatronReader
 from headwater.core.trace.steps import trace_step
 from headwater.core.trace.training import order_of
 from headwater.train.losses import read_losses
@@ -86,6 +88,11 @@ def test_it_learns_and_says_what_it_did(whole: Path) -> None:
     assert [row["step"] for row in losses] == list(range(1, STEPS + 1))
     assert losses[-1]["loss"] < losses[0]["loss"] - 1
     assert [row["samples"] for row in losses] == [[8 * n, 8 * n + 8] for n in range(STEPS)]
+    layout = RunLayout(whole)
+    order = order_of(layout, read_run(layout.checkpoint(STEPS)))
+    readers = {source: MegatronReader(layout.tokens(source) / "train") for source in ("code", "web")}
+    fed = [as_text(fed_digest(n, *read_samples(order, readers, n, n + 8))) for n in range(0, 8 * STEPS, 8)]
+    assert [row["fed"] for row in losses] == fed
     manifest = read_manifest(whole / "train")
     assert manifest.kind == "training"
     assert {parent.role for parent in manifest.parents} == {"tokenizer", "tokens/code", "tokens/web"}

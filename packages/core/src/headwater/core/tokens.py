@@ -174,6 +174,24 @@ class MegatronReader:
         """Numbers, from and up to, of the sequences that hold the tokens `[first, stop)`."""
         return max(0, self._first_from(first + 1) - 1), self._first_from(stop)
 
+    def positions(self, offset: int, count: int) -> npt.NDArray[np.int64]:
+        """Place of each of `count` tokens from `offset` on in its sequence, but counted from `offset` at the earliest.
+
+        It restarts at 0 where a sequence starts: rotary embedding and document mask follow from it.
+
+        Raises:
+            DataError: The index is damaged there.
+        """
+        begins = np.zeros(count, dtype=np.int64)
+        inside = self.starts_between(offset + 1, offset + count) - offset
+        if len(inside) and (inside.min() < 1 or inside.max() >= count):
+            raise DataError(
+                f"{self.prefix}.idx is damaged: its sequences are not in order near token {offset:,}",
+                hint="see what was changed with headwater verify; make the tokens again with headwater data tokenize",
+            )
+        begins[inside] = inside
+        return np.arange(count, dtype=np.int64) - np.maximum.accumulate(begins)
+
     def _first_from(self, token: int, low: int = 0) -> int:
         # Not np.searchsorted: the offsets are not aligned in the file, so that it would copy all of them.
         return bisect_left(self._bytes, token * self._item, low)

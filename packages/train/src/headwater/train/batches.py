@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from headwater.core.errors import TrainError
+from headwater.core.fed import fed_digest, read_samples
 from headwater.core.sidecar import Sidecar
-from headwater.core.tokens import MegatronReader
 from headwater.train.inputs import Inputs
 
 I64 = npt.NDArray[np.int64]
@@ -28,52 +28,37 @@ class Batch:
         inputs_BL: Token ids.
         labels_BL: The next token of each.
         positions_BL: Place of each input token in its document; 0 where a document or a sample starts.
+        digest: Of all that is fed with them (see `core.fed`).
     """
 
     inputs_BL: I64
     labels_BL: I64
     positions_BL: I64
+    digest: int
 
 
 def read_batch(inputs: Inputs, start: int, stop: int) -> Batch:
-    """Samples `[start, stop)` of the run's order."""
-    length = inputs.config.seq_len
-    sources, _, offsets = inputs.order.locate_many(np.arange(start, stop, dtype=np.int64))
-    tokens = np.empty((stop - start, length + 1), dtype=np.int64)
-    positions = np.empty((stop - start, length), dtype=np.int64)
-    for row, (which, offset) in enumerate(zip(sources, offsets, strict=True)):
-        reader = inputs.readers[inputs.order.sources[int(which)].name]
-        tokens[row] = reader.get(int(offset), length + 1)
-        positions[row] = document_positions(reader, int(offset), length)
-        require_known(inputs, reader, tokens[row], int(offset))
-    return Batch(tokens[:, :-1], tokens[:, 1:], positions)
-
-
-def require_known(inputs: Inputs, reader: MegatronReader, tokens: npt.NDArray[np.integer], offset: int) -> None:
-    """Refuses tokens that the vocabulary does not have: a file that was damaged after it was written.
+    """Samples `[start, stop)` of the run's order.
 
     Raises:
-        TrainError: Naming the file and the place.
+        TrainError: A token file holds tokens that the tokenizer does not have.
     """
-    wrong = np.flatnonzero((tokens < 0) | (tokens >= inputs.vocab_size))
+    tokens, positions = read_samples(inputs.order, inputs.readers, start, stop)
+    wrong = np.argwhere((tokens < 0) | (tokens >= inputs.vocab_size))
     if len(wrong):
-        raise TrainError(
-            f"{reader.prefix}.bin holds tokens that the tokenizer does not have",
-            found=f"token id {int(tokens[wrong[0]])} at position {offset + int(wrong[0])}",
-            expected=f"ids below {inputs.vocab_size}",
-            hint="see what was changed with headwater verify; make the tokens again with headwater data tokenize",
-        )
+        row, column = wrong[0].tolist()
+        _refuse(inputs, start + row, column, int(tokens[row, column]))
+    return Batch(tokens[:, :-1], tokens[:, 1:], positions, fed_digest(start, tokens, positions))
 
 
-def document_positions(reader: MegatronReader, offset: int, length: int) -> I64:
-    """Place of tokens `[offset, offset + length)` in their documents, counted from the sample's start at the earliest.
-
-    It restarts at 0 where a document starts: the rotary embedding and the block-causal mask follow from it.
-    """
-    begins = np.zeros(length, dtype=np.int64)
-    inside = reader.starts_between(offset + 1, offset + length) - offset
-    begins[inside] = inside
-    return np.arange(length, dtype=np.int64) - np.maximum.accumulate(begins)
+def _refuse(inputs: Inputs, index: int, column: int, token: int) -> None:
+    """Refuses a token that the vocabulary does not have: a file that was damaged after it was written."""
+    sample = inputs.order.locate(index)
+    raise TrainError(
+        f"{inputs.readers[sample.source].prefix}.bin holds tokens that the tokenizer does not have",
+        found=f"token id {token} at position {sample.offset + column}", expected=f"ids below {inputs.vocab_size}",
+        hint="see what was changed with headwater verify; make the tokens again with headwater data tokenize",
+    )  # fmt: skip
 
 
 def documents_of(inputs: Inputs, samples: Sequence[int]) -> list[dict[str, Any]]:

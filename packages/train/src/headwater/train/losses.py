@@ -22,11 +22,22 @@ class LossLog:
         self.path = Path(path)
 
     def write(
-        self, step: int, *, loss: float, grad_norm: float, learning_rate: float, tokens: int, samples: tuple[int, int]
-    ) -> None:
-        """Appends one step: `tokens` trained on so far, and the range of samples of the step (stop excluded)."""
+        self, step: int, *, loss: float, grad_norm: float, learning_rate: float, tokens: int, samples: tuple[int, int],
+        fed: str,
+    ) -> None:  # fmt: skip
+        """Appends one step.
+
+        Args:
+            step: Its number.
+            loss: Mean loss of the global batch.
+            grad_norm: Before clipping.
+            learning_rate: Of the step.
+            tokens: Trained on so far.
+            samples: The range of samples of the step (stop excluded).
+            fed: Digest of the tokens that the ranks were really given (see `core.fed`).
+        """
         row = {"step": step, "loss": loss, "grad_norm": grad_norm, "learning_rate": learning_rate, "tokens": tokens,
-               "samples": list(samples)}  # fmt: skip
+               "samples": list(samples), "fed": fed}  # fmt: skip
         with storage_errors("write", self.path), open(self.path, "a", encoding="utf-8") as stream:
             stream.write(json.dumps(row) + "\n")
 

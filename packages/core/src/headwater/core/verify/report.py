@@ -117,4 +117,4 @@ def _derive(run: RunLayout, sound: Walk, findings: Findings, bar: Progress) -> N
     for artifact in checkpoints:
         guarded(artifact, lambda artifact=artifact: check_checkpoint(run, artifact, findings))
     for artifact in sound.of_kind("training"):
-        guarded(artifact, lambda artifact=artifact: check_training(artifact, checkpoints, findings))
+        guarded(artifact, lambda artifact=artifact: check_training(run, artifact, sound, findings))

@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from headwater.core.fed import as_text, fed_digest, read_samples
 from headwater.core.layout import RunLayout
-from headwater.core.run import RUN_FILE, read_run
+from headwater.core.run import RUN_FILE, RunInfo, read_run
+from headwater.core.tokens import MegatronReader
 from headwater.core.trace.training import order_of
 from headwater.core.verify.findings import REMAKE, Findings
-from headwater.core.verify.walk import Artifact
+from headwater.core.verify.walk import Artifact, Walk
+
+FED_STEPS = 16
+"""Of so many steps, what they were fed is computed again."""
 
 
 def check_checkpoint(run: RunLayout, artifact: Artifact, findings: Findings) -> None:
@@ -45,31 +50,55 @@ def check_checkpoint(run: RunLayout, artifact: Artifact, findings: Findings) -> 
     )
 
 
-def check_training(artifact: Artifact, checkpoints: list[Artifact], findings: Findings) -> None:
-    """Checks that `losses.jsonl` has every step once, in order, with its samples, up to the newest checkpoint."""
-    path = artifact.folder / "losses.jsonl"
-    newest = max((read_run(checkpoint.folder) for checkpoint in checkpoints), key=lambda info: info.step, default=None)
+def check_training(run: RunLayout, artifact: Artifact, sound: Walk, findings: Findings) -> None:
+    """Checks that `losses.jsonl` has every step once, in order, with its samples, up to the newest checkpoint.
+
+    Of some steps, what they were fed is computed again from the tokens.
+    """
+    checkpoints = [read_run(checkpoint.folder) for checkpoint in sound.of_kind("checkpoint")]
+    newest = max(checkpoints, key=lambda info: info.step, default=None)
     file = f"{artifact.label}/losses.jsonl"
-    steps = 0
-    for line in path.read_text(encoding="utf-8").splitlines():
-        row: dict[str, Any] = json.loads(line)
-        steps += 1
-        derived: dict[str, Any] = {"step": steps}
+    lines = (artifact.folder / "losses.jsonl").read_text(encoding="utf-8").splitlines()
+    rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    for step, row in enumerate(rows, start=1):
+        derived: dict[str, Any] = {"step": step}
         if newest is not None:
-            derived["samples"] = [(steps - 1) * newest.global_batch, steps * newest.global_batch]
-            derived["tokens"] = steps * newest.global_batch * newest.seq_len
+            derived["samples"] = [(step - 1) * newest.global_batch, step * newest.global_batch]
+            derived["tokens"] = step * newest.global_batch * newest.seq_len
         for name, value in derived.items():
             if row.get(name, value) != value:
                 findings.error(
                     artifact.label,
                     file,
-                    f"line {steps} does not follow from the order of samples",
+                    f"line {step} does not follow from the order of samples",
                     found=f"{name} {row[name]}",
                     expected=f"{name} {value}",
                     hint=REMAKE,
                 )
                 return
     if newest is not None:
-        findings.equal(artifact.label, file, "does not end at the step of the newest checkpoint", steps, newest.step)
-    counters = artifact.manifest.counters
-    findings.equal(artifact.label, f"{artifact.label}/manifest.json", "counts steps wrongly", counters["steps"], steps)
+        findings.equal(
+            artifact.label, file, "does not end at the step of the newest checkpoint", len(rows), newest.step
+        )
+        if all(run.tokens(source).resolve() in sound.artifacts for source in newest.tokens):
+            _check_fed(run, newest, rows, artifact, findings)
+    steps = artifact.manifest.counters["steps"]
+    findings.equal(artifact.label, f"{artifact.label}/manifest.json", "counts steps wrongly", steps, len(rows))
+
+
+def _check_fed(
+    run: RunLayout, info: RunInfo, rows: list[dict[str, Any]], artifact: Artifact, findings: Findings
+) -> None:
+    """Compares what steps were fed, from the first to the last, with what the order takes from the tokens."""
+    order = order_of(run, info)
+    readers = {source: MegatronReader(run.tokens(source) / "train") for source in info.tokens}
+    for number in sorted({round(place * (len(rows) - 1) / (FED_STEPS - 1)) for place in range(FED_STEPS)}):
+        if "fed" not in rows[number]:
+            continue
+        start = number * info.global_batch
+        tokens, positions = read_samples(order, readers, start, start + info.global_batch)
+        findings.equal(
+            artifact.label, f"{artifact.label}/losses.jsonl",
+            f"step {number + 1} was fed other tokens than the order of samples takes", rows[number]["fed"],
+            as_text(fed_digest(start, tokens, positions)),
+        )  # fmt: skip

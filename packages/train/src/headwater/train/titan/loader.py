@@ -10,6 +10,7 @@ import torch
 from torchtitan.components.dataloader import BaseDataLoader
 from torchtitan.components.tokenizer import BaseTokenizer
 
+from headwater.core.fed import as_signed
 from headwater.train.batches import read_batch
 from headwater.train.inputs import Inputs
 
@@ -34,6 +35,7 @@ class OrderLoader(BaseDataLoader):
         self._rank = dp_rank
         self._micro = local_batch_size
         self.samples = 0
+        self._fed = 0
 
     def __iter__(self) -> Iterator[tuple[dict[str, torch.Tensor], torch.Tensor]]:
         while True:
@@ -42,11 +44,17 @@ class OrderLoader(BaseDataLoader):
                 if first + self._micro == start + self._slice:
                     self.samples += self._global
                 batch = read_batch(self._inputs, first, first + self._micro)
+                self._fed += batch.digest
                 yield (
                     {"input": torch.from_numpy(batch.inputs_BL).contiguous(),
                      "positions": torch.from_numpy(batch.positions_BL).contiguous()},
                     torch.from_numpy(batch.labels_BL).contiguous(),
                 )  # fmt: skip
+
+    def take_fed(self) -> int:
+        """Digest of what this rank was given since the last call; over the ranks they add up to the batch's."""
+        fed, self._fed = self._fed, 0
+        return as_signed(fed)
 
     def state_dict(self) -> dict[str, Any]:
         """The one integer."""

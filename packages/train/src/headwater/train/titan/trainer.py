@@ -13,6 +13,7 @@ from torchtitan.components.loss import IGNORE_INDEX
 from torchtitan.distributed import utils as dist_utils
 from torchtitan.trainer import Trainer
 
+from headwater.core.fed import as_text
 from headwater.core.run import RunInfo
 from headwater.train.batches import documents_of
 from headwater.train.config import recorded
@@ -179,9 +180,10 @@ class HeadwaterTrainer(Trainer):
                 moved = {key: value.to(self.device) for key, value in inputs.items()}
                 micro_batches.append((moved, labels.to(self.device)))
             rounds.append(micro_batches)
-        valid = count.to(self.device)
+        sums = torch.stack([count, torch.tensor(self.dataloader.take_fed())]).to(self.device)
         if self.parallel_dims.dp_enabled:
-            valid = dist_utils.dist_sum_tensor(valid, self.parallel_dims.get_mesh("batch"))
+            sums = dist_utils.dist_sum_tensor(sums, self.parallel_dims.get_mesh("batch"))
+        valid, self._fed = sums[0], sums[1]
         return rounds, valid
 
     def parameter_count(self) -> int:
@@ -202,7 +204,7 @@ class HeadwaterTrainer(Trainer):
         if self.is_main:
             self.session.losses.write(
                 self.step, loss=loss, grad_norm=grad_norm, learning_rate=learning_rate, tokens=tokens,
-                samples=(start, samples),
+                samples=(start, samples), fed=as_text(int(self._fed.item())),
             )  # fmt: skip
             self.session.advance(f"loss {loss:.3f} · {speed:,.0f} tokens/s")
 

@@ -1,0 +1,78 @@
+"""What a training step was fed, as one number that anyone who has the tokens can compute again.
+
+Legend: B samples, L tokens in a sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import sha256
+
+import numpy as np
+import numpy.typing as npt
+
+from headwater.core.order import Order
+from headwater.core.skips import KeptOrder
+from headwater.core.tokens import MegatronReader
+
+I64 = npt.NDArray[np.int64]
+_MODULUS = 1 << 64
+
+
+def fed_digest(first: int, tokens: npt.NDArray[np.integer], positions: npt.NDArray[np.integer]) -> int:
+    """Digest of a run of samples: the sum, modulo 2^64, of 64 bits of the SHA-256 of each.
+
+    A sample's is over its number in the run, its token ids and the places of its tokens in their documents. The sum of
+    a global batch does not depend on how it is cut up among processes; any other token, place or order changes it.
+
+    Args:
+        first: Number of the first sample, as the run consumes them.
+        tokens: Token ids, shape [B, L + 1]: the inputs and the label of the last.
+        positions: Places in the documents, shape [B, L].
+
+    Returns:
+        A number of 64 bits, as a signed integer, so that tensors can add it up.
+    """
+    total = 0
+    for row, places in enumerate(positions.astype("<i4")):
+        # Places count up but where a document starts: where they do not says all of them, in a few numbers.
+        breaks = np.flatnonzero(np.diff(places) != 1) + 1
+        state = sha256((first + row).to_bytes(8, "little"))
+        state.update(tokens[row].astype("<i4").tobytes())
+        state.update(np.concatenate([breaks, places[:1], places[breaks]]).astype("<i4").tobytes())
+        total += int.from_bytes(state.digest()[:8], "little")
+    return as_signed(total)
+
+
+def as_signed(digest: int) -> int:
+    """A sum of digests, modulo 2^64, as a signed integer."""
+    return (digest + _MODULUS // 2) % _MODULUS - _MODULUS // 2
+
+
+def as_text(digest: int) -> str:
+    """A digest as 16 hexadecimal digits."""
+    return f"{digest % _MODULUS:016x}"
+
+
+def read_samples(
+    order: Order | KeptOrder, readers: Mapping[str, MegatronReader], start: int, stop: int
+) -> tuple[I64, I64]:
+    """The samples `[start, stop)` of a run.
+
+    Args:
+        order: The order in which the run consumes them.
+        readers: Source → its training tokens.
+        start: The first.
+        stop: One more than the last.
+
+    Returns:
+        Token ids, shape [B, L + 1], and the place of each input token in its document, shape [B, L].
+    """
+    sources, _, offsets = order.locate_many(np.arange(start, stop, dtype=np.int64))
+    tokens = np.empty((stop - start, order.seq_len + 1), dtype=np.int64)
+    positions = np.empty((stop - start, order.seq_len), dtype=np.int64)
+    for row, (which, offset) in enumerate(zip(sources.tolist(), offsets.tolist(), strict=True)):
+        reader = readers[order.sources[which].name]
+        tokens[row] = reader.get(offset, order.seq_len + 1)
+        positions[row] = reader.positions(offset, order.seq_len)
+    return tokens, positions
