@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from headwater.core.cli_options import recipe_options
+from headwater.core.cli_options import json_option, recipe_options
 
 
 @click.group(short_help="Train a language model on the tokens of a run.")
@@ -39,3 +39,27 @@ def run(recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...], fresh
     show(result, run, as_json)
     if result.state == "terminated":
         sys.exit(TERMINATED)
+
+
+@train.command("guard-bench")
+@click.option(
+    "--curves", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True, metavar="FOLDER",
+    help="Loss curves: CSV files with the columns step and loss.",
+)  # fmt: skip
+@click.option("--spikes", default=20, show_default=True, type=click.IntRange(1, 10_000), metavar="N",
+              help="Spikes of each kind in each curve.")  # fmt: skip
+@json_option
+def guard_bench(curves: Path, spikes: int, as_json: bool) -> None:
+    """Measure the loss guard's detectors: false alarms on curves as they are, recall of spikes put into them."""
+    from headwater.core.console import print_json, progress
+    from headwater.train.guard.bench import MADE_CURVES, measure
+    from headwater.train.guard.curves import read_curves
+    from headwater.train.guard.show import show_bench
+
+    recorded = read_curves(curves)
+    with progress(len(recorded) + MADE_CURVES, "watching curves") as bar:
+        measured = measure(recorded, spikes, bar.advance)
+    if as_json:
+        print_json({group: {name: tally.as_json() for name, tally in rows.items()} for group, rows in measured.items()})
+    else:
+        show_bench(measured)
