@@ -50,6 +50,28 @@ def token_dtype(vocab_size: int) -> type[np.uint16] | type[np.int32]:
     return np.uint16 if vocab_size <= 65535 else np.int32
 
 
+def _files(prefix: Path) -> tuple[Path, Path]:
+    """`.idx` and `.bin` of a prefix, which may have a dot in its name."""
+    return prefix.with_name(f"{prefix.name}.idx"), prefix.with_name(f"{prefix.name}.bin")
+
+
+def write_index(prefix: str | Path, dtype: type[np.number[Any]], lengths: npt.NDArray[Any]) -> None:
+    """Writes `<prefix>.idx` for tokens that are in `<prefix>.bin` already.
+
+    Args:
+        prefix: Path without ending.
+        dtype: The tokens' type.
+        lengths: Tokens of each document, which are one sequence each, shape [documents].
+    """
+    lengths = lengths.astype("<i4")
+    ends = np.cumsum(lengths.astype("<i8") * np.dtype(dtype).itemsize)
+    pointers = np.concatenate([np.zeros(1, dtype="<i8"), ends])[: len(lengths)].astype("<i8")
+    code = next(code for code, known in _DTYPES.items() if known is dtype)
+    head = _MAGIC + _HEADER.pack(1, code, len(lengths), len(lengths) + 1)
+    documents = np.arange(len(lengths) + 1, dtype="<i8")
+    atomic_write(_files(Path(prefix))[0], head + lengths.tobytes() + pointers.tobytes() + documents.tobytes())
+
+
 class MegatronWriter:
     """Writes `<prefix>.bin` and `<prefix>.idx`.
 
@@ -62,15 +84,24 @@ class MegatronWriter:
         self.prefix = Path(prefix)
         self.dtype = token_dtype(vocab_size)
         self._lengths: list[npt.NDArray[np.int32]] = []
-        with storage_errors("write", self.prefix.with_suffix(".bin")):
-            self._stream = open(self.prefix.with_suffix(".bin"), "wb")  # noqa: SIM115 (closed by close())
+        self._path = _files(self.prefix)[1]
+        with storage_errors("write", self._path):
+            self._stream = open(self._path, "wb")  # noqa: SIM115 (closed by close())
 
     def add(self, tokens: Sequence[int] | npt.NDArray[Any]) -> None:
         """Appends one document's tokens."""
-        array = np.asarray(tokens, dtype=self.dtype)
-        with storage_errors("write", self.prefix.with_suffix(".bin")):
-            self._stream.write(array.tobytes())
-        self._lengths.append(np.array([len(array)], dtype="<i4"))
+        self.add_documents(np.asarray(tokens, dtype=self.dtype), np.array([len(tokens)]))
+
+    def add_documents(self, tokens: npt.NDArray[Any], lengths: npt.NDArray[Any]) -> None:
+        """Appends many documents.
+
+        Args:
+            tokens: Their tokens, one after another, of any type that holds them.
+            lengths: Tokens of each document, shape [documents].
+        """
+        with storage_errors("write", self._path):
+            self._stream.write(np.ascontiguousarray(tokens, dtype=np.dtype(self.dtype).newbyteorder("<")).data)
+        self._lengths.append(lengths.astype("<i4"))
 
     def add_file(self, path: str | Path, lengths: npt.NDArray[Any]) -> None:
         """Appends many documents whose tokens lie in a file, as they will in `.bin`; memory does not grow with it.
@@ -83,7 +114,7 @@ class MegatronWriter:
             DataError: The file does not hold as many tokens.
         """
         path = Path(path)
-        with storage_errors("write", self.prefix.with_suffix(".bin")):
+        with storage_errors("write", self._path):
             found, expected = path.stat().st_size, int(lengths.sum()) * np.dtype(self.dtype).itemsize
             if found != expected:
                 raise DataError(f"{path} does not hold the tokens that were encoded", found=f"{found} bytes",
@@ -94,17 +125,10 @@ class MegatronWriter:
 
     def close(self) -> None:
         """Finishes both files."""
-        with storage_errors("write", self.prefix.with_suffix(".bin")):
+        with storage_errors("write", self._path):
             self._stream.close()
         lengths = np.concatenate(self._lengths) if self._lengths else np.empty(0, dtype="<i4")
-        size = np.dtype(self.dtype).itemsize
-        ends = np.cumsum(lengths.astype("<i8") * size)
-        pointers = np.concatenate([np.zeros(1, dtype="<i8"), ends])[: len(lengths)].astype("<i8")
-        code = next(code for code, dtype in _DTYPES.items() if dtype is self.dtype)
-        head = _MAGIC + _HEADER.pack(1, code, len(lengths), len(lengths) + 1)
-        documents = np.arange(len(lengths) + 1, dtype="<i8")
-        body = head + lengths.tobytes() + pointers.tobytes() + documents.tobytes()
-        atomic_write(self.prefix.with_suffix(".idx"), body)
+        write_index(self.prefix, self.dtype, lengths)
 
     def __enter__(self) -> MegatronWriter:
         return self
@@ -123,6 +147,8 @@ class MegatronReader:
 
     Attributes:
         lengths: Tokens in each sequence, shape [sequences], memory-mapped.
+        documents: Number of the sequence that each document starts with, and of all, shape [documents + 1]; in files
+            of Headwater's a sequence is a document.
         tokens: All tokens, shape [tokens], memory-mapped.
 
     Raises:
@@ -131,7 +157,7 @@ class MegatronReader:
 
     def __init__(self, prefix: str | Path) -> None:
         self.prefix = Path(prefix)
-        index, data = self.prefix.with_suffix(".idx"), self.prefix.with_suffix(".bin")
+        index, data = _files(self.prefix)
         for path in (index, data):
             if not path.is_file():
                 raise DataError(f"token file {path} is missing", hint="run: headwater data tokenize")
@@ -148,6 +174,7 @@ class MegatronReader:
         item = np.dtype(self.dtype).itemsize
         self.lengths: npt.NDArray[np.int32] = _map(index, "<i4", len(head), sequences)
         self._bytes: npt.NDArray[np.int64] = _map(index, "<i8", len(head) + 4 * sequences, sequences)
+        self.documents: npt.NDArray[np.int64] = _map(index, "<i8", len(head) + 12 * sequences, boundaries)
         self._item = item
         count = data.stat().st_size // item
         end = int(self._bytes[-1]) // item + int(self.lengths[-1]) if sequences else count

@@ -12,10 +12,11 @@ from headwater.core.cli_options import recipe_options
 
 _COLLECT, _MODELS, _TOKENS = "headwater.data.collect.cli", "headwater.data.models.cli", "headwater.data.tokens.cli"
 _MODULES = {"model": _MODELS, "tokenizer": _TOKENS, "tokenize": _TOKENS, "mix": _TOKENS,
+            "import-tokens": "headwater.data.token_files.cli",
             "export": "headwater.data.export_cli", "spark-archive": "headwater.data.engines.spark.cli",
             "inspect": "headwater.data.inspect.cli", "report": "headwater.data.report.cli"}  # fmt: skip
-_ORDER = ("crawl", "fetch", "collect", "model", "run", "inspect", "report", "index", "tokenizer", "tokenize", "mix",
-          "export", "spark-archive")  # fmt: skip
+_ORDER = ("crawl", "fetch", "collect", "model", "run", "inspect", "report", "index", "tokenizer", "tokenize",
+          "import-tokens", "mix", "export", "spark-archive")  # fmt: skip
 _ELSEWHERE = {
     "crawl": "   Crawl web pages politely into WARC files.",
     "fetch": "   Fetch records of a public crawl (Common Crawl) into WARC files.",
@@ -25,6 +26,7 @@ _ELSEWHERE = {
     "report": "   Draw the documents as one page: funnel, reasons, hosts, duplicates, samples.",
     "tokenizer": "3. Train a tokenizer on a sample of the documents, and measure it.",
     "tokenize": "4. Encode the documents as Megatron token files, one data set a source.",
+    "import-tokens": "   Take token files of another program (Megatron, nanotron) as the tokens of a source.",
     "mix": "   Plan a mixture: tokens, repeats and caps of each source.",
     "export": "   Write the documents as JSON lines or Parquet, to a folder or a store.",
     "spark-archive": "   Pack an environment for the workers of a Spark cluster.",

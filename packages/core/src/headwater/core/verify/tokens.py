@@ -26,7 +26,8 @@ def check_tokens(artifact: Artifact, documents: DocumentIndex | None, findings: 
     for split in SPLITS:
         rows = sorted((row for row in sidecar if row["split"] == split), key=lambda row: row["sequence"])
         _check_split(artifact, split, rows, findings)
-    if documents is not None:
+    made_from = {parent.kind for parent in artifact.manifest.parents}
+    if documents is not None and "documents" in made_from:  # others were imported
         _check_complete(artifact, sidecar, documents.kept.get(artifact.folder.name, {}), findings)
 
 

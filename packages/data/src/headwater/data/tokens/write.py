@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -39,9 +40,7 @@ def write_tokens(folder: Path, slices: Sequence[Path], vocab_size: int) -> dict[
     sequences: dict[str, int] = dict.fromkeys(SPLITS, 0)
     tokens: dict[str, int] = dict.fromkeys(SPLITS, 0)
     size = 0
-    target = folder / "documents.parquet"
-    with storage_errors("write", target), pq.ParquetWriter(target, SIDECAR, compression="zstd") as sidecar:
-        waiting: list[pa.Table] = []
+    with SidecarWriter(folder / "documents.parquet") as sidecar:
         for path in slices:
             with storage_errors("read", path), pa.memory_map(str(path)) as stream, pa.ipc.open_file(stream) as reader:
                 rows = reader.read_all()
@@ -59,23 +58,63 @@ def write_tokens(folder: Path, slices: Sequence[Path], vocab_size: int) -> dict[
                     writer.add_file(split_file(path, split), lengths)
             columns = {name: rows.column(name) for name in ("id", "url", "split", "text_bytes")}
             places = {"sequence": sequence, "token_start": start, "token_count": counts}
-            waiting.append(table({name: {**columns, **places}[name] for name in SIDECAR.names}, SIDECAR))
-            waiting = _flush(sidecar, waiting, ROWS_PER_ROW_GROUP)
-        _flush(sidecar, waiting, 1)
+            sidecar.add(table({name: {**columns, **places}[name] for name in SIDECAR.names}, SIDECAR))
     for writer in writers.values():
         writer.close()
+    return counted(sequences, tokens, size, vocab_size)
+
+
+def counted(sequences: dict[str, int], tokens: dict[str, int], text_bytes: int, vocab_size: int) -> dict[str, Any]:
+    """The counters of a token data set.
+
+    Args:
+        sequences: Split → documents.
+        tokens: Split → tokens.
+        text_bytes: UTF-8 bytes of all texts.
+        vocab_size: Entries of the vocabulary.
+    """
     total = sum(tokens.values())
     return {
         "documents": sum(sequences.values()), "train_documents": sequences["train"], "train_tokens": tokens["train"],
         "validation_documents": sequences["validation"], "validation_tokens": tokens["validation"],
-        "text_bytes": size, "bytes_per_token": round(size / max(total, 1), 3), "vocab_size": vocab_size,
+        "text_bytes": text_bytes, "bytes_per_token": round(text_bytes / max(total, 1), 3), "vocab_size": vocab_size,
     }  # fmt: skip
 
 
-def _flush(sidecar: pq.ParquetWriter, waiting: list[pa.Table], least: int) -> list[pa.Table]:
-    """Writes whole row groups, so that they do not depend on the slices; gives back the rows that are left."""
-    rows = pa.concat_tables(waiting) if waiting else None
-    while rows is not None and len(rows) >= least:
-        sidecar.write_table(rows.slice(0, ROWS_PER_ROW_GROUP).combine_chunks(), row_group_size=ROWS_PER_ROW_GROUP)
-        rows = rows.slice(ROWS_PER_ROW_GROUP) if len(rows) > ROWS_PER_ROW_GROUP else None
-    return [rows] if rows is not None and len(rows) else []
+class SidecarWriter:
+    """Writes `documents.parquet` in row groups of one size, so that they do not depend on how the rows come.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._waiting: list[pa.Table] = []
+        with storage_errors("write", path):
+            self._file = pq.ParquetWriter(path, SIDECAR, compression="zstd")
+
+    def add(self, rows: pa.Table) -> None:
+        """Appends rows."""
+        self._waiting.append(rows)
+        self._flush(ROWS_PER_ROW_GROUP)
+
+    def _flush(self, least: int) -> None:
+        rows = pa.concat_tables(self._waiting) if self._waiting else None
+        with storage_errors("write", self._path):
+            while rows is not None and len(rows) >= least:
+                group = rows.slice(0, ROWS_PER_ROW_GROUP).combine_chunks()
+                self._file.write_table(group, row_group_size=ROWS_PER_ROW_GROUP)
+                rows = rows.slice(ROWS_PER_ROW_GROUP) if len(rows) > ROWS_PER_ROW_GROUP else None
+        self._waiting = [rows] if rows is not None and len(rows) else []
+
+    def __enter__(self) -> SidecarWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._flush(1)
+        with storage_errors("write", self._path):
+            self._file.close()

@@ -105,6 +105,32 @@ def import_hf(folder: Path, run: Path, end_of_text: str | None, as_json: bool) -
     done("import", message if made.fresh else f"up to date · {message}")
 
 
+@import_.command("tokenizer")
+@click.argument("folder", type=_FOLDER)
+@run_option
+@click.option("--end-of-text", metavar="TOKEN", help="The token that ends a document; default: what its family has.")
+@json_option
+def import_tokenizer(folder: Path, run: Path, end_of_text: str | None, as_json: bool) -> None:
+    r"""Import the tokenizer of a Hugging Face folder alone: RUN/tokenizer/.
+
+    For a run that trains a new model on its vocabulary, or on token files that it made (headwater data import-tokens).
+    """
+    from headwater.core.console import done, print_json
+    from headwater.core.layout import RunLayout
+    from headwater.core.lock import exclusive
+    from headwater.train.interchange.import_tokenizer import TokenizerImport
+
+    layout = RunLayout(run)
+    with exclusive(layout.tokenizer):
+        manifest, fresh = TokenizerImport(folder, end_of_text).write(layout)
+    size, end = manifest.counters["vocab_size"], manifest.config["end_of_text"]
+    if as_json:
+        print_json({"vocab_size": size, "end_of_text": end, "digest": manifest.digest, "fresh": fresh})
+        return
+    message = f"{size:,} entries → {layout.tokenizer}; documents end with {end}"
+    done("import", message if fresh else f"up to date · {message}")
+
+
 def _bytes(text: str) -> int:
     from pydantic import ByteSize, TypeAdapter, ValidationError
 

@@ -1,0 +1,1 @@
+"""Token files of other programs as sources of a run."""
