@@ -55,7 +55,8 @@ def run_chain(operators: Sequence[Operator], batch: pa.RecordBatch) -> ChainResu
     histories: list[list[Verdict]] = [[] for _ in range(batch.num_rows)]
     result = ChainResult(batch)
     for operator in operators:
-        if not alive.all() and (operator.changes or alive.mean() < _COMPACT_BELOW):
+        live_only = operator.changes or operator.live_only
+        if not alive.all() and (live_only or alive.mean() < _COMPACT_BELOW):
             batch, histories, alive = _compact(batch, histories, alive)
         if not batch.num_rows:
             break

@@ -15,6 +15,7 @@ from headwater.data.engines.spark.options import SparkConfig
 from headwater.data.operators.base import Operator, OperatorConfig
 from headwater.data.operators.c4 import C4, C4Config
 from headwater.data.operators.character_ratios import CharacterRatios, CharacterRatiosConfig
+from headwater.data.operators.conversation import Conversation, ConversationConfig
 from headwater.data.operators.decontaminate import DecontaminateConfig
 from headwater.data.operators.educational_value import EducationalValue, EducationalValueConfig
 from headwater.data.operators.exact_dedup import ExactDedupConfig, UrlDedupConfig
@@ -29,11 +30,17 @@ from headwater.data.operators.line_dedup import LineDedupConfig
 from headwater.data.operators.minhash_dedup import MinhashDedupConfig
 from headwater.data.operators.perplexity import Perplexity, PerplexityConfig
 from headwater.data.operators.pii import Pii, PiiConfig
+from headwater.data.operators.prompt_dedup import PromptDedupConfig
 from headwater.data.operators.quality_classifier import QualityClassifier, QualityClassifierConfig
+from headwater.data.operators.refusal import Refusal, RefusalConfig
 from headwater.data.operators.simhash_dedup import SimhashDedupConfig
 from headwater.data.operators.source_code import SourceCode, SourceCodeConfig
 from headwater.data.operators.substring_dedup import SubstringDedupConfig
+from headwater.data.operators.task_balance import TaskBalanceConfig
+from headwater.data.operators.task_type import TaskType, TaskTypeConfig
 from headwater.data.operators.toxicity import Toxicity, ToxicityConfig
+from headwater.data.operators.turn_language import TurnLanguage, TurnLanguageConfig
+from headwater.data.operators.turn_length import TurnLength, TurnLengthConfig
 from headwater.data.tokens.config import TokenizerConfig, TokensConfig
 
 __all__ = ["OPERATORS", "DocumentsConfig", "EngineConfig", "Step", "TokenizerConfig", "TokensConfig"]
@@ -42,10 +49,17 @@ OPERATORS: Mapping[str, type[Operator]] = {
     operator.name: operator
     for operator in (
         Extract, Language, Length, CharacterRatios, GopherQuality, GopherRepetition, C4, Fineweb, Pii,
-        QualityClassifier, EducationalValue, Perplexity, Toxicity, SourceCode,
+        QualityClassifier, EducationalValue, Perplexity, Toxicity, SourceCode, Conversation, TurnLength, TurnLanguage,
+        Refusal, TaskType,
     )
 }  # fmt: skip
 """Operators that a recipe can list, by name. A new operator is added here and as a field of `Step`."""
+
+FIRST = (Extract.name, Conversation.name)
+"""Operators that a source can begin with: they make the text."""
+FOR_CONVERSATIONS = frozenset({TurnLength.name, TurnLanguage.name, Refusal.name, TaskType.name})
+NOT_FOR_CONVERSATIONS = frozenset({C4.name, SourceCode.name})
+"""Operators that cut lines, or look at what conversations have not."""
 
 
 class Step(Section):
@@ -65,6 +79,11 @@ class Step(Section):
     perplexity: PerplexityConfig | None = None
     toxicity: ToxicityConfig | None = None
     source_code: SourceCodeConfig | None = None
+    conversation: ConversationConfig | None = None
+    turn_length: TurnLengthConfig | None = None
+    turn_language: TurnLanguageConfig | None = None
+    refusal: RefusalConfig | None = None
+    task_type: TaskTypeConfig | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -128,7 +147,8 @@ class DocumentsConfig(Section):
     """The `documents` section: from WARC records to kept and rejected documents.
 
     Attributes:
-        sources: For each source, the operators its documents go through, in order; `extract` comes first.
+        sources: For each source, the operators its documents go through, in order; first comes `extract`, or
+            `conversation` for instruction data.
         url_dedup: Options; null (the default) switches it off.
         exact_dedup: Options; null switches it off.
         host_boilerplate: Options; null (the default) switches it off.
@@ -136,6 +156,8 @@ class DocumentsConfig(Section):
         substring_dedup: Options; null (the default) switches it off.
         minhash_dedup: Options; null switches it off.
         simhash_dedup: Options; null (the default) switches it off. Only one of it and `minhash_dedup` can be on.
+        prompt_dedup: Options; null (the default) switches it off. Conversations only.
+        task_balance: Options; null (the default) switches it off. Conversations that `task_type` has labelled only.
         earlier: Indexes (`headwater data index`) of earlier documents, by name: what they have counts as a duplicate.
         max_duplicate_ratio: Share of a source's documents that duplicates may take before an alarm is raised; a mapping
             names sources, and those not named may lose half.
@@ -156,6 +178,8 @@ class DocumentsConfig(Section):
     substring_dedup: SubstringDedupConfig | None = None
     minhash_dedup: MinhashDedupConfig | None = MinhashDedupConfig()
     simhash_dedup: SimhashDedupConfig | None = None
+    prompt_dedup: PromptDedupConfig | None = None
+    task_balance: TaskBalanceConfig | None = None
     earlier: dict[str, Path] = Field(default={}, max_length=1_000)
     max_duplicate_ratio: Share | dict[str, Share] = 0.5
     on_duplicate_alarm: Literal["warn", "stop"] = "warn"
@@ -168,11 +192,17 @@ class DocumentsConfig(Section):
 
     @field_validator("sources")
     @classmethod
-    def _extract_first(cls, sources: dict[str, tuple[Step, ...]]) -> dict[str, tuple[Step, ...]]:
+    def _text_first(cls, sources: dict[str, tuple[Step, ...]]) -> dict[str, tuple[Step, ...]]:
         for source, steps in sources.items():
             names = [step.name for step in steps]
-            if names[:1] != ["extract"] or names.count("extract") != 1:
-                raise ValueError(f"the operators of {source} begin with extract, and have it once")
+            if not names or names[0] not in FIRST or sum(map(names.count, FIRST)) != 1:
+                raise ValueError(
+                    f"the operators of {source} begin with {' or '.join(FIRST)}, and have one of them once"
+                )
+            wrong = NOT_FOR_CONVERSATIONS if names[0] == Conversation.name else FOR_CONVERSATIONS
+            for name in names:
+                if name in wrong:
+                    raise ValueError(f"{name} is not for sources that begin with {names[0]}, as {source} does")
         return sources
 
     @model_validator(mode="after")
@@ -192,6 +222,15 @@ class DocumentsConfig(Section):
             raise NotValid(
                 "minhash_dedup and simhash_dedup are both on, and both look for near-duplicates",
                 "set documents.minhash_dedup=null to use simhash_dedup",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _labelled(self) -> DocumentsConfig:
+        labelled = any(step.name == TaskType.name for steps in self.sources.values() for step in steps)
+        if self.task_balance and not labelled:
+            raise NotValid(
+                "task_balance needs the operator task_type in a source", "add `- task_type` to its operators"
             )
         return self
 

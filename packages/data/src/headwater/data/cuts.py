@@ -17,6 +17,7 @@ from headwater.data.arrow import column, table, take, values
 from headwater.data.engine import Dataset, Engine, Needs
 from headwater.data.operators.host_boilerplate import HostBoilerplateConfig, hosts_of, lines_of
 from headwater.data.operators.line_dedup import LineDedupConfig, spans_of_lines
+from headwater.data.rows import is_whole
 from headwater.data.shuffle import plain
 
 CUTS = pa.schema([pa.field("row", pa.binary()), pa.field("start", pa.int64()), pa.field("stop", pa.int64())])
@@ -57,7 +58,7 @@ class Lines:
         found: dict[str, list[object]] = {name: [] for name in _LINES.names}
         columns = (values(batch, name) for name in ("row", "text", "content_type"))
         for row, text, media_type in zip(*columns, strict=True):
-            if media_type.startswith(self.config.exempt_types):
+            if is_whole(media_type, self.config.exempt_types):
                 continue
             for words, start, stop in spans_of_lines(text, self.config):
                 found["key"].append(blake2b(words.encode("utf-8", "surrogatepass"), digest_size=16).digest())

@@ -16,6 +16,7 @@ from headwater.core.layout import RunLayout
 from headwater.core.manifest import ArtifactWriter, Parent, parent_of
 from headwater.core.storage import atomic_write, storage_errors
 from headwater.data import PRODUCER, funnel, warc_parts
+from headwater.data.balance import over_share
 from headwater.data.config import DocumentsConfig
 from headwater.data.cuts import host_templates, repeated_lines
 from headwater.data.duplicates import Alive, exact_duplicates, url_duplicates
@@ -29,17 +30,20 @@ from headwater.data.operators import (
     host_boilerplate,
     line_dedup,
     minhash_dedup,
+    prompt_dedup,
     simhash_dedup,
     substring_dedup,
+    task_balance,
 )
 from headwater.data.operators.apply_cuts import CutConfig
 from headwater.data.operators.base import Operator, OperatorConfig
 from headwater.data.operators.decontaminate import Decontaminate
 from headwater.data.operators.read import Read
 from headwater.data.outcome import Outcome
+from headwater.data.prompts import near_duplicate_prompts
 from headwater.data.rows import ALIVE, ROWS
 from headwater.data.sinks import write_parquet
-from headwater.data.steps import SUMS_BY, AddCounts, Edit, Filter, Finish
+from headwater.data.steps import SUMS_BY, AddCounts, Edit, Filter, Settle
 from headwater.data.substrings import repeated_substrings
 
 
@@ -82,7 +86,7 @@ def make_documents(layout: RunLayout, config: DocumentsConfig) -> Outcome:
 def documents_pipeline(
     engine: Engine, parts: Sequence[Reader], config: DocumentsConfig, items: Path
 ) -> tuple[Dataset, Dataset, Dataset]:
-    """The pipeline: filter → equal URLs and texts → templates, repeated lines and runs → near-duplicates → items.
+    """The pipeline: filter → equal URLs and texts → templates, repeated lines, runs → near-duplicates → items → balance.
 
     Returns:
         Kept documents; rejected ones; counters.
@@ -107,8 +111,14 @@ def documents_pipeline(
         line.edit(substring_dedup.NAME, config.substring_dedup, cuts)
     if config.near_dedup:
         line.decide(config.near_dedup.name, near_duplicates(engine, line.alive(), config.near_dedup, earlier))
+    if config.prompt_dedup:
+        line.decide(prompt_dedup.NAME, near_duplicate_prompts(engine, line.alive(), config.prompt_dedup))
     last: list[Operator] = [Decontaminate(config.decontaminate, items)] if config.decontaminate else []
-    line.apply("finish", line.rows_with_decisions(), Finish(tuple(line.names), last, config.validation_ratio))
+    if config.task_balance:  # the last of all, so that the shares are those of what stays
+        line.apply("settle", line.rows_with_decisions(), Settle(tuple(line.names), last, config.validation_ratio, ROWS))
+        line.decide(task_balance.NAME, over_share(engine, line.rows, config.task_balance))
+        last = []
+    line.apply("finish", line.rows_with_decisions(), Settle(tuple(line.names), last, config.validation_ratio))
     counts = engine.group_by_key("counts", engine.union(line.counts), SUMS_BY, [], AddCounts())
     return line.rows, engine.union(line.rejected), counts
 
@@ -159,7 +169,8 @@ def _names(config: DocumentsConfig) -> dict[str, list[str]]:
             (exact_dedup.URL_NAME, config.url_dedup), (exact_dedup.NAME, config.exact_dedup),
             (host_boilerplate.NAME, config.host_boilerplate), (line_dedup.NAME, config.line_dedup),
             (substring_dedup.NAME, config.substring_dedup), (minhash_dedup.NAME, config.minhash_dedup),
-            (simhash_dedup.NAME, config.simhash_dedup), (Decontaminate.name, config.decontaminate),
+            (simhash_dedup.NAME, config.simhash_dedup), (prompt_dedup.NAME, config.prompt_dedup),
+            (Decontaminate.name, config.decontaminate), (task_balance.NAME, config.task_balance),
         )
         if options
     ]  # fmt: skip

@@ -10,11 +10,11 @@ import pyarrow as pa
 
 from headwater.core.console import size, table, warn
 from headwater.core.errors import DataError
-from headwater.data.operators import exact_dedup, minhash_dedup, simhash_dedup
+from headwater.data.operators import exact_dedup, minhash_dedup, prompt_dedup, simhash_dedup
 
 Funnel = dict[str, Any]
 
-DUPLICATES = (exact_dedup.URL_NAME, exact_dedup.NAME, minhash_dedup.NAME, simhash_dedup.NAME)
+DUPLICATES = (exact_dedup.URL_NAME, exact_dedup.NAME, minhash_dedup.NAME, simhash_dedup.NAME, prompt_dedup.NAME)
 """The steps that remove duplicates."""
 
 

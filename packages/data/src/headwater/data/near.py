@@ -32,7 +32,10 @@ SHINGLES = pa.schema([pa.field("row", pa.binary()), pa.field("shingles", pa.larg
 """The sorted hashes, eight bytes each, little end first."""
 
 
-def near_duplicates(engine: Engine, alive: Dataset, config: NearConfig, earlier: Earlier) -> Dataset:
+def near_duplicates(
+    engine: Engine, alive: Dataset, config: NearConfig, earlier: Earlier, *, stage: str = "near",
+    reason: str = minhash_dedup.REASON,
+) -> Dataset:  # fmt: skip
     """Decides which rows go.
 
     Args:
@@ -40,6 +43,8 @@ def near_duplicates(engine: Engine, alive: Dataset, config: NearConfig, earlier:
         alive: Rows that take part, with `row` and `text`.
         config: Options, of `minhash_dedup` or of `simhash_dedup`.
         earlier: Indexes whose documents take part too.
+        stage: Prefix of the steps' names.
+        reason: Of the rejections.
 
     Returns:
         Rows of `DECISIONS`.
@@ -49,21 +54,23 @@ def near_duplicates(engine: Engine, alive: Dataset, config: NearConfig, earlier:
     keys = earlier.beside(engine, "bands", engine.derive(alive, function), schema)
     max_distance = config.max_distance if isinstance(config, SimhashDedupConfig) else None
     candidates = Candidates(config.all_pairs_up_to, max_distance, earlier)
-    again = engine.group_by_key("near-candidates", keys, ["key"], ["row"], candidates)
-    pairs = engine.group_by_key("near-pairs", again, ["a", "b"], [], DistinctPairs())
-    wanted = engine.group_by_key("near-wanted", engine.derive(pairs, Ends()), ["row"], [], DistinctRows())
+    again = engine.group_by_key(f"{stage}-candidates", keys, ["key"], ["row"], candidates)
+    pairs = engine.group_by_key(f"{stage}-pairs", again, ["a", "b"], [], DistinctPairs())
+    wanted = engine.group_by_key(f"{stage}-wanted", engine.derive(pairs, Ends()), ["row"], [], DistinctRows())
     found = engine.join(alive, wanted, left_on="row", right_on="row")
-    shingles = engine.map_batches("near-shingles", found, Shingle(config.ngram))["shingles"]
+    shingles = engine.map_batches(f"{stage}-shingles", found, Shingle(config.ngram))["shingles"]
     theirs = earlier.read(engine, "shingles", SHINGLES)
     if theirs is not None:
         theirs = engine.derive(engine.join(theirs, wanted, left_on="row", right_on="row"), Wanted())
         shingles = engine.union([shingles, theirs])
     both = engine.join(pairs, shingles, left_on="a", right_on="row", prefix="a_")
     both = engine.join(both, shingles, left_on="b", right_on="row", prefix="b_")
-    edges = engine.map_batches("near-verify", both, Verify(config.min_jaccard))["edges"]
-    components = connected_components(engine, "near-clusters", edges)
+    edges = engine.map_batches(f"{stage}-verify", both, Verify(config.min_jaccard))["edges"]
+    components = connected_components(engine, f"{stage}-clusters", edges)
     members = engine.join(edges, components, left_on="a", right_on="node")
-    return engine.group_by_key("near-resolve", members, ["component"], ["b", "a"], Resolve(config.name, earlier))
+    return engine.group_by_key(
+        f"{stage}-resolve", members, ["component"], ["b", "a"], Resolve(config.name, earlier, reason=reason)
+    )
 
 
 @dataclass(frozen=True)
@@ -175,6 +182,7 @@ class Resolve:
     name: str
     earlier: Earlier
     output: pa.Schema = DECISIONS
+    reason: str = minhash_dedup.REASON
 
     def __call__(self, groups: pa.Table) -> pa.Table:
         """Reads `EDGES` with a column `component`, whole components ordered by `b`, then `a`."""
@@ -185,7 +193,7 @@ class Resolve:
             if later not in gone and earlier not in gone:
                 gone[later] = (earlier, similarity, component)
         details = [json.dumps(self._detail(*found)) for found in gone.values()]
-        names = {"operator": self.name, "reason": minhash_dedup.REASON}
+        names = {"operator": self.name, "reason": self.reason}
         same = {name: pa.array([value] * len(gone), pa.string()) for name, value in names.items()}
         return table(
             {"row": pa.array(list(gone), pa.binary()), **same, "detail": pa.array(details, pa.string())}, DECISIONS

@@ -52,12 +52,20 @@ CODE_TYPES = ("text/x-", "application/x-sh", "application/x-python", "applicatio
               "application/json", "text/css")  # fmt: skip
 """Prefixes of the media types that are source code: kept whole, no natural language."""
 
+CONVERSATION = "application/vnd.headwater.conversation"
+"""Media type of texts that are conversations in their canonical form (`conversations.text`)."""
+
 Verdict = tuple[str, str, str, str]  # operator, outcome, reason, detail
 
 
 def is_code(content_type: str) -> bool:
     """Whether a media type is source code."""
     return content_type.startswith(CODE_TYPES)
+
+
+def is_whole(content_type: str, exempt_types: tuple[str, ...]) -> bool:
+    """Whether nothing may be cut out of a text: those of exempt types, and conversations, which a cut would break."""
+    return content_type == CONVERSATION or content_type.startswith(exempt_types)
 
 
 def texts_of(batch: pa.RecordBatch) -> list[str]:

@@ -96,30 +96,35 @@ class AddCounts:
 
 
 @dataclass(frozen=True)
-class Finish:
-    """Applies what was decided, decontaminates what is left, and makes documents of rows.
+class Settle:
+    """Applies what was decided, and lets operators look at what is left.
 
     Attributes:
         names: The steps that decided since the rows were written, in order.
         operators: What still looks at each document.
         validation_ratio: Share held out.
+        kept: Schema of what is left: `ROWS`, which go on, or `DOCUMENTS`.
     """
 
     names: tuple[str, ...]
     operators: Sequence[Operator]
     validation_ratio: float
-    outputs: Mapping[str, pa.Schema] = field(
-        default_factory=lambda: {"kept": DOCUMENTS, "rejected": REJECTED, "counts": COUNTS}
-    )
+    kept: pa.Schema = DOCUMENTS
+
+    @property
+    def outputs(self) -> Mapping[str, pa.Schema]:
+        """The schema of each output."""
+        return {"kept": self.kept, "rejected": REJECTED, "counts": COUNTS}
 
     def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
-        """Reads rows joined with decisions."""
+        """Reads rows joined with decisions (if any step decided)."""
         return joined([self._of_source(source, rows) for source, rows in by_source(batch)])
 
     def _of_source(self, source: str, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
         done = run_chain([*decided(batch, self.names), *self.operators], batch.select(ROWS.names))
+        kept = pa.Table.from_batches([done.kept])
         return {
-            "kept": finished(pa.Table.from_batches([done.kept]), DOCUMENTS, self.validation_ratio),
+            "kept": kept if self.kept == ROWS else finished(kept, self.kept, self.validation_ratio),
             "rejected": finished(done.rejected_table(), REJECTED, self.validation_ratio),
             "counts": done.counts_table(source),
         }

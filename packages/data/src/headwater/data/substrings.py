@@ -21,6 +21,7 @@ from headwater.data.cuts import CUTS, Gather
 from headwater.data.engine import Dataset, Engine, Needs
 from headwater.data.operators import substring_dedup
 from headwater.data.operators.substring_dedup import SubstringDedupConfig
+from headwater.data.rows import is_whole
 from headwater.data.shuffle import plain
 
 _PLACED = [pa.field("row", pa.binary()), pa.field("place", pa.int64())]
@@ -57,7 +58,7 @@ class AnchorRows:
 
     def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
         """Reads `row`, `text` and `content_type`."""
-        exempt = [media_type.startswith(self.config.exempt_types) for media_type in values(batch, "content_type")]
+        exempt = [is_whole(media_type, self.config.exempt_types) for media_type in values(batch, "content_type")]
         batch = batch.filter(pa.array([not each for each in exempt], pa.bool_()))
         found = substring_dedup.anchors_of(column(batch, "text"), self.config)
         columns = {"key": pa.array(found.keys.view(np.int64)), "context": _binary16(found.contexts),

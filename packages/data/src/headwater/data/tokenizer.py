@@ -19,6 +19,7 @@ from headwater.core.manifest import ArtifactWriter, changed_files, parent_of, re
 from headwater.core.storage import atomic_write
 from headwater.core.tokens import CHAT_TOKENS, END_OF_TEXT, PAD, UNKNOWN
 from headwater.data import PRODUCER
+from headwater.data.conversations.chatml import TEMPLATE
 from headwater.data.outcome import Outcome
 from headwater.data.tokens.bpe import train_bpe
 from headwater.data.tokens.config import TokenizerConfig
@@ -170,14 +171,7 @@ def _transformers_config(tokenizer: Any, config: TokenizerConfig) -> dict[str, A
         "added_tokens_decoder": {str(tokenizer.token_to_id(name)): {"content": name, **flags} for name in names},
         **{role: name for role, name in roles.items() if name in names},
         **({"additional_special_tokens": list(config.chat_tokens)} if config.chat_tokens else {}),
-        **({"chat_template": _CHAT_TEMPLATE} if set(CHAT_TOKENS) <= set(config.chat_tokens) else {}),
+        **({"chat_template": TEMPLATE} if set(CHAT_TOKENS) <= set(config.chat_tokens) else {}),
         "clean_up_tokenization_spaces": False,
         "model_max_length": 1_000_000_000,
     }
-
-
-_CHAT_TEMPLATE = (
-    f"{{% for message in messages %}}{CHAT_TOKENS[0]}{{{{ message['role'] }}}}\n"
-    f"{{{{ message['content'] }}}}{CHAT_TOKENS[1]}\n{{% endfor %}}"
-    f"{{% if add_generation_prompt %}}{CHAT_TOKENS[0]}assistant\n{{% endif %}}"
-)

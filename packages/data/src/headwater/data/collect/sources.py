@@ -179,7 +179,8 @@ class CommonCrawlSource(Section):
     data_url: str = "https://data.commoncrawl.org"
 
 
-Format = Literal["warc", "wet", "html", "text", "code", "pdf", "jsonl", "parquet", "hf", "mediawiki", "latex"]
+Format = Literal["warc", "wet", "html", "text", "code", "pdf", "jsonl", "json", "parquet", "hf", "mediawiki",
+                 "latex"]  # fmt: skip
 """What the files of a source hold; see docs/data-sources.md."""
 
 
@@ -195,11 +196,13 @@ class FilesSource(Section):
         max_files: files to take, at most: the first in the order of a hash of their name, which is a fair sample.
         checksum: "sha256" reads every file once; "etag" believes the store.
         anonymous: ask the store without credentials, as for a public bucket.
-        text: column (jsonl, parquet, hf) of the text; "a.b" is field b of a.
+        text: column (jsonl, json, parquet, hf) of the text; "a.b" is field b of a.
         url: column of the document's URL.
         id: column of the document's own id, which stands for the URL where there is none.
         metadata: columns that are kept with the document, as the detail of its first verdict.
         content_type: media type of what is in `text`, for example text/html or text/markdown.
+        record: whether each record (jsonl, json, parquet, hf) goes on whole, with all its columns, as JSON: for
+            instruction data, which the operator `conversation` reads.
         base_url: what the URL of a file, or of a wiki page, begins with.
     """
 
@@ -217,6 +220,13 @@ class FilesSource(Section):
     metadata: tuple[str, ...] = ()
     content_type: str = Field(default="text/plain", pattern=r"^[a-z0-9][a-z0-9.+-]*/[a-z0-9][a-z0-9.+-]*$")
     base_url: str = ""
+    record: bool = False
+
+    @model_validator(mode="after")
+    def _has_records(self) -> FilesSource:
+        if self.record and self.format not in ("jsonl", "json", "parquet", "hf"):
+            raise ValueError(f"files of format {self.format} have no records, those of jsonl, json, parquet and hf do")
+        return self
 
     @model_validator(mode="after")
     def _names_files(self) -> FilesSource:

@@ -92,11 +92,27 @@ def scores(path: str, label: str, texts: Iterable[str]) -> list[float]:
     Raises:
         StorageError: The model cannot be read.
     """
-    with storage_errors("read the model", path):
-        state = Path(path).stat()
-    model, wanted = _load(path, state.st_size, state.st_mtime_ns).f, LABEL + label
+    model, wanted = _open(path), LABEL + label
     found = (model.predict(line_of(text), -1, 0.0, "strict") for text in texts)
     return [next((min(round(float(p), 4), 1.0) for p, name in row if name == wanted), 0.0) for row in found]
+
+
+def best_labels(path: str, texts: Iterable[str]) -> list[tuple[str, float]]:
+    """The most probable label of each text, and its probability, as `scores`; ("", 0.0) where there is none.
+
+    Raises:
+        StorageError: The model cannot be read.
+    """
+    model = _open(path)
+    found = (model.predict(line_of(text), 1, 0.0, "strict") for text in texts)
+    best = (row[0] if row else (0.0, LABEL) for row in found)
+    return [(name.removeprefix(LABEL), min(round(float(p), 4), 1.0)) for p, name in best]
+
+
+def _open(path: str) -> Any:
+    with storage_errors("read the model", path):
+        state = Path(path).stat()
+    return _load(path, state.st_size, state.st_mtime_ns).f
 
 
 @lru_cache(maxsize=4)

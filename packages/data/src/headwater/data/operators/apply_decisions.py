@@ -1,4 +1,4 @@
-"""Applies what a global step (deduplication) decided about single rows."""
+"""Applies what a global step (deduplication, balance) decided about single rows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 from headwater.data.arrow import values
-from headwater.data.operators import exact_dedup, minhash_dedup
+from headwater.data.operators import exact_dedup, minhash_dedup, prompt_dedup, task_balance
 from headwater.data.operators.base import Decisions, Operator, OperatorConfig, Verdicts
 
 
@@ -20,7 +20,8 @@ class ApplyDecisions(Operator):
     """
 
     name = "deduplicate"
-    reasons = frozenset({exact_dedup.URL_REASON, exact_dedup.REASON, minhash_dedup.REASON})
+    reasons = frozenset({exact_dedup.URL_REASON, exact_dedup.REASON, minhash_dedup.REASON, prompt_dedup.REASON,
+                         task_balance.REASON})  # fmt: skip
 
     def __init__(self, name: str, decided: Mapping[bytes, tuple[str, str, str]]) -> None:
         super().__init__(OperatorConfig())

@@ -79,11 +79,13 @@ class Operator(ABC):
         name: As written in recipes, verdicts and the funnel.
         reasons: The closed vocabulary of reasons for a rejection or a change.
         changes: Whether it may change columns other than the verdict; the pipeline gives it live rows only.
+        live_only: Whether it is given live rows only for another reason: it counts, or reads what other rows may lack.
     """
 
     name: ClassVar[str]
     reasons: ClassVar[frozenset[str]]
     changes: ClassVar[bool] = False
+    live_only: ClassVar[bool] = False
 
     def __init__(self, config: Any) -> None:
         self.config = config

@@ -92,6 +92,7 @@ class Decontaminate(Operator):
 
     name = "decontaminate"
     reasons = frozenset({"item_overlap"})
+    live_only = True
     config: DecontaminateConfig
 
     def __init__(self, config: DecontaminateConfig, items: Path) -> None:

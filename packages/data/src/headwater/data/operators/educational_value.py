@@ -51,6 +51,7 @@ class EducationalValue(FileOperator):
 
     name = "educational_value"
     reasons = frozenset({"low_score"})
+    live_only = True
     config: EducationalValueConfig
 
     def process(self, batch: pa.RecordBatch) -> Verdicts:

@@ -18,7 +18,7 @@ from headwater.core.config import Whole
 from headwater.core.hashing import U64, mix64, powers
 from headwater.data.arrow import compute, utf8, values
 from headwater.data.operators.base import OperatorConfig
-from headwater.data.rows import CODE_TYPES
+from headwater.data.rows import CODE_TYPES, is_whole
 
 NAME = "host_boilerplate"
 
@@ -64,7 +64,7 @@ class HostLines:
 
 def hosts_of(batch: pa.RecordBatch, config: HostBoilerplateConfig) -> list[str | None]:
     """The host of each document that counts; None where there is none, and for exempt types."""
-    exempt = [media_type.startswith(config.exempt_types) for media_type in values(batch, "content_type")]
+    exempt = [is_whole(media_type, config.exempt_types) for media_type in values(batch, "content_type")]
     hosts: list[str | None] = host_names(batch.column("url")).to_pylist()
     return [None if spared else host for host, spared in zip(hosts, exempt, strict=True)]
 

@@ -48,6 +48,7 @@ class Perplexity(FileOperator):
 
     name = "perplexity"
     reasons = frozenset({"high_perplexity", "low_perplexity", "empty"})
+    live_only = True
     config: PerplexityConfig
 
     def process(self, batch: pa.RecordBatch) -> Verdicts:

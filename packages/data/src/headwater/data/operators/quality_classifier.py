@@ -37,6 +37,7 @@ class QualityClassifier(FileOperator):
 
     name = "quality_classifier"
     reasons = frozenset({"low_score"})
+    live_only = True
     config: QualityClassifierConfig
 
     def process(self, batch: pa.RecordBatch) -> Verdicts:

@@ -73,6 +73,7 @@ class SourceCode(Operator):
 
     name = "source_code"
     reasons = frozenset({"license_denied", "license_unknown", "generated", "minified", "long_line"})
+    live_only = True
     config: SourceCodeConfig
 
     def process(self, batch: pa.RecordBatch) -> Verdicts:

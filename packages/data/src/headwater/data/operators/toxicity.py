@@ -53,6 +53,7 @@ class Toxicity(FileOperator):
 
     name = "toxicity"
     reasons = frozenset({"toxic_score", "listed_words"})
+    live_only = True
     config: ToxicityConfig
 
     def process(self, batch: pa.RecordBatch) -> Verdicts:

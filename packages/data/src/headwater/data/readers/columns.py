@@ -13,13 +13,21 @@ _MAX_METADATA = 10_000  # characters: a verdict is no place for a second documen
 _MISSING = object()
 
 
-def item_of(place: int, record: Mapping[str, Any], options: Options) -> Item:
-    """The item of a record; with a `fault` when a column is missing or has another type."""
-    text = _lookup(record, options.text)
+def item_of(place: int, record: Mapping[str, Any], options: Options, line: bytes | None = None) -> Item:
+    """The item of a record; with a `fault` when a column is missing or has another type.
+
+    Args:
+        place: Where it is.
+        record: Its columns.
+        options: Of the source. With `record`, the payload is the whole record as JSON.
+        line: The record as JSON, where it was written so.
+    """
+    text = b"" if options.record else _lookup(record, options.text)
     if text is _MISSING or text is None:
         what = "no column" if text is _MISSING else "no value in column"
         return Item(place, fault=f"{what} {options.text}")
     try:
+        text = (line or _whole(record)) if options.record else text
         payload = text if isinstance(text, bytes) else _string(text, options.text).encode("utf-8")
         url = _name(record, options.url) or _name(record, options.id)
         url.encode("utf-8")
@@ -32,11 +40,14 @@ def item_of(place: int, record: Mapping[str, Any], options: Options) -> Item:
         return Item(place, fault=str(error)[:300])
     if len(metadata) > _MAX_METADATA:
         return Item(place, fault=f"{len(metadata):,} characters of metadata, at most {_MAX_METADATA:,}")
-    return Item(place, payload, options.content_type, url, "utf-8", metadata=metadata)
+    media_type = "application/json" if options.record else options.content_type
+    return Item(place, payload, media_type, url, "utf-8", metadata=metadata)
 
 
 def top_level(names: list[str], options: Options) -> list[str]:
-    """Of a file's columns, those that the options name or that hold what they name."""
+    """Of a file's columns, those that the options name or that hold what they name; of whole records, all."""
+    if options.record:
+        return names
     wanted = [name for name in (options.text, options.url, options.id, *options.metadata) if name]
     return [name for name in names if any(each == name or each.startswith(f"{name}.") for each in wanted)]
 
@@ -51,6 +62,15 @@ def _lookup(record: Mapping[str, Any], name: str) -> Any:
             return _MISSING
         here = here[part]
     return here
+
+
+def _whole(record: Mapping[str, Any]) -> bytes:
+    """A record as JSON; bytes, which JSON has not, by their number."""
+
+    def plain(value: object) -> str:
+        return f"{len(value):,} bytes" if isinstance(value, bytes) else str(value)
+
+    return json.dumps(record, ensure_ascii=False, sort_keys=True, default=plain).encode("utf-8")
 
 
 def _string(value: object, name: str) -> str:

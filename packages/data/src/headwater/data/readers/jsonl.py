@@ -33,7 +33,7 @@ def read(stream: IO[bytes], piece: Piece, options: Options) -> Iterator[Item]:
         if isinstance(line, str):
             yield Item(place, fault=line)
         elif content := line.removeprefix(_BOM).strip() if place == 0 else line.strip():
-            yield _item(place, content, options)
+            yield item_of_json(place, content, options)
 
 
 def record(stream: IO[bytes], file: str, place: int, payload_sha256: str, options: Options) -> bytes | None:
@@ -106,15 +106,16 @@ def _split(chunks: Iterator[bytes | str], start: int, stop: int) -> Iterator[tup
         yield place, b"".join(waiting)
 
 
-def _item(place: int, line: bytes, options: Options) -> Item:
+def item_of_json(place: int, line: bytes, options: Options, what: str = "line") -> Item:
+    """The item of an object in JSON; `what` names it in faults."""
     try:
         value = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
-        return Item(place, fault=f"the line is not UTF-8: {error.reason} at its byte {error.start:,}")
+        return Item(place, fault=f"the {what} is not UTF-8: {error.reason} at its byte {error.start:,}")
     except json.JSONDecodeError as error:
-        return Item(place, fault=f"the line is not JSON: {error.msg} at its character {error.pos:,}")
+        return Item(place, fault=f"the {what} is not JSON: {error.msg} at its character {error.pos:,}")
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
-        return Item(place, fault=f"the line is not JSON that can be read: {str(error)[:120]}")
+        return Item(place, fault=f"the {what} is not JSON that can be read: {str(error)[:120]}")
     if not isinstance(value, dict):
-        return Item(place, fault=f"the line is a JSON {type(value).__name__}, not an object")
-    return item_of(place, value, options)
+        return Item(place, fault=f"the {what} is a JSON {type(value).__name__}, not an object")
+    return item_of(place, value, options, line)

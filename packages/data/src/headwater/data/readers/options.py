@@ -21,6 +21,7 @@ class Options:
     metadata: tuple[str, ...] = ()
     content_type: str = "text/plain"
     base_url: str = ""
+    record: bool = False
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Options:
@@ -68,8 +69,8 @@ class Format(Protocol):
 
 _MODULES = {
     "warc": "warc", "wet": "warc", "html": "whole_file", "text": "whole_file", "code": "whole_file",
-    "pdf": "whole_file", "latex": "whole_file", "jsonl": "jsonl", "parquet": "parquet", "arrow": "arrow_stream",
-    "mediawiki": "mediawiki",
+    "pdf": "whole_file", "latex": "whole_file", "jsonl": "jsonl", "json": "json_array", "parquet": "parquet",
+    "arrow": "arrow_stream", "mediawiki": "mediawiki",
 }  # fmt: skip
 
 
@@ -77,5 +78,6 @@ def format_of(name: str, file: str) -> Format:
     """The reader of a file in a source of this format; "hf" is told from the file's name."""
     if name == "hf":
         lower = file.lower().rpartition("/")[2]
-        name = "arrow" if lower.endswith(".arrow") else "jsonl" if ".json" in lower else "parquet"
+        json = "jsonl" if ".jsonl" in lower else "json" if ".json" in lower else ""
+        name = "arrow" if lower.endswith(".arrow") else json or "parquet"
     return cast("Format", import_module(f"headwater.data.readers.{_MODULES[name]}"))

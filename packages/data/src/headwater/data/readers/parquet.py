@@ -78,7 +78,8 @@ def items_of(batch: Any, first: int, options: Options) -> Iterator[Item]:
         if pa.types.is_dictionary(column.type):
             column = column.dictionary_decode()
         # Bytes, which need not be UTF-8 whatever the schema says, and of which no string has to be made.
-        columns[name] = column.cast(pa.large_binary()) if name == options.text and _is_string(column.type) else column
+        plain = name == options.text and not options.record and _is_string(column.type)
+        columns[name] = column.cast(pa.large_binary()) if plain else column
     for row in range(batch.num_rows):
         try:
             yield item_of(first + row, {name: column[row].as_py() for name, column in columns.items()}, options)

@@ -6,12 +6,13 @@ from collections import Counter
 
 import pyarrow as pa
 
-from headwater.data.arrow import utf8
+from headwater.data.arrow import utf8, values
+from headwater.data.conversations.text import outside_markers
 from headwater.data.operators.base import Decisions, Operator, Verdicts
 from headwater.data.operators.pii.config import PiiConfig
 from headwater.data.operators.pii.recognise import found_in
-from headwater.data.operators.pii.spans import Replacement, detail, replaced
-from headwater.data.rows import with_column
+from headwater.data.operators.pii.spans import Replacement, Span, detail, replaced
+from headwater.data.rows import CONVERSATION, with_column
 
 
 class Pii(Operator):
@@ -23,10 +24,14 @@ class Pii(Operator):
     config: PiiConfig
 
     def process(self, batch: pa.RecordBatch) -> Verdicts:
-        """Reads and changes `text`. The column stays the very same when nothing is found."""
-        decided, column = Decisions(self, batch), batch.column("text")
+        """Reads `content_type`, reads and changes `text`. The column stays the very same when nothing is found."""
+        decided, column, types = Decisions(self, batch), batch.column("text"), values(batch, "content_type")
         changed: dict[int, bytes] = {}
         for row, text, spans in found_in(column, self.config):
+            if types[row] == CONVERSATION:
+                spans = [Span(*each) for each in outside_markers(text, spans)]
+                if not spans:
+                    continue
             changed[row], done = replaced(text, spans, self.config.placeholder_of())
             decided.change(row, "redacted", detail(done, self.config.max_recorded))
             for kind, count in Counter(each.kind for each in done).items():

@@ -1,0 +1,1 @@
+"""Instruction data: what a conversation is, its one form as text, how records become one, and what is made of it."""
