@@ -86,7 +86,7 @@ def make_documents(layout: RunLayout, config: DocumentsConfig) -> Outcome:
 def documents_pipeline(
     engine: Engine, parts: Sequence[Reader], config: DocumentsConfig, items: Path
 ) -> tuple[Dataset, Dataset, Dataset]:
-    """The pipeline: filter → equal URLs and texts → templates, repeated lines, runs → near-duplicates → items → balance.
+    """The pipeline: filter → equal URLs and texts → templates, repeated lines, runs → near-duplicates → items, balance.
 
     Returns:
         Kept documents; rejected ones; counters.

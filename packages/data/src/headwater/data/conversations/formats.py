@@ -25,6 +25,12 @@ FIGURES = ("score_chosen", "score_rejected", "margin")
 """Numbers that a preference may have; they are kept with the document."""
 
 
+_TOLD_BY: dict[Format, tuple[str, ...]] = {
+    "messages": ("messages",), "sharegpt": ("conversations",), "alpaca": ("instruction", "output"),
+    "prompt_completion": ("prompt", "completion"),
+}  # fmt: skip
+
+
 class Fields:
     """The fields of one record that are not null, under their names in the formats.
 
@@ -89,13 +95,7 @@ def detect(fields: Fields) -> Format | None:
         return "preference"
     if fields.has("prompt", "completion", "label") and isinstance(fields.get("label"), bool):
         return "label"
-    for name, needed in (
-        ("messages", ("messages",)), ("sharegpt", ("conversations",)), ("alpaca", ("instruction", "output")),
-        ("prompt_completion", ("prompt", "completion")),
-    ):  # fmt: skip
-        if fields.has(*needed):
-            return name
-    return None
+    return next((name for name, needed in _TOLD_BY.items() if fields.has(*needed)), None)
 
 
 def figures(record: Record, columns: Mapping[str, str]) -> dict[str, float]:
@@ -190,8 +190,8 @@ def _shared_beginning(chosen: str, rejected: str) -> Conversation:
         raise Unusable("prompts_differ", "chosen and rejected begin with different characters, and there is no prompt")
     if chosen == rejected:
         raise Unusable("chosen_equals_rejected", f"both are the same {len(chosen):,} characters")
-    answers = ((Turn("assistant", each[size:]),) for each in (chosen, rejected))
-    return Conversation((Turn("user", chosen[:size]),), *answers)
+    good, bad = ((Turn("assistant", each[size:]),) for each in (chosen, rejected))
+    return Conversation((Turn("user", chosen[:size]),), good, bad)
 
 
 def _prompt(fields: Fields) -> tuple[Turn, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from importlib.resources import files
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import yaml
 
@@ -25,8 +25,8 @@ HEAD, TAIL = 400, 250
 _POLITE = (
     r"(?:please|kindly|now|then|first|so|ok(?:ay)?|hi|hello|hey(?: there)?|help me(?: to)?"
     r"|(?:can|could|would|will) you(?: please| kindly| help me(?: to)?)?|i(?: want| need| would like|'d like) you to"
-    r"|your task is to|you are to|bitte|kannst du|könntest du|s'il (?:te|vous) plaît|peux-tu|pouvez-vous|por favor|puedes"
-    r"|podrías|você pode|puoi|per favore|proszę|пожалуйста|(?:question|instruction|task|q|input) ?:)"
+    r"|your task is to|you are to|bitte|kannst du|könntest du|s'il (?:te|vous) plaît|peux-tu|pouvez-vous|por favor"
+    r"|puedes|podrías|você pode|puoi|per favore|proszę|пожалуйста|(?:question|instruction|task|q|input) ?:)"
 )
 _STRAIGHT = str.maketrans("’‘ʼ´`", "'''''")
 
@@ -47,9 +47,11 @@ def task_of_prompt(prompt: str) -> Task:
         if rule.signs.search(text):
             return task
     for rules in others:
-        asked = [(found.start(), task) for task, rule in rules.items() if (found := rule.asks.search(text))]
-        if asked:
-            return min(asked, key=lambda each: each[0])[1]  # of one place, the earlier in the file
+        places: dict[Task, int] = {
+            task: found.start() for task, rule in rules.items() if (found := rule.asks.search(text))
+        }
+        if places:
+            return min(places, key=places.__getitem__)  # of one place, the earlier in the file
         for task, rule in rules.items():
             if rule.signs.search(text):
                 return task
@@ -58,8 +60,10 @@ def task_of_prompt(prompt: str) -> Task:
 
 @lru_cache(maxsize=1)
 def _rules() -> tuple[dict[Task, _Rule], ...]:
-    content = yaml.safe_load((files("headwater.data.conversations") / "tasks.yaml").read_text(encoding="utf-8"))
-    strong = {task: {"asks": ["(?!)"], "signs": signs} for task, signs in content["strong"].items()}
+    content: Any = yaml.safe_load((files("headwater.data.conversations") / "tasks.yaml").read_text(encoding="utf-8"))
+    strong: dict[Task, dict[str, list[str]]] = {
+        task: {"asks": ["(?!)"], "signs": signs} for task, signs in content["strong"].items()
+    }
     return tuple(_compiled(rules) for rules in (strong, content["types"], content["rest"]))
 
 

@@ -50,7 +50,7 @@ def caps(counts: Mapping[str, int], config: TaskBalanceConfig) -> dict[str, int]
     Raises:
         DataError: The shares of the types that there are leave nothing.
     """
-    most = {task: min(count, _limit(config.max_documents, task, count)) for task, count in counts.items()}
+    most = {task: int(min(count, _limit(config.max_documents, task, count))) for task, count in counts.items()}
     shares = {task: Fraction(str(_limit(config.max_share, task, 1))) for task in counts}
     kept = most
     while True:
@@ -69,5 +69,5 @@ def caps(counts: Mapping[str, int], config: TaskBalanceConfig) -> dict[str, int]
     return kept
 
 
-def _limit(given: float | Mapping[str, float] | None, task: str, default: int) -> float | int:
+def _limit(given: float | Mapping[str, float] | None, task: str, default: int) -> float:
     return default if given is None else given.get(task, default) if isinstance(given, Mapping) else given

@@ -73,7 +73,7 @@ class TurnLength(Operator):
         """Reads `text`, which holds conversations."""
         decided = Decisions(self, batch)
         conversations = [from_text(text) for text in texts_of(batch)]
-        sides = {
+        sides: dict[str, pa.Array] = {
             "prompt": pa.array([each.prompt() for each in conversations], pa.string()),
             "response": pa.array([each.response() for each in conversations], pa.string()),
         }
