@@ -30,6 +30,7 @@ from headwater.train.interchange.read_config import shape_of
 from headwater.train.interchange.stored import open_weights
 from headwater.train.model import recipe_of
 from headwater.train.runner import train
+from headwater.train.synthetic import make_tokens
 
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
 
@@ -266,12 +267,12 @@ def test_another_tokenizer_of_the_run_is_not_overwritten(tmp_path: Path, folder:
 @pytest.fixture
 def started(tmp_path: Path, folder: Path) -> tuple[RunLayout, Path]:
     """A run with imported weights and tokenizer, tokens, and the recipe that the import asks for."""
-    from train_fixtures import make_tokens, recipe
+    from train_fixtures import VOCAB, recipe
 
     run = RunLayout(tmp_path / "run")
     made = import_huggingface(folder, run)
     for number, source in enumerate(("code", "web")):
-        make_tokens(run, source, 60, seed=number)
+        make_tokens(run, source, 60, vocab_size=VOCAB, seed=number)
     value = recipe(steps=4, init_from="imported", model=recipe_of(made.shape), checkpoint={"every": 2})
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(value))
     return run, tmp_path / "r.yaml"
@@ -294,12 +295,12 @@ def test_training_starts_from_imported_weights(started: tuple[RunLayout, Path]) 
 
 
 def test_weights_in_bfloat16_become_float32_in_training(tmp_path: Path) -> None:
-    from train_fixtures import make_tokens, recipe
+    from train_fixtures import VOCAB, recipe
 
     save_transformers(tmp_path / "hf", SHAPES["qwen"], torch.bfloat16)
     run = RunLayout(tmp_path / "run")
     made = import_huggingface(tmp_path / "hf", run)
-    make_tokens(run, "web", 60, seed=0)
+    make_tokens(run, "web", 60, vocab_size=VOCAB, seed=0)
     optimizer = {"learning_rate": 1e-12}
     value = recipe(steps=1, init_from="imported", model=recipe_of(made.shape), optimizer=optimizer)
     value["mixture"] = {"weights": {"web": 1}}
