@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from headwater.core.cli_options import json_option, recipe_options
+from headwater.core.errors import ConfigError
 
 
 @click.group(short_help="Train a language model on the tokens of a run.")
@@ -63,3 +67,45 @@ def guard_bench(curves: Path, spikes: int, as_json: bool) -> None:
         print_json({group: {name: tally.as_json() for name, tally in rows.items()} for group, rows in measured.items()})
     else:
         show_bench(measured)
+
+
+@train.command("resume-proof")
+@click.option(
+    "--trials", default=50, show_default=True, type=click.IntRange(min=1), help="How many trainings are killed."
+)
+@click.option(
+    "--layouts", default="one,fsdp2,ddp2", show_default=True, metavar="NAME,…",
+    help="Layouts to stop and resume at, by the names of `headwater train parity`.",
+)  # fmt: skip
+@click.option("--seed", default=0, show_default=True, help="Decides when they are killed.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+              help="Keep the runs in this folder, which must be empty or new.")  # fmt: skip
+@json_option
+def resume_proof(trials: int, layouts: str, seed: int, out: Path | None, as_json: bool) -> None:
+    """Kill short trainings at random moments, resume them, and compare them with ones that nothing interrupted.
+
+    The samples, and the tokens that the processes were really fed, have to be the same at any layout; losses and the
+    last checkpoint have to be the same to the bit at the same one. Exits with 1 when anything differs.
+    """
+    from headwater.core.console import print_json
+    from headwater.train.proof.prove import prove
+    from headwater.train.proof.show import show
+
+    with scratch(out) as folder:
+        proof = prove(folder, trials=trials, layouts=layouts.split(","), seed=seed)
+    print_json(proof.as_json()) if as_json else show(proof)
+    if not proof.good:
+        sys.exit(1)
+
+
+@contextmanager
+def scratch(out: Path | None) -> Generator[Path]:
+    """A folder to work in: the one that is named, which must be empty or new, or one that is deleted again."""
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="headwater-") as folder:
+            yield Path(folder)
+        return
+    if out.exists() and any(out.iterdir()):
+        raise ConfigError(f"{out} is not empty", hint="name a folder that does not exist yet")
+    out.mkdir(parents=True, exist_ok=True)
+    yield out

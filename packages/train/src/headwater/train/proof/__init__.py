@@ -1,0 +1,1 @@
+"""`headwater train resume-proof`: short trainings, killed at random moments and resumed, against ones that were not."""
