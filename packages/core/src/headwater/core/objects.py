@@ -13,7 +13,7 @@ import importlib
 import os
 import shutil
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -123,7 +123,7 @@ def filesystem(uri: str, *, anonymous: bool = False) -> tuple[Any, str]:
     except ImportError as error:
         extra = _EXTRAS.get(protocol, protocol)
         raise ConfigError(f"{protocol}:// needs a package that is not installed", found=str(error).splitlines()[0],
-                          hint=f"pip install 'headwater-data[{extra}]'") from error  # fmt: skip
+                          hint=f"pip install 'headwater-data[{extra}]', or headwater-train's") from error  # fmt: skip
     except ValueError as error:
         raise ConfigError(f"{uri} is no URI that can be opened", found=str(error),
                           expected="a local path, s3://, gs://, hf://, https:// …") from error  # fmt: skip
@@ -249,6 +249,21 @@ def find(pattern: str, *, anonymous: bool = False) -> dict[str, Stat]:
         return {_named(protocol, name): _stat(info) for name, info in sorted(plain.items())}
 
 
+def listing(root: str) -> list[str]:
+    """Every file below a folder or a prefix, hidden ones too, by URI or path, in order; none where nothing is.
+
+    Raises:
+        StorageError, ConfigError: As `open_object`.
+    """
+    with object_errors("list", root):
+        if not is_remote(root):
+            return sorted(str(path) for path in local_path(root).rglob("*") if path.is_file())
+        system, path = filesystem(root)
+        system.invalidate_cache()
+        protocol = root.partition("://")[0]
+        return sorted(_named(protocol, name) for name in system.find(path))
+
+
 def _named(protocol: str, path: str) -> str:
     return path if "://" in path else f"{protocol}://{path.lstrip('/')}"
 
@@ -311,3 +326,32 @@ def put(content: Path, uri: str) -> None:
             return
         system, path = filesystem(uri)
         system.put_file(str(content), path)
+
+
+def get(uri: str, target: Path) -> None:
+    """Copies a file or an object to a local path, whose folder must exist.
+
+    Raises:
+        StorageError, ConfigError: As `open_object`.
+    """
+    with object_errors("read", uri):
+        if not is_remote(uri):
+            shutil.copyfile(local_path(uri), target)
+            return
+        system, path = filesystem(uri)
+        system.get_file(path, str(target))
+
+
+def delete(uri: str) -> None:
+    """Deletes a file or an object, if it is there.
+
+    Raises:
+        StorageError, ConfigError: As `open_object`.
+    """
+    with object_errors("delete", uri):
+        if not is_remote(uri):
+            local_path(uri).unlink(missing_ok=True)
+            return
+        system, path = filesystem(uri)
+        with suppress(FileNotFoundError):
+            system.rm_file(path)

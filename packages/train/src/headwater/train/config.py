@@ -65,6 +65,8 @@ class Checkpoint(Section):
         keep_every: The checkpoints of steps that are multiples of it are kept for good; 0: none.
         background: Whether training goes on while a checkpoint is written. It takes as much memory of the host as
             weights and optimizer take on the device.
+        mirror: A folder or a URI (`s3://bucket/run`, `gs://…`) where every checkpoint that is kept is copied to, with
+            the logs. A run whose folder was lost goes on from there. Of one run only.
     """
 
     every: Whole = Field(default=100, ge=1)
@@ -72,6 +74,7 @@ class Checkpoint(Section):
     keep_best: Whole = Field(default=1, ge=0)
     keep_every: Whole = Field(default=0, ge=0)
     background: bool = True
+    mirror: str | None = Field(default=None, min_length=1)
 
 
 class TrainConfig(Section):
@@ -135,7 +138,9 @@ def recorded(config: TrainConfig) -> dict[str, Any]:
 
     Where, and on what time, they are written is no part of it, nor is where the initial weights lie: they are a parent.
     """
-    return config.model_dump(mode="json", exclude={"init_from": True, "metrics": True, "checkpoint": {"background"}})
+    return config.model_dump(
+        mode="json", exclude={"init_from": True, "metrics": True, "checkpoint": {"background", "mirror"}}
+    )
 
 
 def identity(config: TrainConfig) -> dict[str, Any]:

@@ -46,6 +46,10 @@ class LossLog:
         with storage_errors("write", self.path), open(self.path, "ab") as stream:
             os.fsync(stream.fileno())
 
+    def steps(self) -> int:
+        """How many lines there are."""
+        return self.path.read_bytes().count(b"\n") if self.path.is_file() else 0
+
     def truncate(self, step: int) -> float | None:
         """Drops every step after `step`; returns the loss of `step`.
 

@@ -17,17 +17,19 @@ from headwater.core.run import RunInfo, StageInfo, read_run
 from headwater.core.storage import file_sha256, storage_errors
 from headwater.train.config import NEUTRAL, identity
 from headwater.train.inputs import Inputs
+from headwater.train.mirror import Mirror
 
 _STEP = re.compile(r"step-(\d{8})")
 
 
 @dataclass(frozen=True)
 class Found:
-    """A whole checkpoint: its step, folder and `run.json`."""
+    """A whole checkpoint: its step, folder and `run.json`, and whether it was just taken from the mirror."""
 
     step: int
     path: Path
     info: RunInfo
+    fetched: bool = False
 
 
 def checkpoint_folders(folder: Path) -> list[tuple[int, Path]]:
@@ -38,30 +40,52 @@ def checkpoint_folders(folder: Path) -> list[tuple[int, Path]]:
     return sorted((int(match.group(1)), path) for match, path in matched if match and path.is_dir())
 
 
-def find_checkpoint(folder: Path, say: Callable[[str, int, Path], None]) -> Found | None:
-    """The newest checkpoint that is whole, every byte of it.
+Say = Callable[[str, int, Path], None]
+"""Called with a message, the step and the folder of a checkpoint that is not used."""
+
+
+def find_checkpoint(folder: Path, say: Say, mirror: Mirror | None = None) -> Found | None:
+    """The newest checkpoint that is whole, every byte of it, here or in the mirror.
 
     A folder without a manifest is what an interrupted save left: it is removed. One with a damaged file is passed
     over. Nothing of a checkpoint is unpickled before its checksums have been compared.
 
     Args:
         folder: The folder of checkpoints.
-        say: Called with a message, the step and the folder for each that is not used.
+        say: Called for each that is not used.
+        mirror: Where there are copies; one that is used is copied into the folder.
 
     Raises:
         ManifestError: The newest whole checkpoint has another schema version.
+        StorageError: The mirror cannot be read.
     """
-    for step, path in reversed(checkpoint_folders(folder)):
-        if not is_artifact(path):
-            with storage_errors("remove", path):
-                shutil.rmtree(path)
-            say("removed a checkpoint that was not finished when the run was interrupted", step, path)
-            continue
-        if damage := find_damage(path):
-            say(f"passed over a damaged checkpoint: {damage}", step, path)
-            continue
-        return Found(step, path, read_run(path))
+    copies = mirror.steps() if mirror is not None else {}
+    here = dict(checkpoint_folders(folder))
+    for step in sorted({*here, *copies}, reverse=True):
+        if step in here and _is_usable(step, here[step], say):
+            return Found(step, here[step], read_run(here[step]))
+        if mirror is not None and step in copies:
+            path = folder / f"step-{step:08d}"
+            if MANIFEST not in copies[step]:
+                mirror.remove(step)
+                say(f"removed a copy in {mirror.uri} that was not finished", step, path)
+                continue
+            mirror.fetch(step, path)
+            if _is_usable(step, path, say):
+                return Found(step, path, read_run(path), fetched=True)
     return None
+
+
+def _is_usable(step: int, path: Path, say: Say) -> bool:
+    if not is_artifact(path):
+        with storage_errors("remove", path):
+            shutil.rmtree(path)
+        say("removed a checkpoint that was not finished when the run was interrupted", step, path)
+        return False
+    damage = find_damage(path)
+    if damage:
+        say(f"passed over a damaged checkpoint: {damage}", step, path)
+    return not damage
 
 
 def last_is_whole(run: RunLayout, steps: int) -> bool:

@@ -27,6 +27,7 @@ from headwater.train.config import TrainConfig, recorded
 from headwater.train.held_out import held_out, unigram_bits_per_byte
 from headwater.train.inputs import Inputs, open_inputs
 from headwater.train.losses import keep_rows, read_losses
+from headwater.train.mirror import Mirror
 from headwater.train.resume import (
     checkpoint_folders,
     find_checkpoint,
@@ -155,11 +156,14 @@ def _progress(steps: int, done: int, session: Session, *, shown: bool) -> Iterat
 
 def _prepare(inputs: Inputs, writer: ArtifactWriter, session: Session, *, fresh: bool, on_change: str) -> int | None:
     """Finds the checkpoint to go on from and puts the logs back to it; none to start from the beginning."""
-    layout = inputs.run
+    layout, uri = inputs.run, inputs.config.checkpoint.mirror
+    mirror = Mirror(uri) if uri else None
     found = None
     refused: list[tuple[str, int, Path]] = []
     if not fresh:
-        found = find_checkpoint(layout.checkpoints, lambda message, step, path: refused.append((message, step, path)))
+        found = find_checkpoint(
+            layout.checkpoints, lambda message, step, path: refused.append((message, step, path)), mirror
+        )
         for message, _, path in refused:
             warn(f"{message} ({path})")
     if found is not None:
@@ -181,7 +185,13 @@ def _prepare(inputs: Inputs, writer: ArtifactWriter, session: Session, *, fresh:
     writer.begin(keep=[layout.train / "losses.jsonl", layout.train / "events.jsonl", metrics])
     if found is None:
         _wipe(layout)
+        if mirror is not None:
+            mirror.clear()
     else:
+        if mirror is not None and found.fetched:
+            warn(f"the checkpoint of step {step} was not here or not whole: it was taken from {mirror.uri}")
+        if mirror is not None and session.losses.steps() < step:
+            mirror.fetch_logs(layout.train)
         session.losses.truncate(step)
     keep_rows(metrics, step)
     for message, refused_step, path in refused:

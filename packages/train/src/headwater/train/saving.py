@@ -20,6 +20,7 @@ from headwater.core.storage import atomic_write, storage_errors
 from headwater.train import PRODUCER
 from headwater.train.dcp import save_state, weights_digest
 from headwater.train.inputs import Inputs
+from headwater.train.mirror import Mirror
 from headwater.train.resume import remove_checkpoint, to_delete
 from headwater.train.together import on_main
 
@@ -122,6 +123,9 @@ class Saving:
         manifest = self._writer(folder).commit(counters)
         policy, there = self.inputs.config.checkpoint, {**self.kept, run.step: run.validation_loss}
         deleted = to_delete(list(there.items()), policy.keep_last, policy.keep_best, policy.keep_every)
+        if policy.mirror is not None:
+            layout = self.inputs.run
+            Mirror(policy.mirror).sync(layout.checkpoints, there.keys() - set(deleted), layout.train)
         for step in deleted:
             remove_checkpoint(self.inputs.run.checkpoint(step))
         return manifest, deleted
