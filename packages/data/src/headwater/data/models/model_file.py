@@ -1,21 +1,19 @@
-"""Model files in recipes: given by path, recorded by content.
+"""Models in recipes: given by the path of a file or a folder, recorded by content.
 
 A recipe names a model by its path, relative to the folder the command runs in. What an artifact records, and what
-decides whether a stage is up to date, is the file's SHA-256: the same model in another folder gives the same artifact,
+decides whether a stage is up to date, is its SHA-256: the same model in another folder gives the same artifact,
 and another model at the same path runs the stage again. A recorded configuration is still a valid recipe section.
 """
 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from headwater.core.errors import ConfigError
-from headwater.core.storage import file_sha256, storage_errors
 from headwater.data.models import card
 from headwater.data.operators.base import Operator, OperatorConfig
 
@@ -26,9 +24,10 @@ FilePath = Annotated[str, Field(min_length=1)]
 
 
 class FileOptions(OperatorConfig):
-    """Base of the options of operators that use files."""
+    """Base of the options of operators that use files. Those of `FOLDERS` are folders."""
 
     FILES: ClassVar[tuple[str, ...]] = ("model",)
+    FOLDERS: ClassVar[tuple[str, ...]] = ()
 
     def content(self) -> dict[str, Any]:
         """The options as artifacts record them: each file by its digest.
@@ -40,7 +39,7 @@ class FileOptions(OperatorConfig):
         for name in self.FILES:
             value = plain[name]
             if value is not None and not _RECORDED.fullmatch(value):
-                plain[name] = digest_of(value)
+                plain[name] = digest_of(value, folder=name in self.FOLDERS)
                 self.check(name, Path(value))
         return plain
 
@@ -67,30 +66,24 @@ class FileOperator(Operator):
         super().__init__(config)
         for name in config.FILES:
             if getattr(config, name) is not None:
-                digest_of(getattr(config, name))
+                digest_of(getattr(config, name), folder=name in config.FOLDERS)
 
 
-def digest_of(path: str) -> str:
-    """The digest of a file, as `sha256:…`; computed once as long as the file is unchanged.
+def digest_of(path: str, *, folder: bool = False) -> str:
+    """The digest of a file or folder, as `sha256:…`; computed once as long as the file is unchanged.
 
     Raises:
-        ConfigError: There is no such file, or its model card says that it was different.
+        ConfigError: There is none, or its model card says that it was different.
     """
     found = Path(path)
     if _RECORDED.fullmatch(path):
         raise ConfigError("a recorded configuration knows its model by content only", found=path,
                           hint="give the path of the file with this SHA-256 in the recipe")  # fmt: skip
-    if not found.is_file():
-        raise ConfigError(f"there is no file {path}", found="a folder" if found.is_dir() else "nothing",
+    if not (found.is_dir() if folder else found.is_file()):
+        other = "a file" if found.is_file() else "a folder" if found.is_dir() else "nothing"
+        raise ConfigError(f"there is no {'folder' if folder else 'file'} {path}", found=other,
                           hint="paths in a recipe are relative to the folder the command runs in; "
                           "headwater data model train --help makes models")  # fmt: skip
-    with storage_errors("read", found):
-        state = found.stat()
-        sha256 = _sha256(str(found.resolve()), state.st_size, state.st_mtime_ns)
+    sha256 = card.sha256_of(found)
     card.check(found, sha256)
     return f"sha256:{sha256}"
-
-
-@lru_cache(maxsize=64)
-def _sha256(path: str, size: int, modified: int) -> str:
-    return file_sha256(path)

@@ -8,14 +8,15 @@ import pyarrow as pa
 
 from headwater.data.arrow import utf8, values
 from headwater.data.conversations.text import outside_markers
-from headwater.data.operators.base import Decisions, Operator, Verdicts
+from headwater.data.models.model_file import FileOperator
+from headwater.data.operators.base import Decisions, Verdicts
 from headwater.data.operators.pii.config import PiiConfig
 from headwater.data.operators.pii.recognise import found_in
 from headwater.data.operators.pii.spans import Replacement, Span, detail, replaced
 from headwater.data.rows import CONVERSATION, with_column
 
 
-class Pii(Operator):
+class Pii(FileOperator):
     """Replaces personal data and secrets by placeholders, counts them, and notes where they were."""
 
     name = "pii"

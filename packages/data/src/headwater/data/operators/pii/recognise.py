@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from headwater.data.operators.pii import card, email, iban, ip, phone, secret
+from headwater.data.operators.pii import card, email, iban, ip, name, phone, secret
 from headwater.data.operators.pii.config import PiiConfig
 from headwater.data.operators.pii.spans import Span, merged
 
@@ -22,14 +21,12 @@ def found_in(texts: pa.Array, config: PiiConfig) -> Iterator[tuple[int, bytes, l
     from headwater.data.operators.kernels.texts import texts_of_array
 
     data, offsets = texts_of_array(texts)
-    rows, kinds, places, extras = _anchors(data, offsets)
-    if not len(rows):
-        return
-    used, firsts = np.unique(rows, return_index=True)
-    for row, (first, last) in zip(used.tolist(), pairwise([*firsts.tolist(), len(rows)]), strict=True):
+    rows, *columns = _anchors(data, offsets)
+    bounds = np.searchsorted(rows, np.arange(len(texts) + 1))
+    for row in range(len(texts)) if config.name_model else np.unique(rows).tolist():
         text = data[offsets[row] : offsets[row + 1]].tobytes()
-        anchors = zip(kinds[first:last].tolist(), places[first:last].tolist(), extras[first:last].tolist(), strict=True)
-        spans = merged(_spans(text, anchors, config))
+        anchors = zip(*(column[bounds[row] : bounds[row + 1]].tolist() for column in columns), strict=True)
+        spans = merged([*_spans(text, anchors, config), *name.names_in(text, config)])
         if spans:
             yield row, text, spans
 
@@ -64,9 +61,9 @@ def _spans(text: bytes, anchors: Iterator[Anchor], config: PiiConfig) -> Iterato
             found.append(("secret", secret.token_at(text, place, entropy)))
         elif kind == anchor.ASSIGNED and "secret" in wanted:
             found.append(("secret", secret.assigned_at(text, place, extra, entropy)))
-        for name, span in found:
+        for each, span in found:
             if span:
-                yield Span(span[0], span[1], name)  # pyright: ignore[reportArgumentType]
+                yield Span(span[0], span[1], each)  # pyright: ignore[reportArgumentType]
 
 
 def _anchors(data: Any, offsets: Any) -> tuple[Any, Any, Any, Any]:

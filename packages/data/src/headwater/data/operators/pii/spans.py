@@ -7,10 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-Kind = Literal["secret", "iban", "card", "email", "ip", "phone"]
+Kind = Literal["secret", "iban", "card", "email", "ip", "phone", "name"]
 
 KINDS: tuple[Kind, ...] = ("secret", "iban", "card", "email", "ip", "phone")
-"""Where spans overlap, the kind named earlier counts."""
+"""The kinds that need no model."""
+
+_RANK = {kind: place for place, kind in enumerate((*KINDS, "name"))}
+"""Where spans overlap, the kind with the lower rank counts."""
 
 
 class Span(NamedTuple):
@@ -33,12 +36,11 @@ class Replacement(NamedTuple):
 
 def merged(spans: Iterable[Span]) -> list[Span]:
     """Spans in their order, those that overlap as one: nothing that was found stays."""
-    rank = {kind: place for place, kind in enumerate(KINDS)}
     result: list[Span] = []
-    for span in sorted(spans, key=lambda span: (span.start, -span.stop, rank[span.kind])):
+    for span in sorted(spans, key=lambda span: (span.start, -span.stop, _RANK[span.kind])):
         if result and span.start < result[-1].stop:
             last = result[-1]
-            first = last if rank[last.kind] <= rank[span.kind] else span
+            first = last if _RANK[last.kind] <= _RANK[span.kind] else span
             result[-1] = Span(last.start, max(last.stop, span.stop), first.kind)
         else:
             result.append(span)
