@@ -8,13 +8,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headwater.data.cuts import cuts_of, host_templates, repeated_lines
+from headwater.data.cuts import cuts_of
 from headwater.data.engines.local import LocalEngine
 from headwater.data.operators import host_boilerplate as hb
 from headwater.data.operators.apply_cuts import ApplyCuts
 from headwater.data.operators.line_dedup import LineDedupConfig, spans_of_lines
+from headwater.data.repeated_lines import repeated_lines
 from headwater.data.row_keys import row_keys
 from headwater.data.rows import ALIVE, ROWS
+from headwater.data.templates import host_templates
 
 CONFIG = hb.HostBoilerplateConfig(min_documents=3, min_share=0.5, min_characters=20)
 LINES = LineDedupConfig(unit="line", min_words=3, min_characters=5)

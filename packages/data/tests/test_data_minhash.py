@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from headwater.core.ngrams import words
 from headwater.data.earlier import Earlier
-from headwater.data.near import EDGES, Resolve
 from headwater.data.operators.minhash_dedup import (
     MinhashDedupConfig,
     _permutations,
@@ -18,6 +17,7 @@ from headwater.data.operators.minhash_dedup import (
     shingle_sets,
     signatures,
 )
+from headwater.data.resolve import MEMBERS, Decide, Walk
 from headwater.data.row_keys import row_keys
 
 WORDS = st.lists(st.sampled_from(["river", "mill", "bridge", "old", "the", "日本", "x1"]), max_size=30).map(" ".join)
@@ -171,9 +171,9 @@ def resolved(sets, threshold):
         for i in range(j)
     ]
     edges = [edge for edge in edges if edge["jaccard"] >= threshold]
-    rows = pa.Table.from_pylist(edges, schema=pa.schema([pa.field("component", pa.binary()), *EDGES]))
+    rows = pa.Table.from_pylist(edges, schema=MEMBERS)
     found = {}
-    for row in Resolve("minhash_dedup", Earlier())(rows).to_pylist():
+    for row in Walk(Decide("minhash_dedup", "near_duplicate", Earlier()))(rows).to_pylist():
         detail = json.loads(row["detail"])
         found[keys.index(row["row"])] = (int(detail["kept"], 16), detail["jaccard"])
     return found

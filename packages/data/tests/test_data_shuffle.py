@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headwater.data.engines.local import LocalEngine
-from headwater.data.shuffle import find, partitions_of, plain, split
+from headwater.data.shuffle import find, partitions_of, plain, slices, sorted_places, split
 
 SCHEMA = pa.schema([pa.field("key", pa.binary()), pa.field("value", pa.int64())])
 SUMS = pa.schema([pa.field("key", pa.binary()), pa.field("values", pa.list_(pa.int64()))])
@@ -111,3 +111,31 @@ def test_a_join_keeps_every_left_row(tmp_path, shuffle_bytes):
         found = engine.collect(engine.join(left, right, left_on="key", right_on="name", prefix="n_")).to_pylist()
     assert [row["value"] for row in found] == list(range(120))
     assert [row["n_text"] for row in found] == [f"t{v % 50}" if v % 50 % 2 == 0 else None for v in range(120)]
+
+
+@given(st.lists(st.integers(0, 30), max_size=40), st.integers(1, 60))
+def test_slices_are_whole_and_small_enough(sizes, most):
+    parts = list(slices(np.array(sizes, np.int64), most))
+    assert [place for part in parts for place in range(part.start, part.stop)] == list(range(len(sizes)))
+    assert all(sum(sizes[part]) <= most or part.stop - part.start == 1 for part in parts)
+
+
+def test_a_long_row_joined_to_many_comes_in_pieces(tmp_path):
+    names = pa.table({"name": [key(0), key(1)], "text": ["x" * 4_000_000, "short"]}, schema=NAMES)
+    with LocalEngine(tmp_path) as engine:
+        left = engine.read([Rows(rows([0, 1] * 25))], SCHEMA)
+        (part,) = engine.join(left, engine.read([Rows(names)], NAMES), left_on="key", right_on="name").parts
+        batches = list(part())
+    assert max(batch.nbytes for batch in batches) < 17_000_000
+    assert [len(text) for batch in batches for text in batch.column("text").to_pylist()] == [4_000_000, 5] * 25
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), max_size=50),
+    st.sampled_from(["binary", "integer", "text"]),
+)
+def test_places_are_sorted_by_all_columns(pairs, kind):
+    make = {"binary": lambda n: bytes([1] * 8) + key(n), "integer": lambda n: n - 2, "text": str}[kind]
+    table = pa.table({"key": [make(a) for a, _ in pairs], "value": pa.array([b for _, b in pairs], pa.int64())})
+    found = table.take(pa.array(sorted_places(table, ["key", "value"]))).to_pylist()
+    assert found == sorted(table.to_pylist(), key=lambda row: (row["key"], row["value"]))

@@ -17,8 +17,9 @@ from headwater.data.documents import make_documents
 from headwater.data.earlier import Earlier
 from headwater.data.engines.local import LocalEngine
 from headwater.data.index import make_index
-from headwater.data.near import Candidates, near_duplicates
+from headwater.data.near import near_duplicates
 from headwater.data.near_keys import Blocks
+from headwater.data.near_pairs import Choose, WithinBuckets
 from headwater.data.operators.minhash_dedup import jaccard, shingle_sets
 from headwater.data.operators.simhash_dedup import SimhashDedupConfig, block_keys, distances, fingerprints
 from headwater.data.row_keys import id_of, row_keys
@@ -68,7 +69,7 @@ def test_candidates_are_within_the_distance():
     prints = np.array([0, 0b111, 0b1111], np.int64)
     rows = pa.array([bytes([k]) for k in range(3)], pa.binary())
     groups = pa.table({"key": pa.array([7] * 3), "row": rows, "fingerprint": pa.array(prints)})
-    pairs = Candidates(64, 3, Earlier())(groups).to_pylist()
+    pairs = WithinBuckets(64, Choose(3, Earlier()))(groups).to_pylist()
     assert [(pair["a"], pair["b"]) for pair in pairs] == [(b"\0", b"\1"), (b"\1", b"\2")]
 
 

@@ -36,6 +36,20 @@ def take(rows: Any, places: npt.NDArray[Any]) -> Any:
     return rows.take(pa.array(places))
 
 
+def packed(numbers: npt.NDArray[Any], firsts: npt.NDArray[Any] | None = None) -> Any:
+    """64-bit integers as binary values, little end first.
+
+    Args:
+        numbers: Shape [rows, numbers].
+        firsts: Where each value begins among the rows, and where the last ends; None: each row is a value.
+    """
+    build: Any = pa.Array.from_buffers
+    buffer: Any = pa.py_buffer
+    ends = np.arange(len(numbers) + 1) if firsts is None else firsts
+    offsets = (ends * (8 * numbers.shape[1])).astype(np.int32)
+    return build(pa.binary(), len(ends) - 1, [None, buffer(offsets), buffer(numbers.astype("<u8"))])
+
+
 def utf8(texts: Any) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """The bytes under an array of strings, without a copy, and where each string begins and ends in them.
 

@@ -18,7 +18,6 @@ from headwater.core.storage import atomic_write, storage_errors
 from headwater.data import PRODUCER, funnel, warc_parts
 from headwater.data.balance import over_share
 from headwater.data.config import DocumentsConfig
-from headwater.data.cuts import host_templates, repeated_lines
 from headwater.data.duplicates import Alive, exact_duplicates, url_duplicates
 from headwater.data.earlier import Earlier
 from headwater.data.engine import BatchFunction, Dataset, Engine, Reader
@@ -41,10 +40,12 @@ from headwater.data.operators.decontaminate import Decontaminate
 from headwater.data.operators.read import Read
 from headwater.data.outcome import Outcome
 from headwater.data.prompts import near_duplicate_prompts
+from headwater.data.repeated_lines import repeated_lines
 from headwater.data.rows import ALIVE, ROWS
 from headwater.data.sinks import write_parquet
 from headwater.data.steps import SUMS_BY, AddCounts, Edit, Filter, Settle
 from headwater.data.substrings import repeated_substrings
+from headwater.data.templates import host_templates
 
 
 def make_documents(layout: RunLayout, config: DocumentsConfig) -> Outcome:

@@ -1,4 +1,4 @@
-"""Exact duplicates on any engine: rows of one key meet, and the preferred one stays."""
+"""Exact duplicates on any engine: of the rows of one key the preferred one stays."""
 
 from __future__ import annotations
 
@@ -8,33 +8,36 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import ClassVar
 
-import numpy as np
 import pyarrow as pa
 
-from headwater.data.arrow import compute, table, take, values
+from headwater.data.arrow import column, compute, table, values
 from headwater.data.collect.urls import url_key
 from headwater.data.earlier import Earlier
-from headwater.data.engine import Dataset, Engine, Needs
+from headwater.data.engine import BatchFunction, Dataset, Engine, Needs
+from headwater.data.firsts import with_first
 from headwater.data.operators import exact_dedup
 from headwater.data.operators.exact_dedup import DECISIONS, KEYS, ExactDedupConfig
 from headwater.data.row_keys import id_of
-from headwater.data.shuffle import plain
 
 
 def exact_duplicates(engine: Engine, alive: Dataset, config: ExactDedupConfig, earlier: Earlier) -> Dataset:
     """Rows of `DECISIONS` about rows of equal text."""
-    keys = earlier.beside(engine, "texts", engine.derive(alive, TextKeys(config.normalize)), KEYS)
-    return engine.group_by_key(
-        "exact", keys, ["key"], ["row"], KeepFirst(exact_dedup.NAME, exact_dedup.REASON, earlier)
-    )
+    function = Repeated(exact_dedup.NAME, exact_dedup.REASON, earlier)
+    return _repeated(engine, "exact", alive, TextKeys(config.normalize), earlier.read(engine, "texts", KEYS), function)
 
 
 def url_duplicates(engine: Engine, alive: Dataset, earlier: Earlier) -> Dataset:
     """Rows of `DECISIONS` about rows of one canonical URL."""
-    keys = earlier.beside(engine, "urls", engine.derive(alive, UrlKeys()), KEYS)
-    return engine.group_by_key(
-        "url", keys, ["key"], ["row"], KeepFirst(exact_dedup.URL_NAME, exact_dedup.URL_REASON, earlier)
-    )
+    function = Repeated(exact_dedup.URL_NAME, exact_dedup.URL_REASON, earlier)
+    return _repeated(engine, "url", alive, UrlKeys(), earlier.read(engine, "urls", KEYS), function)
+
+
+def _repeated(
+    engine: Engine, stage: str, alive: Dataset, keys: BatchFunction, theirs: Dataset | None, function: BatchFunction
+) -> Dataset:
+    own = engine.map_batches(f"{stage}-keys", alive, keys)["keys"]
+    met = with_first(engine, f"{stage}-firsts", own, KEYS, earlier=theirs)
+    return engine.map_batches(stage, met, function)["decisions"]
 
 
 @dataclass(frozen=True)
@@ -85,23 +88,21 @@ class UrlKeys:
 
 
 @dataclass(frozen=True)
-class KeepFirst:
-    """The preferred row of each key stays."""
+class Repeated:
+    """The rows whose key a preferred row has already: that one stays."""
 
     name: str
     reason: str
     earlier: Earlier
-    output: pa.Schema = DECISIONS
+    needs: ClassVar[Needs] = Needs(("row", "first_row"), valid="first_row")
+    outputs: Mapping[str, pa.Schema] = field(default_factory=lambda: {"decisions": DECISIONS})
 
-    def __call__(self, groups: pa.Table) -> pa.Table:
-        """Reads `KEYS` by key, in order of preference."""
-        keys = plain(groups.column("key"))
-        fresh = np.ones(len(keys), dtype=np.bool_)
-        fresh[1:] = keys[1:] != keys[:-1]
-        first = np.maximum.accumulate(np.where(fresh, np.arange(len(keys)), 0))
-        gone = np.flatnonzero(~fresh)
-        kept: list[bytes] = take(groups.column("row"), first[gone]).to_pylist()
-        same = {"operator": [self.name] * len(gone), "reason": [self.reason] * len(gone)}
+    def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
+        """Reads `KEYS` with the first row of each key."""
+        rows, first = column(batch, "row"), column(batch, "first_row")
+        gone = compute.fill_null(compute.not_equal(rows, first), False)
+        rows, kept = rows.filter(gone), first.filter(gone).to_pylist()
+        same = {"operator": [self.name] * len(kept), "reason": [self.reason] * len(kept)}
         equal = {"jaccard": 1.0} if self.name == exact_dedup.NAME else {}  # of one URL, texts may differ
         details = [json.dumps({"kept": id_of(row), **equal, **self.earlier.origin(row)}) for row in kept]
-        return table({"row": take(groups.column("row"), gone), **same, "detail": details}, DECISIONS)
+        return {"decisions": table({"row": rows, **same, "detail": details}, DECISIONS)}

@@ -1,8 +1,9 @@
 """Connected components on any engine, in rounds of grouping: no machine needs to hold the graph.
 
 Large-star and small-star of Kiveris et al. ("Connected Components in MapReduce and Beyond", SoCC 2014): every round
-brings each node's neighbours together and ties them to the least of them, until nothing changes. The result, each node
-with the least node of its component, does not depend on the rounds. A graph that fits one task is solved in one.
+ties each node's neighbours to the least of them, until nothing changes. The result, each node with the least node of
+its component, does not depend on the rounds. A graph that fits one task is solved in one; in rounds, no task needs to
+hold the neighbours of a node: the least one is found first (`firsts.py`), and joined to the edges.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from headwater.core.hashing import mix64
 from headwater.data.arrow import column, compute, table, take
 from headwater.data.engine import Dataset, Engine
-from headwater.data.shuffle import plain
+from headwater.data.firsts import firsts, with_first
+from headwater.data.shuffle import differs, plain
 
 EDGES = pa.schema([pa.field("a", pa.binary()), pa.field("b", pa.binary())])
 COMPONENTS = pa.schema([pa.field("node", pa.binary()), pa.field("component", pa.binary())])
@@ -44,31 +45,31 @@ def connected_components(
         Rows of `COMPONENTS`: every node that has an edge, and the least node of its component.
     """
     edges = engine.group_by_key(f"{stage}-edges", engine.derive(edges, _Ordered()), ["a", "b"], [], _Distinct())
-    seen = _totals(engine, f"{stage}-totals", edges)
+    seen = totals(engine, f"{stage}-totals", edges)
     if seen[0] <= one_task_edges:
-        keyed = engine.derive(edges, _OneKey())
+        keyed = engine.derive(edges, OneKey())
         return engine.group_by_key(f"{stage}-solve", keyed, ["key"], ["a", "b"], _Solve())
     for number in range(_MOST_ROUNDS):
-        both = engine.derive(edges, _BothWays())
-        large = engine.group_by_key(f"{stage}-large-{number}", both, ["a"], ["b"], _LargeStar())
+        both = with_first(engine, f"{stage}-large-{number}", engine.derive(edges, _BothWays()), EDGES, more_than=0)
+        large = engine.map_batches(f"{stage}-larger-{number}", both, _LargeStar())["edges"]
         down = engine.derive(large, _Ordered(descending=True))
-        small = engine.group_by_key(f"{stage}-small-{number}", down, ["a"], ["b"], _SmallStar())
+        down = with_first(engine, f"{stage}-small-{number}", down, EDGES, more_than=0)
+        small = engine.derive(down, _SmallStar())
         edges = engine.group_by_key(
             f"{stage}-edges-{number}", engine.derive(small, _Ordered()), ["a", "b"], [], _Distinct()
         )
-        now = _totals(engine, f"{stage}-totals-{number}", edges)
+        now = totals(engine, f"{stage}-totals-{number}", edges)
         if now == seen:
             break
         seen = now
     else:
         raise RuntimeError(f"connected components did not settle in {_MOST_ROUNDS} rounds")
-    # Every component is a star around its least node now.
-    stars = engine.derive(edges, _Star())
-    return engine.group_by_key(f"{stage}-nodes", stars, ["node"], ["component"], _DistinctNodes())
+    # Every component is a star around its least node now, and a node has one component.
+    return engine.derive(firsts(engine, f"{stage}-nodes", engine.derive(edges, _Star()), COMPONENTS), _Labels())
 
 
-def _totals(engine: Engine, stage: str, edges: Dataset) -> tuple[int, int]:
-    """The number of edges and a sum over them that tells two sets of edges apart."""
+def totals(engine: Engine, stage: str, edges: Dataset) -> tuple[int, int]:
+    """The number of edges (`a`, `b`), and a sum over them that tells two sets of edges apart."""
     sums = engine.map_batches(stage, edges, _Sums())["sums"]
     found = engine.collect(engine.group_by_key(f"{stage}-all", sums, ["key"], [], _Add()))
     if not found.num_rows:
@@ -78,7 +79,7 @@ def _totals(engine: Engine, stage: str, edges: Dataset) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class _Ordered:
-    """Each edge with its lesser end first (or last)."""
+    """Each edge of a batch once, with its lesser end first (or last)."""
 
     descending: bool = False
     outputs: Mapping[str, pa.Schema] = field(default_factory=lambda: {"edges": EDGES})
@@ -86,7 +87,8 @@ class _Ordered:
     def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
         a, b = column(batch, "a"), column(batch, "b")
         first = compute.greater(a, b) if self.descending else compute.less(a, b)
-        return {"edges": table({"a": compute.if_else(first, a, b), "b": compute.if_else(first, b, a)}, EDGES)}
+        ordered = table({"a": compute.if_else(first, a, b), "b": compute.if_else(first, b, a)}, EDGES)
+        return {"edges": ordered.group_by(EDGES.names, use_threads=False).aggregate([])}
 
 
 @dataclass(frozen=True)
@@ -101,12 +103,13 @@ class _BothWays:
 
 
 @dataclass(frozen=True)
-class _OneKey:
-    """All edges under one key."""
+class OneKey:
+    """All edges under one key: for as many as one task holds."""
 
     outputs: Mapping[str, pa.Schema] = field(default_factory=lambda: {"edges": _KEYED})
 
     def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
+        """Reads `EDGES`."""
         key = pa.array(np.zeros(batch.num_rows, np.int64))
         return {"edges": table({"key": key, "a": batch.column("a"), "b": batch.column("b")}, _KEYED)}
 
@@ -120,6 +123,16 @@ class _Star:
     def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
         a, b = column(batch, "a"), column(batch, "b")
         return {"nodes": table({"node": pa.concat_arrays([b, a]), "component": pa.concat_arrays([a, a])}, COMPONENTS)}
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """Nodes and their components, without what else there is."""
+
+    outputs: Mapping[str, pa.Schema] = field(default_factory=lambda: {"nodes": COMPONENTS})
+
+    def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.RecordBatch]:
+        return {"nodes": batch.select(COMPONENTS.names)}
 
 
 @dataclass(frozen=True)
@@ -159,48 +172,30 @@ class _Distinct:
     output: pa.Schema = EDGES
 
     def __call__(self, groups: pa.Table) -> pa.Table:
-        return groups.filter(pa.array(_fresh(plain(groups.column("a"))) | _fresh(plain(groups.column("b")))))
-
-
-@dataclass(frozen=True)
-class _DistinctNodes:
-    """One row a node."""
-
-    output: pa.Schema = COMPONENTS
-
-    def __call__(self, groups: pa.Table) -> pa.Table:
-        return groups.filter(pa.array(_fresh(plain(groups.column("node")))))
+        return groups.filter(pa.array(differs(plain(groups.column("a"))) | differs(plain(groups.column("b")))))
 
 
 @dataclass(frozen=True)
 class _LargeStar:
-    """Ties the larger neighbours of each node `a` to the least of its neighbours and itself."""
+    """Ties the larger neighbours `b` of each node `a` to the least of its neighbours and itself."""
 
-    output: pa.Schema = EDGES
+    outputs: Mapping[str, pa.Schema] = field(default_factory=lambda: {"edges": EDGES})
 
-    def __call__(self, groups: pa.Table) -> pa.Table:
-        a, b = plain(groups.column("a")), plain(groups.column("b"))
-        first = _first_of_group(a)
-        larger = np.flatnonzero(b > a)
-        return _tied(groups, larger, first[larger], a, b)
+    def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
+        batch = batch.filter(compute.greater(batch.column("b"), batch.column("a")))
+        least = compute.min_element_wise(batch.column("a"), batch.column("first_b"))
+        return {"edges": table({"a": least, "b": batch.column("b")}, EDGES)}
 
 
 @dataclass(frozen=True)
 class _SmallStar:
-    """Ties each node `a` and its neighbours, all of them less, to the least of them."""
+    """Ties each node `a` and its neighbours `b`, all of them less, to the least of them."""
 
-    output: pa.Schema = EDGES
+    outputs: Mapping[str, pa.Schema] = field(default_factory=lambda: {"edges": EDGES})
 
-    def __call__(self, groups: pa.Table) -> pa.Table:
-        a = plain(groups.column("a"))
-        first = _first_of_group(a)
-        least = take(groups.column("b"), first)
-        starts = np.flatnonzero(_fresh(a))
-        others = np.flatnonzero(~_fresh(a))
-        own = {"a": take(least, starts), "b": take(groups.column("a"), starts)}
-        rest = {"a": take(least, others), "b": take(groups.column("b"), others)}
-        rows = pa.concat_tables([table(own, EDGES), table(rest, EDGES)])
-        return rows.filter(compute.not_equal(rows.column("a"), rows.column("b")))
+    def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
+        a, b, least = (column(batch, name) for name in ("a", "b", "first_b"))
+        return {"edges": table({"a": least, "b": compute.if_else(compute.equal(b, least), a, b)}, EDGES)}
 
 
 @dataclass(frozen=True)
@@ -222,28 +217,3 @@ class _Solve:
         _, labels = solve(graph, directed=False)
         _, first = np.unique(labels, return_index=True)  # nodes are sorted: the first of each label is the least
         return table({"node": nodes, "component": take(nodes, first[labels])}, COMPONENTS)
-
-
-def _fresh(values: npt.NDArray[np.bytes_]) -> npt.NDArray[np.bool_]:
-    """True where a value differs from the one before it."""
-    fresh = np.ones(len(values), np.bool_)
-    fresh[1:] = values[1:] != values[:-1]
-    return fresh
-
-
-def _first_of_group(keys: npt.NDArray[np.bytes_]) -> npt.NDArray[np.int64]:
-    """The place of the first row of each row's group."""
-    return np.maximum.accumulate(np.where(_fresh(keys), np.arange(len(keys)), 0))
-
-
-def _tied(
-    groups: pa.Table,
-    rows: npt.NDArray[np.int64],
-    first: npt.NDArray[np.int64],
-    a: npt.NDArray[np.bytes_],
-    b: npt.NDArray[np.bytes_],
-) -> pa.Table:
-    """Edges from the least of (own node, first neighbour) to the neighbour of each row."""
-    use_neighbour = b[first] < a[first]
-    centre = compute.if_else(pa.array(use_neighbour), take(groups.column("b"), first), take(groups.column("a"), first))
-    return table({"a": centre, "b": take(groups.column("b"), rows)}, EDGES)

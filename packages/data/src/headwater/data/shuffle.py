@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from headwater.data.engine import GroupFunction
 
 I64 = npt.NDArray[np.int64]
 
+JOINED_BYTES = 16_000_000
+"""What a join adds to a batch at once, about: one long document may be the right side of any number of rows."""
 _BASE = 0x9E3779B97F4A7C15  # odd, so it has an inverse modulo 2**64
 
 
@@ -43,9 +45,42 @@ def run_groups(rows: pa.Table, keys: Sequence[str], order: Sequence[str], functi
     """Sorts one partition's rows and gives them to a function."""
     if not rows.num_rows:
         return function.output.empty_table()
-    names = dict.fromkeys([*keys, *order])
-    places = compute.sort_indices(rows.select(list(names)), sort_keys=[(name, "ascending") for name in names])
-    return function(rows.take(places).combine_chunks()).select(function.output.names).cast(function.output)
+    places = sorted_places(rows, list(dict.fromkeys([*keys, *order])))
+    return function(take(rows, places).combine_chunks()).select(function.output.names).cast(function.output)
+
+
+def sorted_places(rows: pa.Table, names: Sequence[str]) -> I64:
+    """The places of rows in ascending order of some columns. Shape [rows].
+
+    Keys are hashes and mostly differ in their first eight bytes: numbers are sorted, and Arrow compares what is equal.
+    """
+    numbers = _numbers(rows.column(names[0]))
+    if numbers is None:
+        places, open_ = np.arange(rows.num_rows), np.ones(rows.num_rows, np.bool_)
+    else:
+        places = np.argsort(numbers)
+        same = ~differs(numbers[places])
+        open_ = same | np.append(same[1:], False)
+    if open_.any():
+        among = places[open_]
+        order: Any = [(name, "ascending") for name in names]
+        places[open_] = among[compute.sort_indices(take(rows.select(list(names)), among), sort_keys=order).to_numpy()]
+    return places
+
+
+def _numbers(column: Any) -> npt.NDArray[Any] | None:
+    """Numbers in whose order the values of a key column stand, as far as they differ; None when there are none."""
+    array: Any = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if pa.types.is_integer(array.type):
+        return array.to_numpy(zero_copy_only=False)
+    if not pa.types.is_binary(array.type):
+        return None
+    bounds = _offsets(array)
+    size = int(bounds[1] - bounds[0]) if len(array) else 0
+    if size < 8 or not (np.diff(bounds) == size).all():
+        return None
+    data = np.frombuffer(array.buffers()[2], np.uint8)[bounds[0] : bounds[-1]].reshape(len(array), size)
+    return np.ascontiguousarray(data[:, :8]).view(">u8").ravel().astype(np.uint64)
 
 
 def find(keys: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> I64:
@@ -56,9 +91,43 @@ def find(keys: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> I64:
     return np.where(keys[places] == wanted, places, -1)
 
 
-def _offsets(array: Any) -> npt.NDArray[np.int32]:
+def sizes_of(rows: pa.Table, places: I64) -> I64:
+    """The bytes of the rows at some places in columns of no fixed width; 0 for -1. Shape [places].
+
+    Args:
+        rows: In one chunk: nothing is copied.
+        places: Of rows.
+    """
+    sizes = np.zeros(len(places), np.int64)
+    for column in rows.columns if rows.num_rows else ():
+        if pa.types.is_large_binary(column.type) or pa.types.is_binary(column.type) or pa.types.is_string(column.type):
+            bounds = _offsets(column.chunk(0))
+            sizes += np.where(places < 0, 0, bounds[places + 1] - bounds[places])
+    return sizes
+
+
+def slices(sizes: I64, most: int = JOINED_BYTES) -> Iterator[slice]:
+    """Cuts rows into runs of at most so many bytes; a larger row is a run of its own."""
+    first, ends = 0, np.cumsum(sizes)
+    while first < len(sizes):
+        before = int(ends[first - 1]) if first else 0
+        stop = max(first + 1, int(np.searchsorted(ends, before + most, side="right")))
+        yield slice(first, stop)
+        first = stop
+
+
+def differs(keys: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """True where a key differs from the one before it: where a group begins, of sorted keys."""
+    fresh = np.ones(len(keys), np.bool_)
+    fresh[1:] = keys[1:] != keys[:-1]
+    return fresh
+
+
+def _offsets(array: Any) -> npt.NDArray[Any]:
     """Where each value of a string or binary array begins in its data, and where the last ends."""
-    return np.frombuffer(array.buffers()[1], np.int32)[array.offset : array.offset + len(array) + 1]
+    wide = pa.types.is_large_binary(array.type) or pa.types.is_large_string(array.type)
+    bounds = np.frombuffer(array.buffers()[1], np.int64 if wide else np.int32)
+    return bounds[array.offset : array.offset + len(array) + 1]
 
 
 def plain(column: Any) -> npt.NDArray[Any]:

@@ -1,9 +1,10 @@
 """Repeated runs of words on any engine: anchors → contexts → windows → cuts. `operators.substring_dedup` has the rule.
 
-Most of what is repeated is settled by contexts (the words under all windows of one anchor): of equal ones, which share
-a key, the windows of all but the first are repeated. Only where an anchor has different contexts, at the ends of runs,
-are windows looked at one by one, and of each context only those of its first occurrence. Then windows of one key meet,
-and again all but the first are repeated. No step holds more than the occurrences of one anchor, or of one window.
+Anchors that occur once need no further look. Most of what is repeated is settled by contexts (the words under all
+windows of one anchor): of equal ones the windows of all but the first are repeated. Only where an anchor has different
+contexts, at the ends of runs, are windows looked at one by one, and of each context only those of its first occurrence.
+Then again of equal windows all but the first are repeated. However often an anchor, a context or a window occurs, no
+step brings more than one row a batch of it together.
 """
 
 from __future__ import annotations
@@ -13,102 +14,116 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from headwater.data.arrow import column, compute, table, take, values
+from headwater.data.arrow import column, compute, packed, table, take, values
 from headwater.data.cuts import CUTS, Gather
 from headwater.data.engine import Dataset, Engine, Needs
+from headwater.data.firsts import with_first
 from headwater.data.operators import substring_dedup
-from headwater.data.operators.substring_dedup import SubstringDedupConfig
+from headwater.data.operators.substring_dedup import I64, SubstringDedupConfig
 from headwater.data.rows import is_whole
-from headwater.data.shuffle import plain
+from headwater.data.shuffle import differs
 
 _PLACED = [pa.field("row", pa.binary()), pa.field("place", pa.int64())]
-ANCHORS = pa.schema(
-    [pa.field("key", pa.int64()), pa.field("context", pa.binary()), *_PLACED, pa.field("windows", pa.int64()),
-     *list(CUTS)[1:]]
-)  # fmt: skip
-"""An anchor: its hash, that of its context, its first window's number and how many there are, and their bytes."""
-FOUND = pa.schema([*_PLACED, pa.field("windows", pa.int64()), *list(CUTS)[1:], pa.field("repeated", pa.bool_())])
-"""The windows of an anchor that are repeated, all of them, or else are to be looked at one by one."""
+_FIRST = pa.schema([pa.field("key", pa.binary()), *_PLACED])
+ANCHORS = pa.schema([*_FIRST, pa.field("windows", pa.int64()), *list(CUTS)[1:], pa.field("anchor", pa.int64())])
+"""An anchor: the hash of it and its context, its first window's number and how many there are, their bytes, and its own
+hash."""
+KINDS = pa.schema([ANCHORS.field("anchor"), *(pa.field(name, pa.int64()) for name in ("rows", "least", "greatest"))])
+"""How often an anchor's hash occurs, and half the hashes of its least and greatest context: they differ if it has
+several."""
 WINDOWS = pa.schema([pa.field("key", pa.binary()), *_PLACED, *list(CUTS)[1:]])
 """A window: its hash, where it begins (words), and its bytes."""
+_FIRST = pa.schema([pa.field("key", pa.binary()), *_PLACED])
 
 
 def repeated_substrings(engine: Engine, alive: Dataset, config: SubstringDedupConfig) -> Dataset:
     """Cuts (`cuts.GATHERED`) of the runs of words that a preferred document, or the text before, has already."""
-    anchors = engine.derive(alive, AnchorRows(config))
-    order = ["context", "row", "place"]
-    found = engine.group_by_key("substring-anchors", anchors, ["key"], order, Contexts(config.min_tokens))
-    asked = engine.group_by_key("substring-asked", engine.derive(found, Asked()), ["row"], ["start", "stop"], Gather())
-    windows = engine.derive(engine.join(alive, asked, left_on="row", right_on="row"), WindowRows(config))
-    again = engine.group_by_key("substring-windows", windows, ["key"], ["row", "place"], Again(config.min_tokens))
-    cuts = engine.union([engine.derive(found, Repeated()), again])
+    found = engine.map_batches("substring-anchors", alive, AnchorRows(config))
+    kinds = engine.group_by_key("substring-kinds", found["kinds"], ["anchor"], [], AddKinds())
+    contexts = engine.map_batches(
+        "substring-contexts", engine.join(found["anchors"], kinds, left_on="anchor", right_on="anchor"), Several()
+    )["contexts"]
+    met = with_first(engine, "substring-met", contexts, _FIRST)
+    found = engine.map_batches("substring-found", met, Settle(config.min_tokens))
+    asked = engine.group_by_key("substring-asked", found["asked"], ["row"], ["start", "stop"], Gather())
+    asking = engine.join(alive, asked, left_on="row", right_on="row")
+    windows = engine.map_batches("substring-windows", asking, WindowRows(config))["windows"]
+    again = engine.derive(with_first(engine, "substring-again", windows, _FIRST), Again(config.min_tokens))
+    cuts = engine.union([found["cuts"], again])
     return engine.group_by_key("substring-cuts", cuts, ["row"], ["start", "stop"], Gather())
 
 
 @dataclass(frozen=True)
 class AnchorRows:
-    """The anchors of each text that counts."""
+    """The anchors of each text that counts, and of how many kinds they are."""
 
     config: SubstringDedupConfig
     needs: ClassVar[Needs] = Needs(("row", "text", "content_type"))
-    outputs: Mapping[str, pa.Schema] = field(default_factory=lambda: {"anchors": ANCHORS})
+    outputs: Mapping[str, pa.Schema] = field(default_factory=lambda: {"anchors": ANCHORS, "kinds": KINDS})
 
     def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
         """Reads `row`, `text` and `content_type`."""
         exempt = [is_whole(media_type, self.config.exempt_types) for media_type in values(batch, "content_type")]
         batch = batch.filter(pa.array([not each for each in exempt], pa.bool_()))
         found = substring_dedup.anchors_of(column(batch, "text"), self.config)
-        columns = {"key": pa.array(found.keys.view(np.int64)), "context": _binary16(found.contexts),
+        anchors = found.keys.view(np.int64)
+        columns = {"key": packed(np.column_stack([found.keys, found.contexts])),
                    "row": take(column(batch, "row"), found.owners), "place": pa.array(found.places[:, 0]),
                    "windows": pa.array(found.places[:, 1] - found.places[:, 0]),
-                   "start": pa.array(found.spans[:, 0]), "stop": pa.array(found.spans[:, 1])}  # fmt: skip
-        return {"anchors": table(columns, ANCHORS)}
+                   "start": pa.array(found.spans[:, 0]), "stop": pa.array(found.spans[:, 1]),
+                   "anchor": pa.array(anchors)}  # fmt: skip
+        order = np.argsort(anchors)
+        half = found.contexts[order, 0].view(np.int64)
+        kinds = _kinds(anchors[order], np.ones(len(order), np.int64), half, half)
+        return {"anchors": table(columns, ANCHORS), "kinds": kinds}
 
 
 @dataclass(frozen=True)
-class Contexts:
-    """Which contexts are repeated, and which must be looked at more closely."""
+class AddKinds:
+    """The kinds of each anchor that occurs more than once."""
 
-    min_tokens: int
-    output: pa.Schema = FOUND
+    output: pa.Schema = KINDS
 
     def __call__(self, groups: pa.Table) -> pa.Table:
-        """Reads `ANCHORS` by key, ordered by context and then by preference and place."""
-        new_key = _differs(groups.column("key").to_numpy())
-        fresh = new_key | _differs(plain(groups.column("context")))
-        repeated = _repeated(groups, fresh, self.min_tokens)
-        number = np.cumsum(new_key) - 1
-        contexts = np.bincount(number[fresh], minlength=int(new_key.sum()))
-        closer = ~repeated & (contexts[number] > 1)
-        found = groups.append_column("repeated", pa.array(repeated))
-        return found.filter(pa.array(repeated | closer)).select(FOUND.names)
+        """Reads `KINDS` by anchor."""
+        found = _kinds(*(column(groups, name).to_numpy() for name in KINDS.names))
+        return found.filter(compute.greater(found.column("rows"), 1))
+
+
+CONTEXTS = pa.schema([*list(ANCHORS)[:-1], pa.field("several", pa.bool_())])
+"""An anchor that occurs more than once, and whether it has several contexts."""
 
 
 @dataclass(frozen=True)
-class Repeated:
-    """The cuts that are settled."""
+class Several:
+    """The anchors that occur more than once."""
 
-    outputs: Mapping[str, pa.Schema] = field(default_factory=lambda: {"cuts": CUTS})
+    needs: ClassVar[Needs] = Needs((*CONTEXTS.names, *KINDS.names), valid="rows")
+    outputs: Mapping[str, pa.Schema] = field(default_factory=lambda: {"contexts": CONTEXTS})
 
     def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.RecordBatch]:
-        """Reads `FOUND`."""
-        return {"cuts": batch.filter(batch.column("repeated")).select(CUTS.names)}
+        """Reads `ANCHORS` joined with `KINDS`."""
+        batch = batch.filter(compute.is_valid(batch.column("rows")))
+        several = compute.not_equal(batch.column("least"), batch.column("greatest"))
+        return {"contexts": batch.append_column("several", several).select(CONTEXTS.names)}
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The windows [start, stop) that are not."""
+class Settle:
+    """Which contexts are repeated, and in which ones windows [start, stop) must be looked at one by one."""
 
-    outputs: Mapping[str, pa.Schema] = field(default_factory=lambda: {"windows": CUTS})
+    min_tokens: int
+    outputs: Mapping[str, pa.Schema] = field(default_factory=lambda: {"cuts": CUTS, "asked": CUTS})
 
-    def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
-        """Reads `FOUND`."""
-        batch = batch.filter(compute.invert(batch.column("repeated")))
-        stop = compute.add(batch.column("place"), batch.column("windows"))
-        return {"windows": table({"row": batch.column("row"), "start": batch.column("place"), "stop": stop}, CUTS)}
+    def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.Table | pa.RecordBatch]:
+        """Reads `CONTEXTS` with the first row of each key."""
+        repeated = _repeated(batch, self.min_tokens)
+        closer = batch.filter(compute.and_not(batch.column("several"), repeated))
+        stop = compute.add(closer.column("place"), closer.column("windows"))
+        asked = table({"row": closer.column("row"), "start": closer.column("place"), "stop": stop}, CUTS)
+        return {"cuts": batch.filter(repeated).select(CUTS.names), "asked": asked}
 
 
 @dataclass(frozen=True)
@@ -125,7 +140,7 @@ class WindowRows:
         wanted = [_numbers(ranges) for ranges in values(batch, "cuts")]
         hashes, spans = substring_dedup.windows_of(column(batch, "text"), wanted, self.config)
         owners = np.repeat(np.arange(batch.num_rows), [len(each) for each in wanted])
-        columns = {"key": _binary16(hashes), "row": take(column(batch, "row"), owners),
+        columns = {"key": packed(hashes), "row": take(column(batch, "row"), owners),
                    "place": pa.array(np.concatenate([np.empty(0, np.int64), *wanted])),
                    "start": pa.array(spans[:, 0]), "stop": pa.array(spans[:, 1])}  # fmt: skip
         return {"windows": table(columns, WINDOWS)}
@@ -136,37 +151,31 @@ class Again:
     """The windows that are repeated."""
 
     min_tokens: int
-    output: pa.Schema = CUTS
+    outputs: Mapping[str, pa.Schema] = field(default_factory=lambda: {"cuts": CUTS})
 
-    def __call__(self, groups: pa.Table) -> pa.Table:
-        """Reads `WINDOWS` by key, in order of preference and then of place."""
-        repeated = _repeated(groups, _differs(plain(groups.column("key"))), self.min_tokens)
-        return groups.filter(pa.array(repeated)).select(CUTS.names)
-
-
-def _repeated(groups: pa.Table, fresh: npt.NDArray[np.bool_], min_tokens: int) -> npt.NDArray[np.bool_]:
-    """Which rows stand in a later text than the first of their group, or begin after its first window has ended."""
-    first = np.maximum.accumulate(np.where(fresh, np.arange(len(fresh)), 0))
-    rows, places = plain(groups.column("row")), groups.column("place").to_numpy()
-    return (rows != rows[first]) | (places - places[first] >= min_tokens)
+    def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.RecordBatch]:
+        """Reads `WINDOWS` with the first row of each key."""
+        return {"cuts": batch.filter(_repeated(batch, self.min_tokens)).select(CUTS.names)}
 
 
-def _differs(keys: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """True where a key differs from the one before it."""
-    fresh = np.ones(len(keys), np.bool_)
-    fresh[1:] = keys[1:] != keys[:-1]
-    return fresh
+def _repeated(batch: pa.RecordBatch, min_tokens: int) -> Any:
+    """Which rows stand in a later text than the first of their key, or begin after its first window has ended."""
+    elsewhere = compute.not_equal(column(batch, "row"), column(batch, "first_row"))
+    after = compute.subtract(column(batch, "place"), column(batch, "first_place"))
+    return compute.fill_null(compute.or_(elsewhere, compute.greater_equal(after, min_tokens)), False)
 
 
-def _binary16(hashes: npt.NDArray[np.uint64]) -> Any:
-    """Pairs of 64-bit hashes as binary values of 16 bytes."""
-    build: Any = pa.Array.from_buffers
-    buffer: Any = pa.py_buffer
-    offsets = buffer(np.arange(len(hashes) + 1, dtype=np.int32) * np.int32(16))
-    return build(pa.binary(), len(hashes), [None, offsets, buffer(np.ascontiguousarray(hashes, "<u8"))])
+def _kinds(anchors: I64, rows: I64, least: I64, greatest: I64) -> pa.Table:
+    """`KINDS` of each anchor, of sorted ones."""
+    starts = np.flatnonzero(differs(anchors))
+    if not len(starts):
+        return KINDS.empty_table()
+    columns = (anchors[starts], np.add.reduceat(rows, starts), np.minimum.reduceat(least, starts),
+               np.maximum.reduceat(greatest, starts))  # fmt: skip
+    return table(dict(zip(KINDS.names, columns, strict=True)), KINDS)
 
 
-def _numbers(ranges: bytes) -> npt.NDArray[np.int64]:
+def _numbers(ranges: bytes) -> I64:
     """The numbers in ranges [start, stop)."""
     pairs = np.frombuffer(ranges, "<i8").reshape(-1, 2)
     return np.concatenate([np.arange(start, stop) for start, stop in pairs])

@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from headwater.core.storage import storage_errors
 
-ROWS_PER_BATCH = 1_024
+ROWS_PER_BATCH, BATCH_BYTES = 1_024, 1_000_000
+"""A batch has so many rows, or more as long as they are small."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +52,12 @@ class PartWriter:
                 raise
 
     def write(self, rows: pa.Table | pa.RecordBatch) -> None:
-        """Appends rows, in batches of at most `ROWS_PER_BATCH`; none are written for no rows."""
+        """Appends rows, in batches; none are written for no rows."""
         with storage_errors("write", self._path):
             if isinstance(rows, pa.RecordBatch):
                 rows = pa.Table.from_batches([rows])
-            self._writer.write_table(rows.select(self._schema.names).cast(self._schema), ROWS_PER_BATCH)
+            small = BATCH_BYTES * rows.num_rows // max(1, rows.nbytes)
+            self._writer.write_table(rows.select(self._schema.names).cast(self._schema), max(ROWS_PER_BATCH, small))
 
     def write_batch(self, rows: pa.Table) -> None:
         """Appends exactly one batch, also for no rows."""

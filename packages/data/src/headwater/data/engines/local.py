@@ -93,27 +93,33 @@ class JoinedPart:
         """The left batches with the right columns."""
         names = [name for name in self.schema.names if name != self.right_on]
         for batch in self.left():
-            found = self._found(batch, names)
-            for name in names:
-                column = found.column(name).combine_chunks()
-                batch = batch.append_column(pa.field(self.prefix + name, column.type), column)
-            yield batch
+            keys = shuffle.plain(batch.column(self.left_on))
+            owners = shuffle.partitions_of(batch, [self.left_on], len(self.right))
+            places, sizes = np.empty(len(keys), np.int64), np.empty(len(keys), np.int64)
+            for owner in range(len(self.right)) if len(self.right) == 1 else np.unique(owners).tolist():
+                here = owners == owner
+                known, rows = _sorted(self.right[owner], self.right_on)
+                places[here] = shuffle.find(known, keys[here])
+                sizes[here] = shuffle.sizes_of(rows.select(names), places[here])
+            for part in shuffle.slices(sizes):
+                found = self._found(owners[part], places[part], names)
+                piece = batch.slice(part.start, part.stop - part.start)
+                for name, column in zip(names, found.columns, strict=True):
+                    piece = piece.append_column(pa.field(self.prefix + name, column.type), column.combine_chunks())
+                yield piece
 
-    def _found(self, batch: pa.RecordBatch, names: list[str]) -> pa.Table:
-        owners = shuffle.partitions_of(batch, [self.left_on], len(self.right))
-        keys = shuffle.plain(batch.column(self.left_on))
-        where = np.full(batch.num_rows, -1, np.int64)
-        pieces: list[pa.Table] = [self.schema.empty_table().select(names)]
-        rows = 0
+    def _found(self, owners: shuffle.I64, places: shuffle.I64, names: list[str]) -> pa.Table:
+        """The right rows at places of files; nulls for -1."""
+        if len(self.right) == 1:
+            order: Any = pa.array(places, mask=places < 0)
+            return _sorted(self.right[0], self.right_on)[1].select(names).take(order)
+        pieces, where, count = [self.schema.empty_table().select(names)], np.full(len(places), -1, np.int64), 0
         for owner in np.unique(owners).tolist():
-            here = np.flatnonzero(owners == owner)
-            known, table = _sorted(self.right[owner], self.right_on)
-            places = shuffle.find(known, keys[here])
-            hits = places >= 0
-            pieces.append(take(table.select(names), places[hits]))
-            where[here[hits]] = rows + np.arange(int(hits.sum()))
-            rows += int(hits.sum())
-        order: Any = pa.array(where, mask=where < 0)
+            hits = np.flatnonzero((owners == owner) & (places >= 0))
+            pieces.append(take(_sorted(self.right[owner], self.right_on)[1].select(names), places[hits]))
+            where[hits] = count + np.arange(len(hits))
+            count += len(hits)
+        order = pa.array(where, mask=where < 0)
         return pa.concat_tables(pieces).take(order)
 
 
@@ -121,8 +127,8 @@ class JoinedPart:
 def _sorted(path: str, key: str) -> tuple[Any, pa.Table]:
     """The keys and the rows of a sorted file, memory-mapped for as long as the process needs them."""
     with storage_errors("read", path):
-        table = pa.ipc.open_file(pa.memory_map(path)).read_all().combine_chunks()
-    return shuffle.plain(table.column(key)), table
+        rows = pa.ipc.open_file(pa.memory_map(path)).read_all()
+    return shuffle.plain(rows.column(key)), rows
 
 
 @dataclass(frozen=True)
@@ -182,6 +188,7 @@ class _Gather:
     order: tuple[str, ...]
     function: GroupFunction
     folder: Path
+    in_one_batch: bool
 
     def __call__(self, rank: int) -> None:
         if self.files:
@@ -192,7 +199,10 @@ class _Gather:
         found = shuffle.run_groups(rows, self.keys, self.order, self.function)
         writer = PartWriter(_part(self.folder, "rows", rank), self.function.output)
         try:
-            writer.write(found)
+            if self.in_one_batch:
+                writer.write_batch(found)
+            else:
+                writer.write(found)
             writer.finish()
         finally:
             writer.abandon()
@@ -305,7 +315,9 @@ class LocalEngine:
     ) -> LocalDataset:
         """Sorts the right side into files; the left side is looked up where it is used."""
         self._joins += 1
-        files = self.group_by_key(f"join-{self._joins}", right, [right_on], [], _Same(right.schema))
+        # One batch a file: it is looked up where it is mapped, without a copy.
+        same = _Same(right.schema)
+        files = self._grouped(f"join-{self._joins}", right, [right_on], [], same, in_one_batch=True)
         paths = tuple(part.path for part in files.parts if isinstance(part, ArrowPart))
         added = [pa.field(prefix + f.name, f.type) for f in right.schema if f.name != right_on]
         parts = tuple(JoinedPart(part, paths, right.schema, left_on, right_on, prefix) for part in left.parts)
@@ -315,6 +327,12 @@ class LocalEngine:
         self, stage: str, data: LocalDataset, keys: Sequence[str], order: Sequence[str], function: GroupFunction
     ) -> LocalDataset:
         """Two rounds of tasks; one when the rows are few."""
+        return self._grouped(stage, data, keys, order, function)
+
+    def _grouped(
+        self, stage: str, data: LocalDataset, keys: Sequence[str], order: Sequence[str], function: GroupFunction,
+        *, in_one_batch: bool = False,
+    ) -> LocalDataset:  # fmt: skip
         folder = self._stage(stage)
         count = max(1, -(-data.size // self.shuffle_bytes))
         files: tuple[str, ...] = ()
@@ -322,7 +340,7 @@ class LocalEngine:
             cut = self._stage(f"{stage}-cut")
             self._run(f"{stage} (cut)", _Cut(data, tuple(keys), count, cut), len(data.parts), cut)
             files = tuple(str(_part(cut, "cut", rank)) for rank in range(len(data.parts)))
-        gather = _Gather(data, files, tuple(keys), tuple(order), function, folder)
+        gather = _Gather(data, files, tuple(keys), tuple(order), function, folder, in_one_batch)
         self._run(stage, gather, count, folder)
         for file in files:  # their rows are in the gathered files now; the marks of their tasks stay
             Path(file).unlink(missing_ok=True)

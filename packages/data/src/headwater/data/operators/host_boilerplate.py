@@ -1,7 +1,7 @@
 """Boilerplate of a host: lines that recur in many of its documents, such as menus, footers and cookie notices.
 
 Lines are counted after exact deduplication: a page that was fetched ten times would otherwise be a template of itself.
-The counting is a global step (`headwater.data.cuts`); here is what a line is.
+The counting is a global step (`headwater.data.templates`); here is what a line is.
 """
 
 from __future__ import annotations
@@ -69,9 +69,8 @@ def hosts_of(batch: pa.RecordBatch, config: HostBoilerplateConfig) -> list[str |
     return [None if spared else host for host, spared in zip(hosts, exempt, strict=True)]
 
 
-def lines_of(batch: pa.RecordBatch, config: HostBoilerplateConfig) -> HostLines:
-    """The lines that are long enough, of the documents that have a host."""
-    counts = np.array([host is not None for host in hosts_of(batch, config)], np.bool_)
+def lines_of(batch: pa.RecordBatch, counts: npt.NDArray[np.bool_], config: HostBoilerplateConfig) -> HostLines:
+    """The lines that are long enough, of the documents that count (shape [rows])."""
     keys, owners, starts, stops = _line_keys(batch.column("text"), config.min_line_bytes)
     used = (keys != 0) & counts[owners]
     return HostLines(keys[used], owners[used], starts[used], stops[used])

@@ -13,7 +13,7 @@ from headwater.data.operators.base import OperatorConfig
 from headwater.data.rows import CODE_TYPES
 
 NAME = "line_dedup"
-_BETWEEN = {"line": re.compile(r"\n"), "paragraph": re.compile(r"\n(?:[^\S\n]*\n)+")}
+_BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n)+")
 
 
 class LineDedupConfig(OperatorConfig):
@@ -37,7 +37,10 @@ def spans_of_lines(text: str, config: LineDedupConfig) -> Iterator[tuple[str, in
     total = len(text.encode("utf-8", "surrogatepass"))
     ascii_only = total == len(text)
     place, byte = 0, 0  # of what was looked at last
-    for first, end in _pieces(text, _BETWEEN[config.unit]):
+    fewest = 2 * config.min_words - 1  # characters of so many words
+    for first, end in _lines(text) if config.unit == "line" else _paragraphs(text):
+        if end - first < fewest:
+            continue
         words = text[first:end].lower().split()
         if len(words) < config.min_words:
             continue
@@ -47,9 +50,16 @@ def spans_of_lines(text: str, config: LineDedupConfig) -> Iterator[tuple[str, in
         yield " ".join(words), start, min(stop + 1, total)
 
 
-def _pieces(text: str, between: re.Pattern[str]) -> Iterator[tuple[int, int]]:
+def _lines(text: str) -> Iterator[tuple[int, int]]:
     first = 0
-    for match in between.finditer(text):
+    for line in text.split("\n"):
+        yield first, first + len(line)
+        first += len(line) + 1
+
+
+def _paragraphs(text: str) -> Iterator[tuple[int, int]]:
+    first = 0
+    for match in _BLANK_LINES.finditer(text):
         yield first, match.start()
         first = match.end()
     yield first, len(text)

@@ -87,13 +87,14 @@ class JoinUnits:
         right = pa.Table.from_batches(pieces, schema=self.right).combine_chunks()
         keys = shuffle.plain(right.column(self.right_on))
         order = np.argsort(keys, kind="stable")
-        known, right = keys[order], take(right, order)
+        known, right = keys[order], take(right, order).combine_chunks()
         for side, batch in element[1]:
             if side == LEFT:
-                yield self._joined(batch, known, right)
+                places = shuffle.find(known, shuffle.plain(batch.column(self.left_on)))
+                for part in shuffle.slices(shuffle.sizes_of(right, places)):
+                    yield self._joined(batch.slice(part.start, part.stop - part.start), places[part], right)
 
-    def _joined(self, batch: pa.RecordBatch, known: Any, right: pa.Table) -> pa.RecordBatch:
-        places = shuffle.find(known, shuffle.plain(batch.column(self.left_on)))
+    def _joined(self, batch: pa.RecordBatch, places: shuffle.I64, right: pa.Table) -> pa.RecordBatch:
         where: Any = pa.array(places, mask=places < 0)
         for field in self.right:
             if field.name != self.right_on:

@@ -99,10 +99,12 @@ class Units:
         path = folder / "units.arrow"
         with storage_errors("create", folder):
             folder.mkdir(parents=True, exist_ok=True)
+        columns = [pa.array([row[place] for row in rows], _UNITS.field(place).type) for place in (0, 1)]
+        whole = pa.Table.from_arrays(columns, schema=_UNITS)
         writer = PartWriter(path, _UNITS)
         try:
-            columns = [pa.array([row[place] for row in rows], _UNITS.field(place).type) for place in (0, 1)]
-            writer.write(pa.Table.from_arrays(columns, schema=_UNITS))
+            for first in range(0, whole.num_rows, ROWS_PER_BATCH):
+                writer.write_batch(whole.slice(first, ROWS_PER_BATCH))
             writer.finish()
         finally:
             writer.abandon()
