@@ -13,6 +13,7 @@ import click
 
 from headwater.core.cli_options import json_option, recipe_options
 from headwater.core.errors import ConfigError
+from headwater.train.parity.cli import parity
 
 
 @click.group(short_help="Train a language model on the tokens of a run.")
@@ -109,3 +110,6 @@ def scratch(out: Path | None) -> Generator[Path]:
         raise ConfigError(f"{out} is not empty", hint="name a folder that does not exist yet")
     out.mkdir(parents=True, exist_ok=True)
     yield out
+
+
+train.add_command(parity)

@@ -146,6 +146,11 @@ def _pipeline(parallel: Parallel, model: Model, micro_batches: int, compiled: bo
 def _experts(parallel: Parallel, model: Model) -> Iterator[str]:
     ep = parallel.ep
     if ep == 1:
+        if model.family == "deepseek_v3" and parallel.tp > 1:
+            yield (
+                f"parallel.tp ({parallel.tp}) with a mixture of experts needs parallel.ep above 1: without, torchtitan "
+                "0.3.0 on torch 2.13 loses part of the gradient of the layers before the experts"
+            )
         return
     if model.family != "deepseek_v3":
         yield f"parallel.ep ({ep}) needs a mixture of experts: model.family deepseek_v3"

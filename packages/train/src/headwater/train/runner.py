@@ -75,19 +75,24 @@ def train(
         ManifestError: A parent or a checkpoint is damaged or of another schema version.
         TrainError: The run cannot go on.
     """
+    inputs = open_run(recipe, run, overrides)
+    writer = ArtifactWriter(
+        inputs.run.train, kind="training", name=inputs.base.name, producer=PRODUCER, config=_artifact_config(inputs),
+        parents=inputs.parents_for(inputs.run.train),
+    )  # fmt: skip
+    done = None if fresh else writer.up_to_date()
+    if done is not None and last_is_whole(inputs.run, inputs.config.steps):
+        return Result("up to date", inputs.config.steps, done)
+    return _train(inputs, writer, fresh=fresh, on_change=on_change)
+
+
+def open_run(recipe: str | Path, run: Path, overrides: Sequence[str] = ()) -> Inputs:
+    """The inputs of a run as a recipe has them. See `train` for what it raises."""
     layout = RunLayout(run)
     config = load_section("train", TrainConfig, recipe, overrides)
     mixture = load_section("mixture", Mixture, recipe, overrides)
     mixture = resolve_mixture(layout, mixture, samples=config.steps * config.global_batch, seq_len=config.seq_len)
-    inputs = open_inputs(layout, load_base(recipe, overrides), config, mixture)
-    writer = ArtifactWriter(
-        layout.train, kind="training", name=inputs.base.name, producer=PRODUCER, config=_artifact_config(inputs),
-        parents=inputs.parents_for(layout.train),
-    )  # fmt: skip
-    done = None if fresh else writer.up_to_date()
-    if done is not None and last_is_whole(layout, config.steps):
-        return Result("up to date", config.steps, done)
-    return _train(inputs, writer, fresh=fresh, on_change=on_change)
+    return open_inputs(layout, load_base(recipe, overrides), config, mixture)
 
 
 def _train(inputs: Inputs, writer: ArtifactWriter, *, fresh: bool, on_change: str) -> Result:

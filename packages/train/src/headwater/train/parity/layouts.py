@@ -7,6 +7,9 @@ from typing import Any
 
 from headwater.core.run import Experts, LatentAttention
 
+GLOBAL_BATCH = 8
+VOCAB = 128
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -26,6 +29,12 @@ class Layout:
     def overrides(self) -> list[str]:
         """Dotted overrides of a recipe."""
         return [f"train.parallel.{key}={value}" for key, value in self.parallel.items()]
+
+    @property
+    def micro_batch(self) -> int:
+        """Samples in a forward pass with the built-in recipe: one in a pipeline, else so many that a step takes two."""
+        data_parallel = self.parallel.get("dp_replicate", 1) * self.parallel.get("dp_shard", 1)
+        return 1 if "pp" in self.parallel else max(1, GLOBAL_BATCH // data_parallel // 2)
 
     @property
     def processes(self) -> int:
@@ -89,8 +98,6 @@ LAYOUTS = {layout.name: layout for layout in _layouts()}
 
 BASELINE = LAYOUTS["one"]
 
-VOCAB = 128
-
 
 def recipe(family: str, steps: int) -> dict[str, Any]:
     """A recipe of a model that fits every layout of the table.
@@ -103,10 +110,10 @@ def recipe(family: str, steps: int) -> dict[str, Any]:
         "family": family, "dim": 64, "n_layers": 8, "n_heads": 8, "n_kv_heads": 8, "ffn_dim": 128,
     }  # fmt: skip
     if family == "deepseek_v3":
-        model["experts"] = Experts(count=4, top_k=2, ffn_dim=32, dense_layers=1).model_dump()
+        model["experts"] = Experts(count=4, top_k=2, ffn_dim=32, dense_layers=4).model_dump()
         model["latent"] = LatentAttention(kv_rank=32, q_rank=16, nope_dim=8, rope_dim=8, value_dim=8).model_dump()
     section: dict[str, Any] = {
-        "model": model, "seq_len": 64, "global_batch": 8, "micro_batch": 1, "steps": steps,
+        "model": model, "seq_len": 64, "global_batch": GLOBAL_BATCH, "micro_batch": 1, "steps": steps,
         "optimizer": {"learning_rate": 3e-3}, "schedule": {"warmup_steps": 2, "decay_ratio": 0.3},
         "validation": {"every": steps, "batches": 1}, "checkpoint": {"every": steps}, "device": "auto",
     }  # fmt: skip

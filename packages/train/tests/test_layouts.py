@@ -1,0 +1,135 @@
+"""Layouts against one process: losses, resumes from one to another, and documents that stay apart in each."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+import yaml
+
+from headwater.core.layout import RunLayout
+from headwater.core.run import read_run
+from headwater.train import synthetic
+from headwater.train.losses import read_losses
+from headwater.train.parity.compare import TOLERANCE, compare
+from headwater.train.parity.layouts import LAYOUTS, VOCAB, Layout, recipe
+
+pytestmark = pytest.mark.slow
+
+HERE = Path(__file__).parent
+STEPS = 10
+DENSE = [layout for layout in LAYOUTS.values() if not layout.experts and layout.processes > 1]
+MIXED = [layout for layout in LAYOUTS.values() if layout.experts]
+
+
+def torchrun(processes: int, script: str, *arguments: Path) -> None:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    command = [*launcher, str(HERE / script), *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr[-4000:]
+
+
+@pytest.mark.parametrize("processes", [2, 4, 8])
+def test_dense_layouts_have_the_losses_of_one_process(processes: int) -> None:
+    check([layout for layout in DENSE if layout.processes == processes], "llama3")
+
+
+def test_expert_layouts_have_the_losses_of_one_process() -> None:
+    check(MIXED, "deepseek_v3")
+
+
+def test_qwen_layouts_have_the_losses_of_one_process() -> None:
+    check([LAYOUTS[name] for name in ("tp2", "cp2", "pp2", "fsdp2tp2pp2")], "qwen3")
+
+
+def check(layouts: Sequence[Layout], family: str) -> None:
+    rows = compare(layouts, STEPS, family=family, overrides=["train.device=cpu"])
+    assert {row.layout: (row.state, row.loss_difference, row.reason) for row in rows if row.state != "same"} == {}
+    assert all(len(row.loss_differences) == STEPS and row.loss_difference <= TOLERANCE for row in rows)
+    assert all(row.grad_norm_difference < 1e-4 for row in rows)
+    assert all(row.validation_difference is not None for row in rows)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with tokens in the vocabulary of the built-in recipe."""
+    run = RunLayout(tmp_path_factory.mktemp("data"))
+    synthetic.make_tokenizer(run, VOCAB)
+    for seed, source in enumerate(("code", "web")):
+        synthetic.make_tokens(run, source, 400, vocab_size=VOCAB, seed=seed)
+    return run.root
+
+
+def write_recipe(path: Path, family: str) -> Path:
+    value = recipe(family, STEPS)
+    value["train"].update(checkpoint={"every": STEPS // 2}, device="cpu", threads=1)
+    path.write_text(yaml.safe_dump(value))
+    return path
+
+
+CHAINS = {
+    "dense": ("llama3", [
+        ("one", None), ("fsdp2", None), ("tp2", None), ("pp2-zbv", None),
+        ("tp2", "fsdp2"), ("pp2-zbv", "tp2"), ("cp2", "pp2-zbv"), ("fsdp2tp2pp2", "one"), ("one", "pp2-zbv"),
+    ]),
+    "mixed": ("deepseek_v3", [
+        ("one", None), ("ep2", None), ("pp2-interleaved", "ep2"), ("tp2ep2", "one"), ("one", "ep2"),
+    ]),
+}  # fmt: skip
+"""Which layout is trained, and after the checkpoint of which other."""
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+def test_a_checkpoint_of_one_layout_goes_on_on_another(chain: str, tmp_path: Path, data: Path) -> None:
+    family, links = CHAINS[chain]
+    file = write_recipe(tmp_path / "recipe.yaml", family)
+    jobs: list[dict[str, object]] = []
+    for name, after in links:
+        layout = LAYOUTS[name]
+        folder = tmp_path / (f"{name}-after-{after}" if after else name)
+        job = {"recipe": str(file), "data": str(data), "run": str(folder),
+               "overrides": [f"train.micro_batch={layout.micro_batch}", *layout.overrides]}  # fmt: skip
+        jobs.append(job | ({"after": str(tmp_path / after)} if after else {}))
+    for processes, part in groupby(zip(links, jobs, strict=True), lambda item: LAYOUTS[item[0][0]].processes):
+        (tmp_path / "jobs.json").write_text(json.dumps([job for _, job in part]))
+        torchrun(processes, "resume_worker.py", tmp_path / "jobs.json")
+    reference, order = figures(tmp_path / "one")
+    for job in jobs[1:]:
+        rows, digest = figures(Path(str(job["run"])))
+        assert digest == order and [row["samples"] for row in rows] == [row["samples"] for row in reference]
+        for row, expected in zip(rows, reference, strict=True):
+            assert row["loss"] == pytest.approx(expected["loss"], abs=TOLERANCE), (job["run"], row["step"])
+
+
+def figures(run: Path) -> tuple[list[dict], str]:
+    return read_losses(run / "train" / "losses.jsonl"), read_run(RunLayout(run).checkpoint(STEPS)).order_digest
+
+
+MASKS = {
+    "2": ("llama3", ["fsdp2", "ddp2", "tp2", "cp2", "pp2", "pp2-zbv"]),
+    "4": ("llama3", ["tp2cp2", "cp2pp2"]),
+    "qwen3": ("qwen3", ["tp2", "cp2"]),
+    "mixed": ("deepseek_v3", ["ep2", "tp2ep2", "cp2ep2", "pp2"]),
+}
+
+
+@pytest.mark.parametrize("case", MASKS)
+def test_a_neighbour_document_changes_no_loss_on_any_layout(case: str, tmp_path: Path, data: Path) -> None:
+    family, names = MASKS[case]
+    file = write_recipe(tmp_path / "recipe.yaml", family)
+    jobs = [
+        {"name": name, "recipe": str(file), "run": str(data),
+         "overrides": [f"train.micro_batch={LAYOUTS[name].micro_batch}", *LAYOUTS[name].overrides]}
+        for name in names
+    ]  # fmt: skip
+    (tmp_path / "jobs.json").write_text(json.dumps(jobs))
+    torchrun(LAYOUTS[names[0]].processes, "mask_worker.py", tmp_path / "jobs.json", tmp_path / "out.json")
+    for name, found in json.loads((tmp_path / "out.json").read_text()).items():
+        assert found["tokens"] == 9 * 25, name  # every scored token of every sample, once
+        assert found["apart"] <= 1e-6, name
+        assert found["joined"] > 1e-3, name  # the same change is seen where the documents are one
