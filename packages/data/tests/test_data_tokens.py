@@ -80,6 +80,22 @@ def test_special_tokens_come_first_and_all_bytes_are_known(tmp_path):
     assert tokenizer.get_vocab_size() == 320
 
 
+def test_a_tokenizer_of_characters(tmp_path):
+    tokenizer = trained(tmp_path, ["ba\nab", "c é"], kind="char", special_tokens=[END_OF_TEXT])
+    vocab = tokenizer.get_vocab()
+    assert [piece for piece, _ in sorted(vocab.items(), key=lambda entry: entry[1])] == [
+        END_OF_TEXT, "<|unk|>", "\n", " ", "a", "b", "c", "é",
+    ]  # fmt: skip
+    tokenizer.encode_special_tokens = True
+    text = "a cé\n\nb  ba"
+    assert [vocab[character] for character in text] == tokenizer.encode(text).ids
+    assert tokenizer.decode(tokenizer.encode(text).ids) == text
+    assert tokenizer.encode("aXb").ids == [vocab["a"], vocab["<|unk|>"], vocab["b"]]
+    assert vocab[END_OF_TEXT] not in tokenizer.encode(END_OF_TEXT).ids
+    with pytest.raises(DataError, match="too many characters"):
+        trained(tmp_path, ["".join(map(chr, range(0x4E00, 0x5000)))], kind="char", vocab_size=300)
+
+
 def test_transformers_loads_the_tokenizer(made):
     transformers = pytest.importorskip("transformers")
     layout, _ = made

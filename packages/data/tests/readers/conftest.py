@@ -38,11 +38,11 @@ class Run:
     def units(self, partition_bytes):
         return part.plan("s", self.layout.raw("s"), partition_bytes)
 
-    def documents(self, steps=({"extract": {}},), partition_bytes=2_000_000):
+    def documents(self, steps=({"extract": {}},), partition_bytes=2_000_000, **more):
         """Kept and rejected rows by id of a whole documents stage."""
         config = {
             "sources": {"s": list(steps)}, "exact_dedup": None, "minhash_dedup": None, "decontaminate": None,
-            "allow_empty_sources": True, "engine": {"workers": 1, "partition_bytes": partition_bytes},
+            "allow_empty_sources": True, "engine": {"workers": 1, "partition_bytes": partition_bytes}, **more,
         }  # fmt: skip
         outcome = make_documents(self.layout, validate(DocumentsConfig, config, "documents"))
         tables = {}

@@ -82,7 +82,8 @@ class ModelShape(BaseModel):
 
     Attributes:
         family: "llama3" (Dubey et al., 2024, arXiv:2407.21783); "qwen3", which norms each head's query and key
-            (Yang et al., 2025, arXiv:2505.09388); "deepseek_v3", a mixture of experts with latent attention.
+            (Yang et al., 2025, arXiv:2505.09388); "deepseek_v3", a mixture of experts with latent attention; "gpt2",
+            with learned positions (Radford et al., 2019).
         dim: Width of the residual stream.
         head_dim: Width of a query, key or value head; none: `dim / n_heads`.
         ffn_dim: Width of the SwiGLU hidden layer.
@@ -90,13 +91,14 @@ class ModelShape(BaseModel):
         rope_scaling: How the rotary embedding is stretched; none: it is not. Of "llama3" only.
         max_seq_len: Longest context that the model was made for, in tokens.
         tied: Whether the output head shares the embedding's weights.
+        dropout: Share of the activations that training drops. Of "gpt2" only.
         experts: Of "deepseek_v3" only.
         latent: Of "deepseek_v3" only; `n_kv_heads` and `head_dim` do not apply to it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    family: Literal["llama3", "qwen3", "deepseek_v3"] = "llama3"
+    family: Literal["llama3", "qwen3", "deepseek_v3", "gpt2"] = "llama3"
     dim: int = Field(gt=0)
     n_layers: int = Field(gt=0)
     n_heads: int = Field(gt=0)
@@ -109,6 +111,7 @@ class ModelShape(BaseModel):
     norm_eps: float = Field(gt=0)
     max_seq_len: int = Field(gt=0)
     tied: bool = False
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     experts: Experts | None = None
     latent: LatentAttention | None = None
 

@@ -12,6 +12,7 @@ from headwater.core.config import NotValid, Section, Whole, nearest
 from headwater.core.manifest import read_manifest
 from headwater.data.engines.beam.options import BeamConfig
 from headwater.data.engines.spark.options import SparkConfig
+from headwater.data.held_out import HeldOut
 from headwater.data.operators.base import Operator, OperatorConfig
 from headwater.data.operators.c4 import C4, C4Config
 from headwater.data.operators.character_ratios import CharacterRatios, CharacterRatiosConfig
@@ -165,6 +166,7 @@ class DocumentsConfig(Section):
         decontaminate: Options; null switches it off (and the evaluation items are not needed).
         priority: Sources from which a duplicate is kept first; those not named follow in alphabetical order.
         validation_ratio: Share of the documents held out, by the hash of their id.
+        validation_urls: Patterns of URLs (`*`, `?`) whose documents are held out besides, such as a corpus's own tests.
         rows_per_file: Documents in one parquet file.
         allow_empty_sources: Whether a source may end without any document.
         engine: How the work is spread.
@@ -186,6 +188,7 @@ class DocumentsConfig(Section):
     decontaminate: DecontaminateConfig | None = DecontaminateConfig()
     priority: tuple[str, ...] = ()
     validation_ratio: float = Field(default=0.02, ge=0, lt=1)
+    validation_urls: tuple[str, ...] = Field(default=(), max_length=1_000)
     rows_per_file: Whole = Field(default=5_000, ge=1)
     allow_empty_sources: bool = False
     engine: EngineConfig = EngineConfig()
@@ -233,6 +236,11 @@ class DocumentsConfig(Section):
                 "task_balance needs the operator task_type in a source", "add `- task_type` to its operators"
             )
         return self
+
+    @property
+    def held_out(self) -> HeldOut:
+        """Which documents are held out."""
+        return HeldOut(self.validation_ratio, self.validation_urls)
 
     @property
     def near_dedup(self) -> MinhashDedupConfig | SimhashDedupConfig | None:

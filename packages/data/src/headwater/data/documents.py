@@ -22,6 +22,7 @@ from headwater.data.duplicates import Alive, exact_duplicates, url_duplicates
 from headwater.data.earlier import Earlier
 from headwater.data.engine import BatchFunction, Dataset, Engine, Reader
 from headwater.data.engines.choose import open_engine
+from headwater.data.held_out import HeldOut
 from headwater.data.index import options_of
 from headwater.data.near import near_duplicates
 from headwater.data.operators import (
@@ -93,10 +94,8 @@ def documents_pipeline(
         Kept documents; rejected ones; counters.
     """
     chains = {s: [Read(OperatorConfig()), *(step.build() for step in steps)] for s, steps in config.sources.items()}
-    filtered = engine.map_batches(
-        "filter", engine.read(parts, ROWS), Filter(chains, config.ranks(), config.validation_ratio)
-    )
-    line = _Line(engine, filtered, config.validation_ratio)
+    filtered = engine.map_batches("filter", engine.read(parts, ROWS), Filter(chains, config.ranks(), config.held_out))
+    line = _Line(engine, filtered, config.held_out)
     earlier = Earlier.open(config.earlier, options_of(config))
     if config.url_dedup:
         line.decide(exact_dedup.URL_NAME, url_duplicates(engine, line.alive(), earlier))
@@ -116,10 +115,10 @@ def documents_pipeline(
         line.decide(prompt_dedup.NAME, near_duplicate_prompts(engine, line.alive(), config.prompt_dedup))
     last: list[Operator] = [Decontaminate(config.decontaminate, items)] if config.decontaminate else []
     if config.task_balance:  # the last of all, so that the shares are those of what stays
-        line.apply("settle", line.rows_with_decisions(), Settle(tuple(line.names), last, config.validation_ratio, ROWS))
+        line.apply("settle", line.rows_with_decisions(), Settle(tuple(line.names), last, config.held_out, ROWS))
         line.decide(task_balance.NAME, over_share(engine, line.rows, config.task_balance))
         last = []
-    line.apply("finish", line.rows_with_decisions(), Settle(tuple(line.names), last, config.validation_ratio))
+    line.apply("finish", line.rows_with_decisions(), Settle(tuple(line.names), last, config.held_out))
     counts = engine.group_by_key("counts", engine.union(line.counts), SUMS_BY, [], AddCounts())
     return line.rows, engine.union(line.rejected), counts
 
@@ -127,8 +126,8 @@ def documents_pipeline(
 class _Line:
     """The rows on their way through the global steps, and what was decided about them but not yet applied."""
 
-    def __init__(self, engine: Engine, filtered: Mapping[str, Dataset], validation_ratio: float) -> None:
-        self.engine, self.validation_ratio = engine, validation_ratio
+    def __init__(self, engine: Engine, filtered: Mapping[str, Dataset], held_out: HeldOut) -> None:
+        self.engine, self.held_out = engine, held_out
         self.rows, self.rejected, self.counts = filtered["kept"], [filtered["rejected"]], [filtered["counts"]]
         self.names: list[str] = []
         self.decisions: list[Dataset] = []
@@ -145,7 +144,7 @@ class _Line:
     def edit(self, name: str, config: CutConfig, cuts: Dataset) -> None:
         """Applies what was decided so far, and cuts."""
         rows = self.engine.join(self.rows_with_decisions(), cuts, left_on="row", right_on="row")
-        self.apply(name, rows, Edit(tuple(self.names), name, config, self.validation_ratio))
+        self.apply(name, rows, Edit(tuple(self.names), name, config, self.held_out))
 
     def apply(self, stage: str, rows: Dataset, function: BatchFunction) -> None:
         """Runs a function that settles what is pending."""

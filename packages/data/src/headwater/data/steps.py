@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from headwater.core.documents import DOCUMENTS, REJECTED, split_of
+from headwater.core.documents import DOCUMENTS, REJECTED
 from headwater.data.arrow import column, compute, values
 from headwater.data.chain import COUNTS, run_chain
 from headwater.data.cuts import cuts_of
+from headwater.data.held_out import HeldOut
 from headwater.data.operators.apply_cuts import ApplyCuts, CutConfig
 from headwater.data.operators.apply_decisions import ApplyDecisions, decisions_of
 from headwater.data.operators.base import Operator
@@ -27,12 +28,12 @@ class Filter:
     Attributes:
         chains: Source → operators.
         ranks: Source → rank among duplicates.
-        validation_ratio: Share held out.
+        held_out: Which documents are held out.
     """
 
     chains: Mapping[str, Sequence[Operator]]
     ranks: Mapping[str, int]
-    validation_ratio: float
+    held_out: HeldOut
     outputs: Mapping[str, pa.Schema] = field(
         default_factory=lambda: {"kept": ROWS, "rejected": REJECTED, "counts": COUNTS}
     )
@@ -46,7 +47,7 @@ class Filter:
         keys = row_keys(self.ranks[source], values(done.kept, "id"), values(done.kept, "row"))
         return {
             "kept": pa.Table.from_batches([with_column(done.kept, "row", keys)]),
-            "rejected": finished(done.rejected_table(), REJECTED, self.validation_ratio),
+            "rejected": finished(done.rejected_table(), REJECTED, self.held_out),
             "counts": done.counts_table(source),
         }
 
@@ -58,13 +59,13 @@ class Edit:
     Attributes:
         names: The steps that decided, in order.
         name, config: The step that found the cuts.
-        validation_ratio: Share held out.
+        held_out: Which documents are held out.
     """
 
     names: tuple[str, ...]
     name: str
     config: CutConfig
-    validation_ratio: float
+    held_out: HeldOut
     outputs: Mapping[str, pa.Schema] = field(
         default_factory=lambda: {"kept": ROWS, "rejected": REJECTED, "counts": COUNTS}
     )
@@ -78,7 +79,7 @@ class Edit:
         done = run_chain(operators, batch.select(ROWS.names))
         return {
             "kept": pa.Table.from_batches([done.kept]),
-            "rejected": finished(done.rejected_table(), REJECTED, self.validation_ratio),
+            "rejected": finished(done.rejected_table(), REJECTED, self.held_out),
             "counts": done.counts_table(source),
         }
 
@@ -102,13 +103,13 @@ class Settle:
     Attributes:
         names: The steps that decided since the rows were written, in order.
         operators: What still looks at each document.
-        validation_ratio: Share held out.
+        held_out: Which documents are held out.
         kept: Schema of what is left: `ROWS`, which go on, or `DOCUMENTS`.
     """
 
     names: tuple[str, ...]
     operators: Sequence[Operator]
-    validation_ratio: float
+    held_out: HeldOut
     kept: pa.Schema = DOCUMENTS
 
     @property
@@ -124,8 +125,8 @@ class Settle:
         done = run_chain([*decided(batch, self.names), *self.operators], batch.select(ROWS.names))
         kept = pa.Table.from_batches([done.kept])
         return {
-            "kept": kept if self.kept == ROWS else finished(kept, self.kept, self.validation_ratio),
-            "rejected": finished(done.rejected_table(), REJECTED, self.validation_ratio),
+            "kept": kept if self.kept == ROWS else finished(kept, self.kept, self.held_out),
+            "rejected": finished(done.rejected_table(), REJECTED, self.held_out),
             "counts": done.counts_table(source),
         }
 
@@ -150,9 +151,9 @@ def joined(found: Sequence[Mapping[str, pa.Table]]) -> Mapping[str, pa.Table]:
     return {name: pa.concat_tables([each[name] for each in found if name in each]) for name in names}
 
 
-def finished(rows: pa.Table, schema: pa.Schema, validation_ratio: float) -> pa.Table:
+def finished(rows: pa.Table, schema: pa.Schema, held_out: HeldOut) -> pa.Table:
     """Rows with the columns that only documents have: `text_bytes` and `split`."""
     sizes = compute.cast(compute.binary_length(rows.column("text")), pa.int64())
-    splits = [split_of(identifier, validation_ratio) for identifier in values(rows, "id")]
+    splits = list(map(held_out.split, values(rows, "id"), values(rows, "url")))
     rows = rows.append_column("text_bytes", sizes).append_column("split", pa.array(splits, pa.string()))
     return rows.select(schema.names).cast(schema)

@@ -22,6 +22,7 @@ from headwater.data import PRODUCER
 from headwater.data.conversations.chatml import TEMPLATE
 from headwater.data.outcome import Outcome
 from headwater.data.tokens.bpe import train_bpe
+from headwater.data.tokens.characters import train_characters
 from headwater.data.tokens.config import TokenizerConfig
 from headwater.data.tokens.peers import peers
 from headwater.data.tokens.report import REPORT, HuggingFace, held_out, measure
@@ -138,10 +139,12 @@ def train(sample: Path, config: TokenizerConfig) -> dict[str, str | bytes]:
         tokenizer = train_bpe(sample, config)
     elif config.kind == "wordpiece":
         tokenizer = train_wordpiece(lambda: read_sample(sample), config)
+    elif config.kind == "char":
+        tokenizer = train_characters(read_sample(sample), config)
     else:
         tokenizer, files["tokenizer.model"] = train_unigram(read_sample(sample), config)
     found = tokenizer.get_vocab_size()
-    if found != config.vocab_size:
+    if found > config.vocab_size or (found < config.vocab_size and config.kind != "char"):
         small = found < config.vocab_size
         raise DataError(
             f"the sample {'is too small for' if small else 'has too many characters for'} the vocabulary",

@@ -15,14 +15,14 @@ class Model(Section):
 
     Attributes:
         family: `llama3`; `qwen3`, which also norms each head's query and key; `deepseek_v3`, a mixture of experts with
-            latent attention.
+            latent attention; `gpt2` (Radford et al., 2019), with learned positions, for what was published on it.
         dim: Width of the residual stream.
         n_layers: Transformer blocks.
         n_heads: Query heads.
         n_kv_heads: Key and value heads (grouped-query attention, Ainslie et al., 2023, arXiv:2305.13245). Does not
-            apply to `deepseek_v3`.
+            apply to `deepseek_v3` and `gpt2`.
         head_dim: Width of a head; default: `dim / n_heads`.
-        ffn_dim: Width of the SwiGLU hidden layer.
+        ffn_dim: Width of the hidden layer (SwiGLU; GELU with `gpt2`).
         vocab_size: Rows of the embedding and of the head, at least as many as the tokenizer has entries; default: as
             many. More of them are for weights that were made so, or to make their number divisible.
         rope_theta: Base of the rotary position embedding.
@@ -31,11 +31,12 @@ class Model(Section):
         norm_eps: Added to the variance in RMSNorm.
         max_seq_len: Longest context that the model is made for, in tokens; default: `train.seq_len`.
         tied: Whether the output head shares the embedding's weights.
+        dropout: Share of the activations and attention weights that training drops, of `gpt2` only.
         experts: Mixture of experts, of `deepseek_v3` only (see `core.run.Experts`).
         latent: Latent attention, of `deepseek_v3` only (see `core.run.LatentAttention`).
     """
 
-    family: Literal["llama3", "qwen3", "deepseek_v3"] = "llama3"
+    family: Literal["llama3", "qwen3", "deepseek_v3", "gpt2"] = "llama3"
     dim: Whole = Field(default=256, ge=8)
     n_layers: Whole = Field(default=4, ge=1)
     n_heads: Whole = Field(default=4, ge=1)
@@ -48,6 +49,7 @@ class Model(Section):
     norm_eps: float = Field(default=1e-5, gt=0, lt=1)
     max_seq_len: Whole | None = Field(default=None, ge=2)
     tied: bool = False
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     experts: Experts | None = None
     latent: LatentAttention | None = None
 
@@ -57,7 +59,7 @@ class Model(Section):
             return self
         if self.head_dim is None and self.dim % (2 * self.n_heads):
             raise ValueError(f"dim ({self.dim}) must be a multiple of 2 * n_heads ({2 * self.n_heads})")
-        if self.n_heads % self.n_kv_heads:
+        if self.family != "gpt2" and self.n_heads % self.n_kv_heads:
             raise ValueError(f"n_heads ({self.n_heads}) must be a multiple of n_kv_heads ({self.n_kv_heads})")
         return self
 
@@ -65,6 +67,8 @@ class Model(Section):
     def _family(self) -> Model:
         if self.rope_scaling is not None and self.family != "llama3":
             raise ValueError(f"rope_scaling belongs to family llama3, and the family is {self.family}")
+        if self.dropout and self.family != "gpt2":
+            raise ValueError(f"dropout belongs to family gpt2, and the family is {self.family}")
         if self.family != "deepseek_v3":
             for name in ("experts", "latent"):
                 if getattr(self, name) is not None:
@@ -97,6 +101,8 @@ class Model(Section):
         """
         values = self.model_dump()
         values.update(vocab_size=self.vocab_size or vocab_size, max_seq_len=self.max_seq_len or seq_len)
+        if self.family == "gpt2":
+            values.update(n_kv_heads=self.n_heads)
         if self.family == "deepseek_v3":
             values.update(
                 n_kv_heads=self.n_heads, experts=self.expert_shape.model_dump(),

@@ -106,6 +106,11 @@ def problems(
 
 def _tensor(parallel: Parallel, model: Model) -> Iterator[str]:
     tp = parallel.tp
+    if model.family == "gpt2":
+        for name in ("tp", "pp", "cp"):
+            if getattr(parallel, name) > 1:
+                yield f"parallel.{name} does not go with model.family gpt2: use dp_replicate and dp_shard"
+        return
     heads = {"n_heads": model.n_heads}
     if model.family != "deepseek_v3":
         heads["n_kv_heads"] = model.n_kv_heads

@@ -18,7 +18,7 @@ MODEL_KEY = "model"
 """Where the manifest of imported weights keeps the model's shape."""
 IMPORTED = "imported"
 """What `train.init_from` calls the weights in RUN/init."""
-_MAY_DIFFER = ("max_seq_len", "rope_theta", "rope_scaling")
+_MAY_DIFFER = {"max_seq_len", "rope_theta", "rope_scaling", "dropout"}
 """What a run may change: none of it is in the weights, and training for a longer context needs it."""
 
 
@@ -97,5 +97,6 @@ def initial_weights(run: RunLayout, init_from: str, shape: ModelShape, tokenizer
 
 
 def _comparable(shape: ModelShape) -> dict[str, Any]:
-    values = shape.model_dump(mode="json", exclude=set(_MAY_DIFFER))
+    # The positions that GPT-2 learns are weights.
+    values = shape.model_dump(mode="json", exclude=_MAY_DIFFER - ({"max_seq_len"} if shape.family == "gpt2" else set()))
     return {**values, "head_dim": shape.head_width}

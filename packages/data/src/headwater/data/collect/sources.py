@@ -204,6 +204,8 @@ class FilesSource(Section):
         record: whether each record (jsonl, json, parquet, hf) goes on whole, with all its columns, as JSON: for
             instruction data, which the operator `conversation` reads.
         base_url: what the URL of a file, or of a wiki page, begins with.
+        tail: share of each file (text), from its end, that is a document of its own, with `#tail` after its URL: for
+            corpora of one text whose last part is the test set; see `documents.validation_urls`.
     """
 
     kind: Literal["files"] = "files"
@@ -221,6 +223,13 @@ class FilesSource(Section):
     content_type: str = Field(default="text/plain", pattern=r"^[a-z0-9][a-z0-9.+-]*/[a-z0-9][a-z0-9.+-]*$")
     base_url: str = ""
     record: bool = False
+    tail: float = Field(default=0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _text_has_a_tail(self) -> FilesSource:
+        if self.tail and self.format != "text":
+            raise ValueError(f"tail is of format text, and the format is {self.format}")
+        return self
 
     @model_validator(mode="after")
     def _has_records(self) -> FilesSource:

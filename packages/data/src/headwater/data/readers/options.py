@@ -21,6 +21,7 @@ class Options:
     metadata: tuple[str, ...] = ()
     content_type: str = "text/plain"
     base_url: str = ""
+    tail: float = 0.0
     record: bool = False
 
     @classmethod

@@ -31,9 +31,10 @@ class TokenizerConfig(Section):
     """The `tokenizer` section: training a tokenizer.
 
     Attributes:
-        kind: `bpe` (byte-level), `unigram` (SentencePiece, with byte fallback) or `wordpiece` (as BERT); `imported`
-            trains none and takes the one that `headwater import` put into RUN/tokenizer, whatever the other keys say.
-        vocab_size: Entries, with the special tokens (and the 256 bytes, for bpe and unigram).
+        kind: `bpe` (byte-level), `unigram` (SentencePiece, with byte fallback), `wordpiece` (as BERT) or `char` (one
+            entry a character); `imported` trains none and takes the one that `headwater import` put into
+            RUN/tokenizer, whatever the other keys say.
+        vocab_size: Entries, with the special tokens (and the 256 bytes, for bpe and unigram); the most that char has.
         sample_bytes: UTF-8 bytes of training text taken from each source; documents are taken in the order of
             their ids, which are hashes: an even sample. A mapping names sources, and nothing is taken from those
             that it leaves out; a number is for all of them.
@@ -43,12 +44,13 @@ class TokenizerConfig(Section):
         split: How bpe cuts text before merging: `gpt2` or `cl100k` (GPT-4, Llama 3: digits by three, line feeds
             together).
         lowercase: Whether wordpiece folds case and accents.
-        special_tokens: Names; the end of text is one of them. unigram and wordpiece add one for what they cannot spell.
+        special_tokens: Names; the end of text is one of them. unigram, wordpiece and char add one for what they cannot
+            spell.
         chat_tokens: More special tokens, after those; `true` is `<|im_start|>` and `<|im_end|>`.
         special_ids: Whether their ids are the first or the last of the vocabulary.
     """
 
-    kind: Literal["bpe", "unigram", "wordpiece", "imported"] = "bpe"
+    kind: Literal["bpe", "unigram", "wordpiece", "char", "imported"] = "bpe"
     vocab_size: int = Field(default=4096, ge=300, le=1_000_000)
     sample_bytes: SampleBytes = 4_000_000
     sample_weights: dict[str, Annotated[float, Field(gt=0)]] | None = Field(default=None, min_length=1)

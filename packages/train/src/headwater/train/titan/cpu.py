@@ -171,7 +171,11 @@ def attention_config() -> Any:
         # The trainer asks for masks when the config is one of FlexAttention.
         @dataclass(kw_only=True, slots=True)
         class Config(FlexAttention.Config):
-            pass
+            dropout: float = 0.0
+
+        def __init__(self, config: Config) -> None:
+            super().__init__(config)
+            self.dropout = config.dropout
 
         def forward(
             self,
@@ -189,6 +193,7 @@ def attention_config() -> Any:
                 k_BLNH.transpose(1, 2),
                 v_BLNH.transpose(1, 2),
                 attn_mask=attention_masks,
+                dropout_p=self.dropout if self.training else 0.0,
                 scale=scale,
                 enable_gqa=enable_gqa,
             )

@@ -1,4 +1,4 @@
-"""Decoders of any shape, as torchtitan's own llama3, qwen3 and deepseek_v3."""
+"""Decoders of any shape, as torchtitan's own llama3, qwen3 and deepseek_v3, and gpt2 of its parts."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from torchtitan.protocols.model_spec import ModelSpec
 from headwater.core.run import ModelShape
 from headwater.train.titan import cpu
 from headwater.train.titan.experts import expert_layer
+from headwater.train.titan.gpt2 import Gpt2Model, gpt2_layer, gpt2_parts
 from headwater.train.titan.initial import key_parameters
 
 STD = 0.02
@@ -40,6 +41,8 @@ class Family:
     layer: Callable[[ModelShape, int, Any], Any]
     parallelize: Callable[..., Any]
     adapter: Any
+    parts: Callable[[ModelShape], dict[str, Any]] = lambda shape: {}
+    """What the whole model has in place of what is common to the others."""
 
 
 def model_spec(shape: ModelShape, device: str, seed: int = 0) -> ModelSpec:
@@ -55,19 +58,22 @@ def model_spec(shape: ModelShape, device: str, seed: int = 0) -> ModelSpec:
     head_std = shape.dim**-0.5
     # A tied embedding takes its values from the head.
     embedding_init = skip_param_init if shape.tied else partial(nn.init.normal_, std=1.0)
-    config = _model_class(family.model, device, seed).Config(
-        dim=shape.dim,
-        vocab_size=shape.vocab_size,
-        enable_weight_tying=shape.tied,
-        tok_embeddings=Embedding.Config(
+    common = {
+        "tok_embeddings": Embedding.Config(
             num_embeddings=shape.vocab_size, embedding_dim=shape.dim, param_init={"weight": embedding_init}
         ),
-        norm=_norm(shape),
-        lm_head=Linear.Config(
+        "norm": _norm(shape),
+        "lm_head": Linear.Config(
             in_features=shape.dim,
             out_features=shape.vocab_size,
             param_init={"weight": partial(nn.init.trunc_normal_, std=head_std, a=-3 * head_std, b=3 * head_std)},
         ),
+    }
+    config = _model_class(family.model, device, seed).Config(
+        **{**common, **family.parts(shape)},
+        dim=shape.dim,
+        vocab_size=shape.vocab_size,
+        enable_weight_tying=shape.tied,
         layers=[family.layer(shape, index, attention) for index in range(shape.n_layers)],
     )
     return ModelSpec(
@@ -122,6 +128,7 @@ FAMILIES = {
     "llama3": Family(Llama3Model, _llama_layer, parallelize_llama, Llama3StateDictAdapter),
     "qwen3": Family(Qwen3Model, _qwen_layer, parallelize_qwen3, Qwen3StateDictAdapter),
     "deepseek_v3": Family(DeepSeekV3Model, expert_layer, parallelize_deepseekv3, DeepSeekV3StateDictAdapter),
+    "gpt2": Family(Gpt2Model, gpt2_layer, parallelize_llama, None, gpt2_parts),
 }
 
 
