@@ -1,7 +1,8 @@
 """`headwater data export`: the documents of a run as files that other programs read, in a folder or a store.
 
-One shard a file of RUN/documents, in its order. A shard appears whole or not at all, so an interrupted export goes on
-at the first one that is missing; `export.json` is written last and lists all of them.
+One shard a file of RUN/documents, in its order; of conversations as messages, one a file and kind. A shard appears
+whole or not at all, so an interrupted export goes on at the first one that is missing; `export.json` is written last
+and lists all of them.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,11 +25,15 @@ from headwater.core.layout import RunLayout
 from headwater.core.manifest import read_manifest
 from headwater.core.objects import join, open_object, present, put, sha256
 from headwater.core.storage import canonical_json, storage_errors
-from headwater.data import PRODUCER
+from headwater.data import PRODUCER, export_messages
 from headwater.data.arrow import compute
+from headwater.data.conversations.model import Kind
+from headwater.data.conversations.sources import conversation_sources
+from headwater.data.export_messages import Written
 
 BEGUN, FINISHED = "_export.json", "export.json"
-FORMATS = ("jsonl.zst", "parquet")
+MESSAGES = "messages"
+FORMATS = ("jsonl.zst", "parquet", MESSAGES)
 _BATCH_ROWS = 500
 _LEVEL = 6
 
@@ -38,7 +43,7 @@ class Wanted:
     """What is exported.
 
     Attributes:
-        format: Of `FORMATS`.
+        format: Of `FORMATS`. As messages, only sources of conversations can be exported, and only what was kept.
         verdicts: Whether each document carries what every operator said of it.
         rejected: Whether rejected documents go along, in `rejected/`.
         sources: Only these; empty: all.
@@ -62,7 +67,7 @@ def export(layout: RunLayout, out: str, wanted: Wanted) -> tuple[dict[str, Any],
         The content of `export.json`, and whether anything was written.
 
     Raises:
-        ConfigError: `out` holds another export; a source does not exist.
+        ConfigError: `out` holds another export; a source does not exist, or has nothing in this format.
         ManifestError: The run has no finished documents.
         StorageError: The disk or the store refused.
     """
@@ -70,6 +75,8 @@ def export(layout: RunLayout, out: str, wanted: Wanted) -> tuple[dict[str, Any],
     unknown = sorted(set(wanted.sources) - set(manifest.counters.get("sources", {})))
     if unknown:
         raise ConfigError(f"the run has no source {unknown[0]}", expected=", ".join(manifest.counters["sources"]))
+    if wanted.format == MESSAGES:
+        wanted = _conversations(wanted, conversation_sources(manifest.config))
     head = {"producer": PRODUCER, "documents_digest": manifest.digest, "format": wanted.format,
             "verdicts": wanted.verdicts, "rejected": wanted.rejected, "sources": list(wanted.sources)}  # fmt: skip
     finished = _read(join(out, FINISHED))
@@ -87,24 +94,52 @@ def export(layout: RunLayout, out: str, wanted: Wanted) -> tuple[dict[str, Any],
         parts = [entry.path for entry in manifest.files if entry.path.endswith(".parquet")]
         parts = [part for part in parts if wanted.rejected or not part.startswith("rejected/")]
         shards: list[dict[str, Any]] = []
+        messages: list[tuple[Kind, Written]] = []
         with progress(len(parts), "export") as bar:
             for part in parts:
-                shard = _shard(layout.documents / part, part, out, wanted, work)
-                shards += [shard] if shard else []
+                shards += _shards(layout.documents / part, part, out, wanted, work, messages)
                 bar.advance(1, note=part)
+        if wanted.format == MESSAGES:
+            _put(join(out, export_messages.CARD), export_messages.card(messages), work)
         total = {"documents": sum(shard["documents"] for shard in shards), "bytes": sum(s["bytes"] for s in shards)}
         result = {**head, **total, "shards": shards}
         _write(join(out, FINISHED), result, work)
     return result, True
 
 
-def _shard(path: Path, part: str, out: str, wanted: Wanted, work: Path) -> dict[str, Any] | None:
-    """Writes one shard unless it is there; None for one without documents."""
-    name = part.removesuffix(".parquet") + f".{wanted.format}"
-    uri = join(out, name)
+def _conversations(wanted: Wanted, there_are: Sequence[str]) -> Wanted:
+    """The wish with the sources that it can be fulfilled for.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    if wanted.rejected or wanted.verdicts:
+        raise ConfigError("messages have no place for verdicts and rejected documents",
+                          hint="export these in another format")  # fmt: skip
+    others = [source for source in wanted.sources if source not in there_are]
+    if others or not there_are:
+        raise ConfigError(
+            f"the source {others[0]} holds no conversations" if others else "no source of the run holds conversations",
+            expected=", ".join(there_are) or "a source whose operators begin with conversation",
+            hint="see docs/data-instruction.md",
+        )
+    return replace(wanted, sources=wanted.sources or tuple(there_are))
+
+
+def _shards(
+    path: Path, part: str, out: str, wanted: Wanted, work: Path, messages: list[tuple[Kind, Written]]
+) -> list[dict[str, Any]]:
+    """Writes the shards of a file, unless they are there; none for one without documents.
+
+    What messages were written is added to `messages`.
+    """
+    name = part.removesuffix(".parquet")
     rows = sum(batch.num_rows for batch in _batches(path, wanted, ["source"]))
     if not rows:
-        return None
+        return []
+    if wanted.format == MESSAGES:
+        return _message_shards(path, name, out, wanted, work, messages)
+    uri = join(out, f"{name}.{wanted.format}")
     if present(uri) is None:
         with storage_errors("write", work):
             if wanted.format == "parquet":
@@ -112,8 +147,27 @@ def _shard(path: Path, part: str, out: str, wanted: Wanted, work: Path) -> dict[
             else:
                 _as_json_lines(path, wanted, work)
         put(work, uri)
+    return [_listed(uri, f"{name}.{wanted.format}", rows)]
+
+
+def _message_shards(
+    path: Path, name: str, out: str, wanted: Wanted, work: Path, messages: list[tuple[Kind, Written]]
+) -> list[dict[str, Any]]:
+    shards: list[dict[str, Any]] = []
+    with storage_errors("write", work), tempfile.TemporaryDirectory(dir=work.parent) as folder:
+        rows = _batches(path, wanted, export_messages.COLUMNS)
+        for kind, written in export_messages.write_messages(rows, Path(folder)).items():
+            uri = join(out, f"{kind}/{name}.jsonl")
+            if present(uri) is None:
+                put(written.path, uri)
+            shards.append(_listed(uri, f"{kind}/{name}.jsonl", written.documents))
+            messages.append((kind, written))
+    return shards
+
+
+def _listed(uri: str, name: str, documents: int) -> dict[str, Any]:
     size, digest = sha256(uri)
-    return {"file": name, "documents": rows, "bytes": size, "sha256": digest}
+    return {"file": name, "documents": documents, "bytes": size, "sha256": digest}
 
 
 def _batches(path: Path, wanted: Wanted, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -163,8 +217,12 @@ def _parsed(stream: IO[bytes], uri: str) -> dict[str, Any]:
 
 
 def _write(uri: str, value: dict[str, Any], work: Path) -> None:
+    _put(uri, canonical_json(value) + "\n", work)
+
+
+def _put(uri: str, content: str, work: Path) -> None:
     with storage_errors("write", work):
-        work.write_text(canonical_json(value) + "\n", encoding="utf-8")
+        work.write_text(content, encoding="utf-8")
     put(work, uri)
 
 

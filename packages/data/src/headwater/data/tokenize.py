@@ -19,6 +19,7 @@ from headwater.core.layout import RunLayout
 from headwater.core.manifest import ArtifactWriter, Parent, parent_of, read_manifest
 from headwater.core.storage import atomic_write
 from headwater.data import PRODUCER
+from headwater.data.conversations.sources import conversation_sources
 from headwater.data.engines.processes import Workers, workers_for
 from headwater.data.outcome import Outcome
 from headwater.data.tokens.config import TokensConfig
@@ -36,11 +37,12 @@ def make_tokens(layout: RunLayout, config: TokensConfig) -> dict[str, Outcome]:
         ManifestError: The documents or the tokenizer are missing or half-written.
         StorageError: The disk refused.
     """
-    sources = [s for s, n in read_manifest(layout.documents).counters["sources"].items() if n["documents_out"]]
+    documents = read_manifest(layout.documents)
+    sources = [s for s, n in documents.counters["sources"].items() if n["documents_out"]]
     writers = {source: _writer(layout, source) for source in sources}
     finished = {source: manifest for source, writer in writers.items() if (manifest := writer.up_to_date())}
     works = {source: writer.begin() for source, writer in writers.items() if source not in finished}
-    slices = slices_of(layout.documents, works) if works else []
+    slices = slices_of(layout.documents, works, conversation_sources(documents.config)) if works else []
     why_not = _encode_all(layout, slices, config) if slices else ""
     vocab_size = int(read_manifest(layout.tokenizer).counters["vocab_size"])
     outcomes: dict[str, Outcome] = {}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from headwater.core.ngrams import word_spans, words
-from headwater.data.inspect import repeats
+from headwater.data.inspect import conversations, repeats
 from headwater.data.inspect.passages import Evidence, Passage, Piece, excerpt, marked, visible
-from headwater.data.inspect.select import Found
+from headwater.data.inspect.select import Found, facts
 from headwater.data.inspect.word_diff import word_diff
 
 Matches = Mapping[str, Found]
@@ -25,15 +26,6 @@ def matched_id(document: Found) -> str | None:
     return kept if isinstance(kept, str) else None
 
 
-def facts(detail: str) -> dict[str, Any]:
-    """A verdict's detail, if it is a JSON object."""
-    try:
-        found = json.loads(detail) if detail[:1] == "{" else None
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def evidence(document: Found, matches: Matches, most: int | None = 700) -> Evidence:
     """What to look at to understand a document's verdict.
 
@@ -42,6 +34,14 @@ def evidence(document: Found, matches: Matches, most: int | None = 700) -> Evide
         matches: Documents that duplicates name, by id.
         most: Characters of a passage, about; none: all.
     """
+    found = _evidence(document, matches, most)
+    if not conversations.is_conversation(document):
+        return found
+    notes = (*map(visible, conversations.notes(document)), *found.notes)
+    return replace(found, notes=notes, passages=tuple(map(conversations.spoken, found.passages)))
+
+
+def _evidence(document: Found, matches: Matches, most: int | None) -> Evidence:
     if matched_id(document) is not None:
         return _duplicate(document, matches, most)
     special = {"item_overlap": _overlap, "redacted": _redacted}.get(document.reason)
@@ -148,6 +148,8 @@ def _rule(document: Found) -> tuple[list[str], list[repeats.Span]]:
         look = repeats.top_ngram if reason == "top_ngram" else repeats.repeated_ngrams
         often, spans = look(text, n)
         return _repeating(f"{n}-grams", often, spans)
+    if found := conversations.spans(document):
+        return [], found
     if reason in _CUTS and document.detail:
         return ["What was cut is recorded nowhere: this is the text that is left."], []
     tests = _TESTS.get(reason)

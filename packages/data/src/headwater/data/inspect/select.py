@@ -7,6 +7,7 @@ others only the columns that the choice needs; texts only for the documents that
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -173,12 +174,24 @@ class Documents:
                 missing -= found.keys()
         return found
 
-    def scan(self, kept: bool, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Some columns of all kept, or all rejected, documents, a row group at a time."""
+    def scan(self, kept: bool, columns: Sequence[str], sources: Sequence[str] = ()) -> Iterator[pa.Table]:
+        """Some columns of all kept, or all rejected, documents (of some sources), a row group at a time."""
         for file in self.files:
-            if file.kept == kept:
-                for group in file.groups():
+            for group in file.groups() if file.kept == kept else ():
+                if not sources:
                     yield group.read(columns)
+                elif any(group.may_have("source", source) for source in sources):
+                    rows = group.read(columns)
+                    yield rows.filter(compute.is_in(rows.column("source"), pa.array(sources, pa.string())))
+
+
+def facts(detail: str) -> dict[str, Any]:
+    """A verdict's detail, if it is a JSON object."""
+    try:
+        found = json.loads(detail) if detail[:1] == "{" else None
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _order(seed: int, name: str) -> bytes:

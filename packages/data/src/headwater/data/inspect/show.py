@@ -87,7 +87,7 @@ def _body(found: Evidence, terminal: bool, width: int) -> Group:
 
 
 def _text(passage: Passage, terminal: bool) -> Text:
-    text = Text(overflow="fold")
+    text = Text(overflow="fold" if terminal else "ignore")  # in a pipe, a folded line would be cut off
     for mark, content in passage.pieces:
         before, after = ("", "") if terminal else _SIGNS[mark]
         text.append(f"{before}{content}{after}", style=_STYLES[mark])

@@ -12,11 +12,15 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from headwater.core.layout import RunLayout
+from headwater.core.manifest import read_manifest
 from headwater.core.storage import storage_errors
 from headwater.data.arrow import compute, values
+from headwater.data.conversations.sources import conversation_sources
 from headwater.data.inspect.select import Documents
 from headwater.data.operators.host_boilerplate import host_names
+from headwater.data.report import conversations
 from headwater.data.report.clusters import Clusters
+from headwater.data.report.conversations import Conversations
 
 BINS_PER_DECADE = 5
 _COLUMNS = ("source", "url", "language", "text_bytes")
@@ -63,6 +67,7 @@ class Figures:
         without_text: Documents that were set aside before they had a text.
         lengths: By source.
         clusters: Duplicates.
+        conversations: Instruction data.
     """
 
     funnel: dict[str, Any]
@@ -72,6 +77,7 @@ class Figures:
     without_text: int = 0
     lengths: dict[str, Lengths] = field(default_factory=dict)
     clusters: Clusters = field(default_factory=Clusters)
+    conversations: Conversations = field(default_factory=Conversations)
 
 
 def gather(layout: RunLayout, documents: Documents) -> Figures:
@@ -95,6 +101,8 @@ def gather(layout: RunLayout, documents: Documents) -> Figures:
         tenth, median, ninetieth = np.quantile(every, [0.1, 0.5, 0.9]).tolist()
         figures.lengths[source] = Lengths(len(every), tenth, median, ninetieth, float(every.max()))
     figures.clusters.close(documents)
+    sources = conversation_sources(read_manifest(layout.documents).config)
+    figures.conversations = conversations.gather(documents, sources)
     return figures
 
 

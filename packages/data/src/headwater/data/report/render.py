@@ -21,6 +21,7 @@ from headwater.data.report.samples import OperatorSamples, Sample
 
 _TEMPLATES = files("headwater.data.report") / "templates"
 TOP_HOSTS, TOP_LANGUAGES = 25, 15
+_MAKE_TEXT = ("extract", "conversation")
 
 
 def render(figures: Figures, operators: list[OperatorSamples], kept: list[Sample], *, name: str, run: str) -> str:
@@ -45,6 +46,7 @@ def render(figures: Figures, operators: list[OperatorSamples], kept: list[Sample
         style=Markup(variables() + _asset("page.css")),  # noqa: S704  our own files, not input
         sources=[source_rows(source, content) for source, content in funnel["sources"].items()],
         reasons=reasons(funnel), languages=top(figures.languages, TOP_LANGUAGES), hosts=top(figures.hosts, TOP_HOSTS),
+        conversations=figures.conversations.ranked(),
         host_count=len(figures.hosts), histogram=histogram(figures.histogram), duplicates=duplicates(funnel),
         cluster_sizes=[(operator, f"{low}" if low == high else f"{low:,}–{high:,}", *numbers)
                        for (operator, low, high), numbers in figures.clusters.sizes.items()],
@@ -62,7 +64,7 @@ def source_rows(source: str, content: dict[str, Any]) -> dict[str, Any]:
     """A source's funnel, with the widths of its bars: bytes are of the text once it is extracted."""
     rows, first = content["operators"], content["documents_in"] or 1
     names = [row["operator"] for row in rows]
-    after = names.index("extract") if "extract" in names else -1
+    after = next((place for place, name in enumerate(names) if name in _MAKE_TEXT), -1)
     base = (rows[after]["bytes_out"] if after >= 0 else content["bytes_in"]) or 1
     return {
         "name": source, **content,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +18,7 @@ from headwater.core.documents import SPLITS
 from headwater.core.storage import storage_errors
 from headwater.core.tokens import token_dtype
 from headwater.data.arrow import column, compute, table
+from headwater.data.tokens.chat import Chat
 from headwater.data.tokens.encoder import Fast, NotCovered, Reference, text_buffers
 from headwater.data.tokens.exact import Exact
 from headwater.data.tokens.gate import adversarial, difference, differs, of_documents
@@ -32,28 +33,33 @@ _COLUMNS = ["id", "url", "split", "text_bytes", "text"]
 
 
 class Slice(NamedTuple):
-    """One unit of work: a source's documents in the row groups [first, stop) of a file; and where they go, encoded."""
+    """One unit of work: a source's documents in the row groups [first, stop) of a file; and where they go, encoded.
+
+    `chat` says that they are conversations.
+    """
 
     source: str
     documents: str
     first: int
     stop: int
     target: str
+    chat: bool = False
 
 
-def slices_of(documents: Path, works: dict[str, Path]) -> list[Slice]:
+def slices_of(documents: Path, works: dict[str, Path], conversations: Collection[str] = ()) -> list[Slice]:
     """The units of work of several sources, in the order of the documents.
 
     Args:
         documents: The documents' folder.
         works: Source → the folder for its encoded slices.
+        conversations: The sources that hold conversations.
     """
     found: list[Slice] = []
     with storage_errors("read", documents):
         for path in sorted(documents.glob("part-*.parquet")):
             with pq.ParquetFile(path) as file:
                 found += _slices_of_file(file, path, works)
-    return found
+    return [piece._replace(chat=piece.source in conversations) for piece in found]
 
 
 def _slices_of_file(file: pq.ParquetFile, path: Path, works: dict[str, Path]) -> list[Slice]:
@@ -103,6 +109,7 @@ def encode_slice(tokenizer: str, piece: Slice, use_fast: bool) -> None:
     document, the slice is encoded by the reference, and its counters say so.
     """
     target = Path(piece.target)
+    use_fast = use_fast and not piece.chat
     problem = _attempt(tokenizer, piece, target, fast=True) if use_fast else ""
     if problem or not use_fast:
         _attempt(tokenizer, piece, target, fast=False, problem=problem)
@@ -119,7 +126,7 @@ def _attempt(tokenizer: str, piece: Slice, target: Path, *, fast: bool, problem:
     suffix = f".{os.getpid()}.tmp"
     made = {split: split_file(target, split) for split in SPLITS}
     temporary = {path: Path(f"{path}{suffix}") for path in (*made.values(), target)}
-    reference = _reference(tokenizer)
+    reference = _chat(tokenizer) if piece.chat else _reference(tokenizer)
     encoder = _exact(tokenizer) if fast else reference
     before = getattr(encoder, "rerouted", 0)
     compared, parts = 0, list[pa.Table]()
@@ -207,6 +214,11 @@ def _encode(rows: pa.Table, encoder: Exact | Reference, reference: Reference) ->
 @lru_cache(maxsize=1)
 def _reference(path: str) -> Reference:
     return Reference(path)
+
+
+@lru_cache(maxsize=1)
+def _chat(path: str) -> Chat:
+    return Chat(path)
 
 
 @lru_cache(maxsize=1)
