@@ -251,6 +251,17 @@ def test_a_conversation_that_is_set_aside_can_be_looked_at_unless_it_is_too_much
     assert texts == ["⟦?⟧ Hi\n⟦!⟧ Hello\n⟦?⟧ Hi", ""]
 
 
+def test_a_hundred_thousand_turns_and_ten_megabytes_are_set_aside(run):
+    many, large = said(*[USER, BOT] * 50_000), said(USER, ("assistant", "word " * 2_000_000))
+    verdicts = run(many, large, {"messages": CHAT})
+    assert verdicts.reasons == ["too_many_turns", "too_long", ""]
+    assert verdicts.batch.column("text").to_pylist()[:2] == ["", ""]
+    kept = run(large, max_characters=20_000_000)
+    assert kept.outcomes == ["keep"] and from_text(kept.batch.column("text")[0].as_py()).turns[1].content.endswith(
+        "word "
+    )
+
+
 def test_a_payload_that_is_no_record_names_the_option(rows):
     verdicts = Conversation(ConversationConfig()).process(rows(payloads=[b"text"], content_type="text/plain"))
     assert verdicts.reasons == ["bad_json"] and "`record: true`" in verdicts.details[0]

@@ -5,12 +5,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import labelled_refusals
 import labelled_tasks
 
+from headwater.core.cli import headwater
 from headwater.core.config import validate
 from headwater.core.errors import ConfigError
 from headwater.data.chain import run_chain
@@ -181,6 +183,23 @@ def test_the_label_is_kept_and_counted(run):
     verdicts = run(TaskType(TaskTypeConfig()), chat("What is 17 * 23?", "391"), chat("Tell me a joke.", "Knock."))
     assert verdicts.details == ["maths", "creative_writing"] and verdicts.outcomes == ["keep", "keep"]
     assert verdicts.counters == {"task_maths": 1, "task_creative_writing": 1}
+
+
+def test_a_model_of_your_own_gives_its_labels(run, tmp_path):
+    pytest.importorskip("floret", reason="the trainer of fastText models is an extra: headwater-data[models]")
+    for label, word in (("sums", "add"), ("art", "paint")):
+        prompts = [json.dumps({"text": f"{word} {word} {number}"}) for number in range(60)]
+        (tmp_path / f"{label}.jsonl").write_text("\n".join(prompts))
+    command = ["data", "model", "train", "quality", "--out", str(tmp_path / "m.bin"), "--min-count", "1"]
+    for side, label in (("positive", "sums"), ("negative", "art")):
+        command += [f"--{side}", str(tmp_path / f"{label}.jsonl"), f"--{side}-label", label]
+    assert CliRunner().invoke(headwater, command).exit_code == 0
+    operator = TaskType(TaskTypeConfig(model=str(tmp_path / "m.bin"), min_score=0.6))
+    assert run(operator, chat("add add 3", "3"), chat("paint paint 4", "4")).details == ["sums", "art"]
+    strict = TaskType(TaskTypeConfig(model=str(tmp_path / "m.bin"), min_score=1.0))
+    assert run(strict, chat("zebra", "x")).details == ["other"]
+    with pytest.raises(ConfigError, match="there is no file"):
+        TaskType(TaskTypeConfig(model=str(tmp_path / "none.bin")))
 
 
 def test_redaction_edits_turns_and_leaves_markers_alone(run):

@@ -24,10 +24,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headwater.data.collect.warc_reader import BadRecord, Record, read_bytes
+from headwater.data.conversations.chatml import pieces
+from headwater.data.conversations.records import record_of
+from headwater.data.conversations.text import from_text, to_text
 from headwater.data.operators.charset import decode, looks_binary
+from headwater.data.operators.conversation import Conversation, ConversationConfig
 from headwater.data.operators.extract import Extract, ExtractConfig
 from headwater.data.operators.extractors.nesting import is_small, nested_deeper
 from headwater.data.operators.language import Language, LanguageConfig, identify
+from headwater.data.operators.pii import Pii, PiiConfig
+from headwater.data.operators.refusal import Refusal, RefusalConfig
+from headwater.data.operators.task_type import TaskType, TaskTypeConfig
+from headwater.data.operators.turn_language import TurnLanguage, TurnLanguageConfig
+from headwater.data.operators.turn_length import TurnLength, TurnLengthConfig
 from headwater.data.readers.items import Item, batches
 from headwater.data.readers.options import WHOLE, Options, Piece, format_of
 from headwater.data.rows import ROWS
@@ -59,6 +68,22 @@ HTTP = [
 ]
 WARC = [gzip.compress(warc_record(http), mtime=0) for http in HTTP]
 JSON_LINES = b'{"text": "one", "id": 1}\n{"text": "tw\\u00f6", "url": "http://x"}\n\n[1]\n{"text": null}\n'
+
+
+CALL = {"id": "c", "function": {"name": "f", "arguments": {"a": "jane@mail.org"}}}
+CONVERSATIONS = [
+    json.dumps(record, ensure_ascii=False).encode()
+    for record in (
+        {"instruction": "Say ⟦!⟧", "input": "\n\\⟦?⟧ x", "output": "I'm sorry, but I can't."},
+        {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "jane@mail.org"}], "system": "s"},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}]},
+                      {"role": "assistant", "content": None, "tool_calls": [CALL], "reasoning_content": "hm"},
+                      {"role": "tool", "content": "1", "tool_call_id": "c"}, {"role": "assistant", "content": "2"}],
+         "tools": [{"name": "f"}]},
+        {"chosen": "The sky is blue", "rejected": "The sky is green", "score_chosen": 1e308, "margin": 2},
+        {"prompt": [{"role": "user", "content": "How many is 1 + 2?"}], "completion": "3", "label": False},
+    )
+]  # fmt: skip
 
 
 def parquet() -> bytes:
@@ -134,18 +159,45 @@ def language(data: bytes) -> None:
 
 
 def reader(kind: str, name: str, data: bytes) -> None:
-    items = list(format_of(kind, name).read(io.BytesIO(data), Piece(name, len(data), 0, WHOLE), Options(kind)))
-    assert all(isinstance(item, Item) for item in items)
-    for batch in batches("s", name, items):
-        batch.validate(full=True)
+    for options in (Options(kind), Options(kind, record=True)):
+        items = list(format_of(kind, name).read(io.BytesIO(data), Piece(name, len(data), 0, WHOLE), options))
+        assert all(isinstance(item, Item) for item in items)
+        for batch in batches("s", name, items):
+            batch.validate(full=True)
 
 
 def readers(data: bytes) -> None:
     for kind, name in (
         ("jsonl", "f.jsonl"), ("jsonl", "f.jsonl.gz"), ("jsonl", "f.jsonl.zst"), ("jsonl", "f.jsonl.bz2"),
-        ("parquet", "f.parquet"), ("arrow", "f.arrow"), ("html", "f.html"), ("mediawiki", "f.xml"),
+        ("json", "f.json"), ("parquet", "f.parquet"), ("arrow", "f.arrow"), ("html", "f.html"), ("mediawiki", "f.xml"),
     ):  # fmt: skip
         reader(kind, name, data)
+
+
+def conversations(data: bytes) -> None:
+    """A record of instruction data: kept ones are canonical, and every operator and the export take them."""
+    batch = instruction_rows([data, CONVERSATIONS[0]])
+    verdicts = Conversation(ConversationConfig(max_characters=100_000)).process(batch)
+    assert set(verdicts.reasons) <= Conversation.reasons | {""} and verdicts.outcomes[1] == "keep"
+    verdicts.batch.validate(full=True)
+    kept = Pii(PiiConfig()).process(verdicts.kept).batch
+    for operator in (
+        TurnLength(TurnLengthConfig(min_ratio=0)), TurnLanguage(TurnLanguageConfig()), Refusal(RefusalConfig()),
+        TaskType(TaskTypeConfig()),
+    ):  # fmt: skip
+        found = operator.process(kept)
+        assert set(found.reasons) <= operator.reasons | {""}
+        pa.array(found.details, pa.string()).validate(full=True)
+    for text in kept.column("text").to_pylist():
+        conversation = from_text(text)
+        assert to_text(conversation) == text
+        json.dumps(record_of(conversation)), list(pieces(conversation))
+
+
+def instruction_rows(payloads: list[bytes]) -> pa.RecordBatch:
+    items = [Item(place, payload, "application/json") for place, payload in enumerate(payloads)]
+    (batch,) = batches("s", "f", items)
+    return batch
 
 
 TARGETS: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = {
@@ -157,12 +209,14 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = {
     "nesting": (nesting, [PAGE, b"<div>" * 90 + b"</div>" * 90, b"<script><div></script><!--<b>--><p/>"]),
     "language": (language, [b"The river rises in the hills.", "川は町の北の".encode(), b"\xff\n\0__label__en"]),
     "readers": (readers, [JSON_LINES, gzip.compress(JSON_LINES, mtime=0), parquet(), PAGE,
-                          json.dumps({"text": "x" * 100}).encode()]),
+                          b"[" + CONVERSATIONS[0] + b"]", json.dumps({"text": "x" * 100}).encode()]),
+    "conversations": (conversations, CONVERSATIONS),
 }  # fmt: skip
 PIECES = [
     b"\0", b"\xff", b"\r\n", b"\n\n", b"<", b">", b"</", b"<!--", b"&#", b"WARC/1.1\r\n", b"Content-Length: ", b"-1",
     b"9" * 30, b"charset=", b"\x1f\x8b\x08", b"\xef\xbf\xbd", b"\xed\xa0\x80", b"\x1b$B", b"HTTP/1.1 ", b'{"', b"gzip",
-    b"br", b"zstd", b"chunked", b"ffffffffffffffffff\r\n", b"\xf4\x90\x80\x80",
+    b"\\u0000", b"\\ud800", b"\n\xe2\x9f\xa6!\xe2\x9f\xa7", b"null", b'"role": "user",', b"[[[[", b"br", b"zstd",
+    b"chunked", b"ffffffffffffffffff\r\n", b"\xf4\x90\x80\x80",
 ]  # fmt: skip
 
 
