@@ -1,11 +1,14 @@
 import json
+from itertools import pairwise
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.core.ngrams import split_words
-from headwater.data.operators.decontaminate import Decontaminate, DecontaminateConfig, ItemIndex, overlaps
+from headwater.core.ngrams import split_words, words
+from headwater.data.operators.decontaminate import Decontaminate, DecontaminateConfig, record
+from headwater.data.operators.item_overlap import ItemIndex
 
 ITEM = "A farmer has seventeen sheep and all but nine of them ran away over the hill, how many are left?"
 SHORT = "What is the capital of the old kingdom?"
@@ -15,8 +18,22 @@ def items(*texts):
     return pa.table({"task": ["quiz"] * len(texts), "index": list(range(len(texts))), "text": list(texts)})
 
 
+def built(*item_texts, ngram=13, min_words=8):
+    return ItemIndex.build(items(*item_texts), ngram, min_words)
+
+
 def find(texts, *item_texts, **options):
-    return overlaps(split_words(texts), ItemIndex.build(items(*item_texts), DecontaminateConfig(**options)))
+    """For each text with an overlap: (task, index, shared words) of each hit."""
+    index, found = built(*item_texts, **options), {}
+    for number, text in enumerate(texts):
+        words = split_words([text])
+        runs = index.runs(words)
+        if runs:
+            found[number] = [
+                (index.tasks[run.item], index.indices[run.item], " ".join(words.strings(run.first, run.stop)))
+                for run in runs
+            ]
+    return found
 
 
 def test_the_overlap_names_item_and_longest_span():
@@ -45,10 +62,10 @@ def test_a_run_across_two_documents_is_no_overlap():
 
 
 def test_equal_hashes_are_not_enough():
-    index = ItemIndex.build(items(ITEM), DecontaminateConfig())
+    index = built(ITEM)
     words = split_words(["one two three four five six seven eight nine ten eleven twelve thirteen"])
     forged = {13: (words.ngrams(13)[0], index.grams[13][1][:1])}
-    assert overlaps(words, ItemIndex(index.tasks, index.indices, index.words, forged)) == {}
+    assert ItemIndex(index.tasks, index.indices, index.words, forged).runs(words) == []
 
 
 def test_every_item_that_matches_is_named():
@@ -56,15 +73,53 @@ def test_every_item_that_matches_is_named():
     assert [(task, index) for task, index, _ in find([ITEM], ITEM, other)[0]] == [("quiz", 0), ("quiz", 1)]
 
 
-def test_the_verdict_is_json(rows, tmp_path):
-    import pyarrow.parquet as pq
-
-    pq.write_table(items(ITEM), tmp_path / "items.parquet")
+def test_the_verdict_records_every_hit_and_its_place(rows, tmp_path):
+    questions = [f"{ITEM} And if number {chr(97 + k % 26)}{k} were to come back again?" for k in range(300)]
+    pq.write_table(items(*questions, SHORT), tmp_path / "items.parquet")
     operator = Decontaminate(DecontaminateConfig(), tmp_path / "items.parquet")
-    verdicts = operator.process(rows(["fine", "He said: " + ITEM]))
-    assert verdicts.reasons == ["", "item_overlap"]
+    text = f"Ünter “{SHORT}” stands:\n" + "\n".join(f"{k}. {question}" for k, question in enumerate(questions[:200]))
+    verdicts = operator.process(rows(["fine", text]))
+    assert verdicts.reasons == ["", "item_overlap"] and verdicts.counters == {"items_matched": 301}
     detail = json.loads(verdicts.details[1])
-    assert detail[0]["task"] == "quiz" and detail[0]["index"] == 0 and "seventeen sheep" in detail[0]["span"]
+    hits = {hit["index"]: hit for hit in detail["hits"]}
+    assert len(hits) == len(detail["hits"]) == 301 and {hit["task"] for hit in detail["hits"]} == {"quiz"}
+    for number, question in enumerate([*questions, SHORT]):
+        hit = hits[number]
+        shared = text[hit["start"] : hit["start"] + hit["length"]]
+        common = question if number < 200 or number == 300 else ITEM + " And if number"
+        assert words(shared) == words(common)
+    # What hits share is written once.
+    assert len(verdicts.details[1]) < 3 * len(text) + 80 * 301
+    stretches = [(each["start"], each["start"] + each["length"]) for each in detail["shared"]]
+    assert all(stop < start for (_, stop), (start, _) in pairwise(stretches))
+    assert all(
+        words(text[a:b]) == each["words"].split() for (a, b), each in zip(stretches, detail["shared"], strict=True)
+    )
+    assert all(
+        any(a <= hit["start"] and hit["start"] + hit["length"] <= b for a, b in stretches) for hit in hits.values()
+    )
+
+
+def plain_runs(text, item, n):
+    """All longest runs of at least n words, by comparing every place with every place."""
+    mine, theirs, found = words(text), words(item), set()
+    n = min(n, len(theirs))
+    for a in range(len(mine)):
+        for b in range(len(theirs)):
+            if mine[a] == theirs[b] and (a == 0 or b == 0 or mine[a - 1] != theirs[b - 1]):
+                size = 0
+                while a + size < len(mine) and b + size < len(theirs) and mine[a + size] == theirs[b + size]:
+                    size += 1
+                if size >= n:
+                    found.add((b, a, size))
+    return {
+        (b, a, size)
+        for b, a, size in found
+        if not any(
+            (d, c, more) != (b, a, size) and d <= b and b + size <= d + more and (more, -c) > (size, -a)
+            for d, c, more in found
+        )
+    }
 
 
 WORDS = st.lists(st.sampled_from(["sheep", "Hill", "日本", "x_1", "ран", "İ", "é", "seven-teen"]), max_size=14).map(
@@ -74,6 +129,30 @@ WORDS = st.lists(st.sampled_from(["sheep", "Hill", "日本", "x_1", "ран", "�
 
 @given(st.lists(WORDS, max_size=4), st.lists(WORDS, min_size=1, max_size=3), st.integers(2, 5))
 def test_the_filter_misses_no_overlap(texts, item_texts, n):
-    index = ItemIndex.build(items(*item_texts), DecontaminateConfig(ngram=n, min_words=2))
-    found = overlaps(split_words(texts), index)
-    assert index.filter(item_texts).candidates(texts).tolist() == list(found)
+    found = find(texts, *item_texts, ngram=n, min_words=2)
+    assert built(*item_texts, ngram=n, min_words=2).filter(item_texts).candidates(texts).tolist() == list(found)
+
+
+@given(WORDS, WORDS, st.integers(2, 5))
+def test_runs_are_the_longest_that_a_plain_search_finds(text, item, n):
+    split = split_words([text])
+    runs = built(item, ngram=n, min_words=2).runs(split)
+    assert all(words(text)[run.first : run.stop] == words(item)[run.place :][: run.stop - run.first] for run in runs)
+    if len(words(item)) >= 2 and len(words(text)) <= 8:  # no n-gram has more than eight places
+        assert {(run.place, run.first, run.stop - run.first) for run in runs} == plain_runs(text, item, n)
+
+
+def test_a_text_is_recorded_alike_in_any_batch(rows, tmp_path):
+    pq.write_table(items(ITEM, SHORT), tmp_path / "items.parquet")
+    operator = Decontaminate(DecontaminateConfig(), tmp_path / "items.parquet")
+    texts = [f"{ITEM} {ITEM} and {SHORT}", f"{SHORT} so {ITEM}", "nothing"]
+    together = operator.process(rows(texts)).details
+    assert together == [operator.process(rows([text])).details[0] for text in texts]
+
+
+def test_what_a_text_says_often_is_recorded_at_its_first_place():
+    index = built(ITEM)
+    split = split_words([f"{ITEM}\n" * 50])
+    (run,) = index.runs(split)
+    assert (run.first, run.stop) == (0, len(words(ITEM)))
+    assert record(split, [run], index)["hits"][0]["start"] == 0

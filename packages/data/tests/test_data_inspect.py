@@ -60,6 +60,14 @@ def test_a_leak_is_highlighted_in_its_context(run):
     assert "[[which of the seven wooden bridges" in shown and "and nobody knew" in shown
 
 
+def test_of_many_leaks_some_are_told_and_all_are_marked():
+    text = "one two three | four five six | seven"
+    hits = [{"task": "quiz", "index": k, "start": 16 * (k % 2), "length": 13} for k in range(9)]
+    shown = evidence(found(text, "item_overlap", json.dumps({"hits": hits, "shared": []})), {})
+    assert shown.notes[0] == "quiz 0: 3 words in common: “one two three”" and "4 more hits" in shown.notes[-1]
+    assert [piece.text for piece in shown.passages[0].pieces if piece.mark] == ["one two three", "four five six"]
+
+
 def test_redaction_is_shown_before_and_after_without_the_secret(run):
     shown = inspected(run, "--operator", "pii", "--changed")
     assert "[-[17 characters: email]-]" in shown and "jane.doe" not in shown and "http://w/mail.html" in shown

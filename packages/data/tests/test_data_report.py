@@ -214,7 +214,7 @@ class TestInBrowser:
             {"text": HOSTILE, "id": a, "url": f"http://h/{HOSTILE}", "language": HOSTILE},
             {"text": HOSTILE, "url": f"http://{HOSTILE.replace('/', '')}/", "verdicts": [change]},
         ]
-        overlap = json.dumps([{"task": HOSTILE, "index": 1, "span": HOSTILE}])
+        overlap = json.dumps({"hits": [{"task": HOSTILE, "index": 1, "start": 0, "length": 40}], "shared": []})
         rejected = [
             duplicate(a, a, HOSTILE + " more"),
             {"text": HOSTILE, "operator": "decontaminate", "reason": "item_overlap", "detail": overlap},

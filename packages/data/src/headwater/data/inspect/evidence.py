@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from headwater.core.ngrams import word_spans, words
+from headwater.core.ngrams import words
 from headwater.data.inspect import conversations, repeats
 from headwater.data.inspect.passages import Evidence, Passage, Piece, excerpt, marked, visible
 from headwater.data.inspect.select import Found, facts
@@ -84,26 +83,16 @@ def _duplicate(document: Found, matches: Matches, most: int | None) -> Evidence:
 
 
 def _overlap(document: Found, most: int | None) -> Evidence:
-    try:
-        items: list[dict[str, Any]] = json.loads(document.detail)
-    except ValueError:
-        items = []
-    spans: list[repeats.Span] = []
+    hits: list[dict[str, Any]] = facts(document.detail).get("hits", [])
+    spans = [(hit["start"], hit["start"] + hit["length"]) for hit in hits]
     notes = []
-    own = word_spans(document.text)
-    for item in items[:_SHOWN]:
-        wanted = words(item["span"])
-        notes.append(f"{item['task']} {item['index']}: {len(wanted)} words in common: “{_short(item['span'], 200)}”")
-        spans += _places(own, wanted)
+    for hit, (start, stop) in zip(hits[:_SHOWN], spans, strict=False):
+        text = document.text[start:stop]
+        notes.append(f"{hit['task']} {hit['index']}: {len(words(text))} words in common: “{_short(text, 200)}”")
+    if len(hits) > _SHOWN:
+        notes.append(f"and {len(hits) - _SHOWN:,} more hits, all in the verdict")
     pieces = excerpt(marked(document.text, spans), most)
     return Evidence(tuple(map(visible, notes)), (Passage("text", _clean(pieces)),))
-
-
-def _places(own: list[tuple[str, int, int]], wanted: list[str]) -> list[repeats.Span]:
-    """Where a run of words is in a text, in characters."""
-    size, spelled = len(wanted), [word for word, _, _ in own]
-    starts = [k for k in range(len(own) - size + 1) if spelled[k] == wanted[0] and spelled[k : k + size] == wanted]
-    return [(own[k][1], own[k + size - 1][2]) for k in starts] if size else []
 
 
 def _redacted(document: Found, most: int | None) -> Evidence:
