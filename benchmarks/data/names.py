@@ -84,9 +84,8 @@ def main() -> None:
     if asked.corpus:
         import corpus
 
-        texts = [
-            text for batch in corpus.batches(asked.corpus, asked.limit) for text in batch.column("text").to_pylist()
-        ]
+        batches = corpus.batches(asked.corpus, asked.limit)
+        texts = [str(text) for batch in batches for text in batch.column("text").to_pylist()]
         rows.append(in_corpus(model, texts, asked.min_score, asked.show))
     if asked.json:
         asked.json.write_text(json.dumps(rows, indent=1) + "\n")
