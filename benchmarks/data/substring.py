@@ -24,6 +24,7 @@ from near_dedup import Rows, load
 
 from headwater.core.ngrams import Words, split_words
 from headwater.data.arrow import values
+from headwater.data.earlier import Earlier
 from headwater.data.engines.local import LocalEngine
 from headwater.data.operators.substring_dedup import SubstringDedupConfig
 from headwater.data.rows import ALIVE
@@ -38,7 +39,7 @@ def run_ours(rows: pa.Table) -> Cuts:
     folder = Path(tempfile.mkdtemp())
     with LocalEngine(folder, workers=1) as engine:
         parts = [Rows(rows.slice(start, 2000)) for start in range(0, rows.num_rows, 2000)]
-        cuts = engine.collect(repeated_substrings(engine, engine.read(parts, ALIVE), OPTIONS)).to_pylist()
+        cuts = engine.collect(repeated_substrings(engine, engine.read(parts, ALIVE), OPTIONS, Earlier())).to_pylist()
     shutil.rmtree(folder)
     return {row["row"]: np.frombuffer(row["cuts"], "<i8").reshape(-1, 2) for row in cuts}
 

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headwater.data.cuts import cuts_of
+from headwater.data.earlier import Earlier
 from headwater.data.engines.local import LocalEngine
 from headwater.data.operators import host_boilerplate as hb
 from headwater.data.operators.apply_cuts import ApplyCuts
@@ -49,7 +50,8 @@ def pages(rows):
 def run(folder, batches, find, name, config, shuffle_bytes=10**9):
     """The verdicts of each batch."""
     with LocalEngine(folder, shuffle_bytes=shuffle_bytes) as engine:
-        cuts = find(engine, engine.read([Given(batch, ALIVE) for batch in batches], ALIVE), config)
+        more = (Earlier(),) if find is repeated_lines else ()
+        cuts = find(engine, engine.read([Given(batch, ALIVE) for batch in batches], ALIVE), config, *more)
         joined = engine.join(engine.read([Given(b, ROWS) for b in batches], ROWS), cuts, left_on="row", right_on="row")
         return [ApplyCuts(name, config, cuts_of(b)).process(b.select(ROWS.names)) for p in joined.parts for b in p()]
 

@@ -104,8 +104,9 @@ def test_of_equal_lines_one_a_batch_meets(tmp_path, find):
     rows = documents(texts)
     lines = find is repeated_lines
     config = LineDedupConfig(unit="line", min_words=5) if lines else HostBoilerplateConfig()
+    more = (Earlier(),) if lines else ()
     with Watched(tmp_path) as engine:
-        cuts = engine.collect(find(engine, read(engine, rows, 40), config))
+        cuts = engine.collect(find(engine, read(engine, rows, 40), config, *more))
     gathered = engine.most.pop("line-cuts" if lines else "template-cuts")  # by document
     assert gathered <= 500 and max(engine.most.values()) <= 40, engine.most
     spans = {row["row"]: np.frombuffer(row["cuts"], "<i8").reshape(-1, 2) for row in cuts.to_pylist()}
@@ -121,7 +122,8 @@ def test_of_a_run_of_words_in_many_documents_a_few_rows_a_batch_meet(tmp_path):
     found = {}
     for batches in (60, 1):
         with Watched(tmp_path / str(batches)) as engine:
-            cuts = repeated_substrings(engine, read(engine, rows, batches, parts=batches), SubstringDedupConfig())
+            data = read(engine, rows, batches, parts=batches)
+            cuts = repeated_substrings(engine, data, SubstringDedupConfig(), Earlier())
             found[batches] = sorted(engine.collect(cuts).to_pylist(), key=lambda row: row["row"])
         by_row = [engine.most.pop(name) for name in ("substring-cuts", "substring-asked")]
         assert max(by_row) <= 100 and max(engine.most.values()) <= 60, engine.most

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from headwater.core.ngrams import character_tables, word_spans
 from headwater.data.cuts import cuts_of
+from headwater.data.earlier import Earlier
 from headwater.data.engines.local import LocalEngine
 from headwater.data.operators.apply_cuts import ApplyCuts
 from headwater.data.operators.kernels.substrings import place_words
@@ -46,7 +47,7 @@ def pages(rows):
 def run(folder, batches, config, shuffle_bytes=10**9):
     """The verdicts of each batch, and the cuts of each row."""
     with LocalEngine(folder, shuffle_bytes=shuffle_bytes) as engine:
-        cuts = repeated_substrings(engine, engine.read([Given(b, ALIVE) for b in batches], ALIVE), config)
+        cuts = repeated_substrings(engine, engine.read([Given(b, ALIVE) for b in batches], ALIVE), config, Earlier())
         joined = engine.join(engine.read([Given(b, ROWS) for b in batches], ROWS), cuts, left_on="row", right_on="row")
         parts = [batch for part in joined.parts for batch in part()]
         found = {row: spans for batch in parts for row, spans in cuts_of(batch).items()}

@@ -105,9 +105,9 @@ def documents_pipeline(
         cuts = host_templates(engine, line.alive(), config.host_boilerplate)
         line.edit(host_boilerplate.NAME, config.host_boilerplate, cuts)
     if config.line_dedup:
-        line.edit(line_dedup.NAME, config.line_dedup, repeated_lines(engine, line.alive(), config.line_dedup))
+        line.edit(line_dedup.NAME, config.line_dedup, repeated_lines(engine, line.alive(), config.line_dedup, earlier))
     if config.substring_dedup:
-        cuts = repeated_substrings(engine, line.alive(), config.substring_dedup)
+        cuts = repeated_substrings(engine, line.alive(), config.substring_dedup, earlier)
         line.edit(substring_dedup.NAME, config.substring_dedup, cuts)
     if config.near_dedup:
         line.decide(config.near_dedup.name, near_duplicates(engine, line.alive(), config.near_dedup, earlier))

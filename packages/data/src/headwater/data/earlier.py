@@ -19,11 +19,13 @@ from headwater.core.storage import storage_errors
 from headwater.data.arrow import column, compute, table
 from headwater.data.engine import Dataset, Engine
 
-Part = Literal["texts", "urls", "bands", "shingles"]
-"""What an index holds of every document: the hash of its text and of its URL, its bands (or what else finds
-candidates for near-duplicates), its shingles."""
+Part = Literal["texts", "urls", "bands", "shingles", "lines", "anchors", "passages"]
+"""What an index holds of every document, as far as the recipe asks for it: the hash of its text and of its URL, its
+bands (or what else finds candidates for near-duplicates), its shingles, the hashes of its lines, and its anchors and
+text, in which runs of words are found."""
 
-_ROWS = 10_000
+_ROWS, _BYTES = 10_000, 16_000_000
+"""What is read at once: so many rows, or fewer when they are long."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,14 @@ class Earlier:
         """Whether a row's key is that of an index."""
         return int.from_bytes(row[:2], "big") < len(self.names)
 
+    def own(self, rows: Any) -> Any:
+        """Which of an array of rows' keys are those of the pipeline's own rows."""
+        return compute.greater_equal(rows, pa.scalar(len(self.names).to_bytes(2, "big"), pa.binary()))
+
+    def kept(self, first: Any) -> Any:
+        """Of an array of first rows, those of indexes; the others as null."""
+        return compute.if_else(self.own(first), pa.scalar(None, pa.binary()), first)
+
     def origin(self, row: bytes) -> dict[str, str]:
         """What a verdict says about where a matched row lies: nothing for the pipeline's own."""
         return {"earlier": self.names[int.from_bytes(row[:2], "big")]} if self.is_earlier(row) else {}
@@ -108,7 +118,9 @@ class IndexPart:
         """Its rows, with the index's rank in front of their keys."""
         prefix, nothing = (pa.scalar(part, pa.binary()) for part in (self.rank.to_bytes(2, "big"), b""))
         with storage_errors("read", self.path), pq.ParquetFile(self.path) as file:
-            for batch in file.iter_batches(_ROWS):
+            whole = sum(file.metadata.row_group(k).total_byte_size for k in range(file.num_row_groups))
+            fitting = _BYTES * file.metadata.num_rows // max(1, whole)
+            for batch in file.iter_batches(max(1, min(_ROWS, fitting))):
                 rows = compute.binary_join_element_wise(prefix, column(batch, "row"), nothing)
                 columns = {name: rows if name == "row" else batch.column(name) for name in batch.schema.names}
                 yield from table(columns, self.schema).to_batches()

@@ -10,21 +10,23 @@ from typing import ClassVar
 import pyarrow as pa
 
 from headwater.data.arrow import column, compute, table, values
-from headwater.data.cuts import CUTS, Gather
+from headwater.data.cuts import CUTS, REPEATS, Gather
+from headwater.data.earlier import Earlier
 from headwater.data.engine import Dataset, Engine, Needs
 from headwater.data.firsts import with_first
 from headwater.data.operators.line_dedup import LineDedupConfig, spans_of_lines
 from headwater.data.rows import is_whole
 
 LINES = pa.schema([pa.field("key", pa.binary()), *CUTS])
-_PLACES = pa.schema(list(LINES)[:3])
+PLACES = pa.schema(list(LINES)[:3])
 
 
-def repeated_lines(engine: Engine, alive: Dataset, config: LineDedupConfig) -> Dataset:
+def repeated_lines(engine: Engine, alive: Dataset, config: LineDedupConfig, earlier: Earlier) -> Dataset:
     """Cuts (`cuts.GATHERED`) of the lines or paragraphs that a preferred document, or the text before, has already."""
     lines = engine.map_batches("lines", alive, Lines(config))["lines"]
-    met = with_first(engine, "line-firsts", lines, _PLACES)
-    return engine.group_by_key("line-cuts", engine.derive(met, Again()), ["row"], ["start", "stop"], Gather())
+    met = with_first(engine, "line-firsts", lines, PLACES, earlier=earlier.read(engine, "lines", PLACES))
+    cuts = engine.derive(met, Again(earlier))
+    return engine.group_by_key("line-cuts", cuts, ["row"], ["start", "stop"], Gather(earlier))
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,13 @@ class Lines:
 class Again:
     """The lines that are not the first of their key."""
 
+    earlier: Earlier
     needs: ClassVar[Needs] = Needs((*CUTS.names, "first_row", "first_start"), valid="first_row")
-    outputs: Mapping[str, pa.Schema] = field(default_factory=lambda: {"cuts": CUTS})
+    outputs: Mapping[str, pa.Schema] = field(default_factory=lambda: {"cuts": REPEATS})
 
     def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.RecordBatch]:
         """Reads `LINES` with the first line of each key."""
         pairs = (("row", "first_row"), ("start", "first_start"))
         others = [compute.not_equal(column(batch, name), column(batch, first)) for name, first in pairs]
-        return {"cuts": batch.filter(compute.or_(*others)).select(CUTS.names)}
+        found = batch.filter(compute.fill_null(compute.or_(*others), False))
+        return {"cuts": found.append_column("kept", self.earlier.kept(found.column("first_row"))).select(REPEATS.names)}

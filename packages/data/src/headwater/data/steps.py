@@ -10,7 +10,7 @@ import pyarrow as pa
 from headwater.core.documents import DOCUMENTS, REJECTED
 from headwater.data.arrow import column, compute, values
 from headwater.data.chain import COUNTS, run_chain
-from headwater.data.cuts import cuts_of
+from headwater.data.cuts import cuts_of, earlier_of
 from headwater.data.held_out import HeldOut
 from headwater.data.operators.apply_cuts import ApplyCuts, CutConfig
 from headwater.data.operators.apply_decisions import ApplyDecisions, decisions_of
@@ -75,7 +75,7 @@ class Edit:
         return joined([self._of_source(source, rows) for source, rows in by_source(batch)])
 
     def _of_source(self, source: str, batch: pa.RecordBatch) -> Mapping[str, pa.Table]:
-        operators = [*decided(batch, self.names), ApplyCuts(self.name, self.config, cuts_of(batch))]
+        operators = [*decided(batch, self.names), ApplyCuts(self.name, self.config, cuts_of(batch), earlier_of(batch))]
         done = run_chain(operators, batch.select(ROWS.names))
         return {
             "kept": pa.Table.from_batches([done.kept]),

@@ -121,6 +121,10 @@ class Decisions:
             shown = f"{value:,}" if isinstance(value, np.integer) else f"{value:.3f}"
             self.reject(row, reason, f"{shown} {rule}")
 
+    def note(self, row: int, detail: str) -> None:
+        """Says why a row goes on as it is."""
+        self.details[row] = detail
+
     def change(self, row: int, reason: str, detail: str = "") -> None:
         """Notes that the operator changed the row."""
         self._set(row, CHANGE, reason, detail)
