@@ -63,7 +63,7 @@ def caps(counts: Mapping[str, int], config: TaskBalanceConfig) -> dict[str, int]
         allowed = ", ".join(f"{task} {float(share):g}" for task, share in sorted(shares.items()))
         raise DataError(
             "the shares of documents.task_balance leave no conversation", found=f"at most {allowed}",
-            expected="shares of the types that there are that add up to 1 or more",
+            expected="shares of the types found that add up to 1 or more, and enough conversations to meet them",
             hint="raise max_share, or name only the types that are too many",
         )  # fmt: skip
     return kept

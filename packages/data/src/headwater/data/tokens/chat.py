@@ -7,6 +7,7 @@ becomes one.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -33,7 +34,8 @@ class Chat(Reference):
 
     def encode(self, texts: pa.Array) -> Ids:
         """The ids of each conversation."""
-        spoken = [list(pieces(from_text(text))) for text in texts.to_pylist()]
+        given: list[Any] = texts.to_pylist()
+        spoken = [list(pieces(from_text(text))) for text in given]
         ids = iter(self._plain([piece for each in spoken for piece in each]))
         start, end = self._marks
         found: list[np.ndarray] = []
