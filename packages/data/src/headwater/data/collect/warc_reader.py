@@ -13,9 +13,10 @@ from __future__ import annotations
 import hashlib
 import re
 import zlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from headwater.data.collect.warc_framing import GZIP_MAGIC, Buffer, InMemory, fr
 
 if TYPE_CHECKING:
     from fastwarc import WarcRecord
+    from fastwarc.warc import HeaderMap
 
 PAYLOAD_TYPES = frozenset({"response", "resource", "conversion"})
 _CHARSET = re.compile(r"""charset\s*=\s*["']?([^\s"';,]+)""", re.IGNORECASE)
@@ -184,14 +186,14 @@ def _parse(block: bytes, name: str, offset: int, types: Collection[str]) -> Reco
         record = WarcRecord.from_bytes(block)
     except OSError as error:
         return f"not a WARC record: {error}"
-    headers = record.headers
-    warc_type = (headers.get("WARC-Type") or "").lower()
+    headers = _fields(record.headers)
+    warc_type = headers.get("warc-type", "").lower()
     if warc_type not in types:
         return None
-    url = (headers.get("WARC-Target-URI") or "").strip("<>")
+    url = headers.get("warc-target-uri", "").strip("<>")
     if not url:
         return f"{warc_type} record without WARC-Target-URI"
-    content_type = headers.get("Content-Type") or ""
+    content_type = headers.get("content-type", "")
     status: int | None = None
     if content_type.lower().startswith("application/http"):
         http = _http_payload(record, block)
@@ -211,26 +213,36 @@ def _parse(block: bytes, name: str, offset: int, types: Collection[str]) -> Reco
         payload_sha256=hashlib.sha256(payload).hexdigest(),
         http_status=status,
         charset=charset,
-        date=headers.get("WARC-Date") or "",
-        truncated=headers.get("WARC-Truncated"),
+        date=headers.get("warc-date", ""),
+        truncated=headers.get("warc-truncated"),
     )
+
+
+def _fields(headers: HeaderMap | None) -> dict[str, str]:
+    """Header fields by their names in lower case; of several the first. Looking each up in fastwarc takes longer."""
+    fields: dict[str, str] = {}
+    for name, value in headers.astuples() if headers is not None else ():
+        fields.setdefault(name.lower(), value)
+    return fields
 
 
 def _http_payload(record: WarcRecord, block: bytes) -> tuple[str, int | None, bytes] | str:
     """Decode the HTTP message of a record: (Content-Type, status, body), or the reason why it cannot be."""
     try:
         record.parse_http(auto_decode="all")
-        payload = _body(record)
+        headers = _fields(record.http_headers)
+        payload = _body(record, headers)
     except OSError as error:
         # Many archives (Common Crawl among them) store the decoded body under the original headers, and some
         # servers lie about the encoding: the body is then taken as it is, unless it plainly is compressed.
         record = type(record).from_bytes(block)
         try:
             record.parse_http(auto_decode="none")
+            headers = _fields(record.http_headers)
             raw = record.reader.read()
         except OSError as head_error:
             return f"HTTP head cannot be read: {str(head_error)[:120]}"
-        decoded = _raw_deflate(record.http_headers.get("Content-Encoding"), raw)
+        decoded = _raw_deflate(headers.get("content-encoding"), raw)
         if decoded is None and (b"\0" in raw[:1024] or raw[:2] == GZIP_MAGIC[:2]):
             return f"HTTP body cannot be decoded: {str(error)[:120]}"
         payload = raw if decoded is None else decoded
@@ -240,13 +252,12 @@ def _http_payload(record: WarcRecord, block: bytes) -> tuple[str, int | None, by
     status = http_headers.status_code if http_headers is not None else None
     if status is None:
         return "application/http record without an HTTP status line"
-    return http_headers.get("Content-Type") or "", status, payload
+    return headers.get("content-type", ""), status, payload
 
 
-def _body(record: WarcRecord) -> bytes:
+def _body(record: WarcRecord, headers: Mapping[str, str]) -> bytes:
     """The decoded body, read no further than one byte past the limit."""
-    headers = record.http_headers
-    if headers is None or not (headers.get("Content-Encoding") or headers.get("Transfer-Encoding")):
+    if not (headers.get("content-encoding") or headers.get("transfer-encoding")):
         return record.reader.read()  # no larger than the record, whose size is known
     pieces: list[bytes] = []
     left = warc_framing.MAX_RECORD_BYTES + 1
@@ -266,6 +277,7 @@ def _raw_deflate(encoding: str | None, raw: bytes) -> bytes | None:
         return None
 
 
+@lru_cache(maxsize=256)
 def _media_type(content_type: str) -> tuple[str, str | None]:
     media_type, _, parameters = content_type.partition(";")
     charset = _CHARSET.search(parameters) if parameters else None

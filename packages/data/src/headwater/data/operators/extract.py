@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from headwater.core.config import NotValid, Whole
-from headwater.data.operators.base import Decisions, Operator, OperatorConfig, Verdicts
+from headwater.data.arrow import compute
+from headwater.data.operators.base import REJECT, Decisions, Operator, OperatorConfig, Verdicts
 from headwater.data.operators.charset import Decoded, decode, looks_binary
 from headwater.data.operators.extractors import by_type
 from headwater.data.operators.extractors.guard import ParserFailed, ParserStopped, TextTooLarge, extract_guarded
 from headwater.data.operators.extractors.nesting import is_small, nested_deeper
 from headwater.data.operators.extractors.options import Options, extractor
 from headwater.data.operators.language_codes import language_code
+from headwater.data.operators.text_cleaning import cleaned
 from headwater.data.rows import is_code, with_column
 
 _HTML = ("text/html", "application/xhtml+xml")
@@ -98,6 +101,23 @@ class ExtractConfig(OperatorConfig):
     max_control_ratio: float = Field(default=0.002, ge=0, le=1)
 
 
+class _Extracted(NamedTuple):
+    """What became of a payload.
+
+    Attributes:
+        text: As the extractor gives it; empty for a row that was rejected.
+        whole: Whether it is kept as it is.
+        decoded: The encoding and how many characters were replaced, unless it simply is UTF-8.
+    """
+
+    text: str = ""
+    whole: bool = False
+    decoded: tuple[str, int] | None = None
+
+
+_NOTHING = _Extracted()
+
+
 class Extract(Operator):
     """Fills `text` from `payload` and empties `payload`."""
 
@@ -117,15 +137,32 @@ class Extract(Operator):
         """Reads `payload`, `content_type`, `charset`, `http_status`."""
         decided = Decisions(self, batch)
         columns = [batch.column(name).to_pylist() for name in ("payload", "content_type", "charset", "http_status")]
-        texts = [self._one(decided, row, *values) for row, values in enumerate(zip(*columns, strict=True))]
-        result = with_column(batch, "text", pa.array(texts, pa.string()))
-        return decided.verdicts(with_column(result, "payload", pa.array([b""] * len(texts), pa.binary())))
+        found = [self._one(decided, row, *values) for row, values in enumerate(zip(*columns, strict=True))]
+        texts = cleaned([each.text for each in found], [each.whole for each in found])
+        self._set_short_ones_aside(decided, texts)
+        for row, each in enumerate(found):
+            if each.decoded and decided.outcomes[row] != REJECT:
+                encoding, replaced = each.decoded
+                decided.change(row, "decoded", f"from {encoding}, {replaced} characters replaced")
+                decided.count(f"decoded_{encoding}")
+        result = with_column(batch, "text", texts)
+        return decided.verdicts(with_column(result, "payload", pa.array([b""] * len(found), pa.binary())))
 
-    def _one(self, decided: Decisions, row: int, payload: bytes, media_type: str, charset: str, status: int) -> str:
+    def _set_short_ones_aside(self, decided: Decisions, texts: Any) -> None:
+        least = self.config.min_characters
+        sizes = compute.binary_length(compute.utf8_trim_whitespace(texts)).to_numpy()
+        for row in np.flatnonzero(sizes < 4 * least).tolist():  # a character has up to four bytes
+            text = texts[row].as_py()
+            if len(text.strip()) < least:
+                decided.reject(row, "too_short", f"{len(text)} characters, at least {least}")
+
+    def _one(
+        self, decided: Decisions, row: int, payload: bytes, media_type: str, charset: str, status: int
+    ) -> _Extracted:
         config = self.config
         if status and not 200 <= status < 300:
             decided.reject(row, "http_status", f"status {status}")
-            return ""
+            return _NOTHING
         if not media_type and _SNIFF.match(payload[:512]):
             media_type = "text/html"
         kind = by_type.kind_of(media_type)
@@ -133,63 +170,50 @@ class Extract(Operator):
             return self._from_document(decided, row, kind, payload, options)
         if not media_type.startswith(config.types):
             decided.reject(row, "unsupported_type", media_type[:200] or "no Content-Type")
-            return ""
+            return _NOTHING
         if len(payload) > config.max_bytes:
             decided.reject(row, "too_large", f"{len(payload):,} bytes, at most {config.max_bytes:,}")
-            return ""
+            return _NOTHING
         html = media_type in _HTML
         decoded = decode(payload, charset, html=html, max_replaced=config.max_replaced_ratio)
         if decoded is None:
             declared = charset[:40] or "nothing"
             decided.reject(row, "undecodable", f"declared {declared}; neither that nor what was detected fits")
-            return ""
+            return _NOTHING
         if looks_binary(decoded.utf8, config.max_control_ratio):
             decided.reject(row, "binary", f"control characters in {decoded.encoding} text")
-            return ""
+            return _NOTHING
         text = self._from_html(decided, row, decoded) if html else decoded.text
-        if text is None:
-            return ""
-        text = clean_code(text) if is_code(media_type) else clean(text)
-        if len(text) < config.min_characters or len(text.strip()) < config.min_characters:
-            decided.reject(row, "too_short", f"{len(text)} characters, at least {config.min_characters}")
-        elif decoded.encoding != "utf-8" or decoded.replaced:
-            decided.change(row, "decoded", f"from {decoded.encoding}, {decoded.replaced} characters replaced")
-            decided.count(f"decoded_{decoded.encoding}")
-        return text
+        unusual = decoded.encoding != "utf-8" or decoded.replaced
+        return _Extracted(text, is_code(media_type), (decoded.encoding, decoded.replaced) if unusual else None)
 
-    def _from_document(self, decided: Decisions, row: int, kind: str, payload: bytes, options: Any) -> str:
+    def _from_document(self, decided: Decisions, row: int, kind: str, payload: bytes, options: Any) -> _Extracted:
         """The text of a PDF file, a wiki page or LaTeX."""
         if len(payload) > options.max_bytes:
             decided.reject(row, "too_large", f"{len(payload):,} bytes, at most {options.max_bytes:,}")
-            return ""
-        text = self._guarded(decided, row, payload, options, kind)
-        if text is None:
-            return ""
-        text = clean(text)
-        if len(text.strip()) < self.config.min_characters:
-            decided.reject(row, "too_short", f"{len(text)} characters, at least {self.config.min_characters}")
-        return text
+            return _NOTHING
+        return _Extracted(self._guarded(decided, row, payload, options, kind))
 
-    def _from_html(self, decided: Decisions, row: int, page: Decoded) -> str | None:
-        """The page's text; None when it was rejected."""
+    def _from_html(self, decided: Decisions, row: int, page: Decoded) -> str:
+        """The page's text; empty when it was rejected."""
         config = self.config
         if is_small(page.utf8):
             if not self._always_guarded:
                 return self._direct(decided, row, page.text)
         elif depth := nested_deeper(page.utf8, config.max_depth):
             decided.reject(row, "too_deep", f"elements nested {depth:,} deep, at most {config.max_depth:,}")
-            return None
+            return ""
         return self._guarded(decided, row, page.utf8, self._options, "html")
 
-    def _direct(self, decided: Decisions, row: int, html: str) -> str | None:
+    def _direct(self, decided: Decisions, row: int, html: str) -> str:
         try:
             return extractor(self.config.html)(html, self._options)
         except Exception as error:  # a parser's failure on one page must not stop the job
             decided.reject(row, "parse_error", f"{type(error).__name__}: {str(error)[:200]}")
-        return None
+        return ""
 
-    def _guarded(self, decided: Decisions, row: int, payload: bytes, options: Any, kind: str) -> str | None:
-        """The text; None when the row was rejected."""
+    def _guarded(self, decided: Decisions, row: int, payload: bytes, options: Any, kind: str) -> str:
+        """The text; empty when the row was rejected."""
         try:
             return extract_guarded(payload, options, self.config.max_seconds, self.config.max_bytes, kind)
         except by_type.Unusable as error:
@@ -200,29 +224,4 @@ class Extract(Operator):
             decided.reject(row, "parse_timeout" if error.by_limit else "parse_error", str(error))
         except ParserFailed as error:
             decided.reject(row, "parse_error", str(error))
-        return None
-
-
-def clean(text: str) -> str:
-    """Line feeds as line ends, no-break spaces as spaces, no trailing blanks, at most one empty line in a row."""
-    if "\r" in text:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
-    text = text.replace("\u00a0", " ")
-    # Searches for fixed strings, many times faster here than regular expressions: most lines end with no blank, or one.
-    blanks = "\t" in text and "\t\n" in text
-    for _ in range(0 if blanks else 3):
-        if " \n" not in text:
-            break
-        text = text.replace(" \n", "\n")
-    else:
-        blanks = True
-    if blanks or text.endswith((" ", "\t")):
-        text = "\n".join([line.rstrip(" \t") for line in text.split("\n")])
-    while "\n\n\n" in text:  # a run of n line feeds is down to two after log(n) rounds
-        text = text.replace("\n\n\n", "\n\n")
-    return text.strip("\n")
-
-
-def clean_code(text: str) -> str:
-    """Source code keeps every character but carriage returns and what surrounds it."""
-    return text.replace("\r\n", "\n").replace("\r", "\n").strip("\n")
+        return ""

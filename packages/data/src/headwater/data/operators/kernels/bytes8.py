@@ -1,4 +1,4 @@
-"""Reading UTF-8: one character, eight bytes, the hash of a run of bytes."""
+"""Reading UTF-8: one character, eight bytes, the hash of a run of bytes. And writing eight bytes."""
 
 from __future__ import annotations
 
@@ -35,6 +35,22 @@ def _load8(context: Any, array: Any, place: Any) -> Any:
 
 
 load8: Any = intrinsic(_load8)
+
+
+def _store8(context: Any, array: Any, place: Any, value: Any) -> Any:
+    """Writes what `load8` reads."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        pointer = builder.bitcast(builder.gep(data, [arguments[1]]), ir.IntType(64).as_pointer())
+        value = builder.bswap(arguments[2]) if sys.byteorder == "big" else arguments[2]
+        builder.store(value, pointer).align = 1
+        return context.get_dummy_value()
+
+    return types.none(types.Array(types.uint8, 1, "C"), types.intp, types.uint64), generate
+
+
+store8: Any = intrinsic(_store8)
 
 
 def _trailing_zeros(context: Any, value: Any) -> Any:
@@ -114,6 +130,13 @@ def word_length8(eight):
 def spaces8(eight):
     """The high bit of each of eight ASCII characters that is white space."""
     return between8(eight, 0x09, 0x0D) | between8(eight, 0x1C, 0x20)
+
+
+@compiled
+def equal8(eight, byte):
+    """The high bit of the first of eight bytes that is this one; of those after it, it may be set wrongly."""
+    other = eight ^ (np.uint64(byte) * _ONES)
+    return (other - _ONES) & ~other & _HIGH
 
 
 @compiled
