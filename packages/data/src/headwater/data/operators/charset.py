@@ -28,7 +28,7 @@ _KNOWN = re.compile(
     r"|ptcp154|hp-roman8)"
 )
 _EBCDIC = re.compile(r"cp(?:037|273|424|500|875|1026|1140)$")
-_ESCAPE = 0x1B
+_HEAD_BYTES = 65536
 _BLOCK_BYTES = 1024 * 1024
 
 
@@ -67,7 +67,7 @@ def decode(payload: bytes, declared: str, *, html: bool, max_replaced: float) ->
         found = _strict(payload, label)
         if found is not None:
             return found
-    if b"\0" in payload[:65536]:
+    if b"\0" in payload[:_HEAD_BYTES]:
         return None  # no multi-byte encoding without a mark or a label has NUL in it
     labels += [label for label in (_detected(payload),) if label]
     for label in labels[-1:]:
@@ -83,11 +83,11 @@ def decode(payload: bytes, declared: str, *, html: bool, max_replaced: float) ->
 
 def looks_binary(utf8: bytes, max_control: float) -> bool:
     """Whether more than `max_control` (0–1) of the first 64 KiB are control characters other than white space."""
-    head = np.frombuffer(utf8[:65536], np.uint8)
-    # Tab to carriage return are 9 to 13: in unsigned arithmetic, all others are more than 4 away from 9.
-    control = int(np.count_nonzero((head - np.uint8(9) > 4) & (head < 32)))
-    allowed = max_control * len(head)
-    return control > allowed and control - int(np.count_nonzero(head == _ESCAPE)) > allowed
+    from headwater.data.operators.kernels.payloads import control_characters
+
+    size = min(len(utf8), _HEAD_BYTES)
+    controls, escapes = control_characters(np.frombuffer(utf8, np.uint8, size))
+    return controls - escapes > max_control * size
 
 
 def _strict(payload: bytes, label: str) -> Decoded | None:

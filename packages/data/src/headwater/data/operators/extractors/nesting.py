@@ -24,8 +24,7 @@ _NO_NESTING = frozenset(
         "rt", "html", "body", "a", "nobr",
     )
 )  # fmt: skip
-_LESS, _SLASH, _LOWER = 0x3C, 0x2F, np.uint8(0x20)
-_FLAT_PAIRS = np.zeros(1 << 16, np.bool_)
+_NO_PAIRS, _FLAT_PAIRS = np.zeros((2, 1 << 16), np.bool_)
 for _name in _NO_NESTING:
     for _end in b" >/*":  # "*" is what becomes of a line feed where letters become small ones
         _pair = f"{_name}{chr(_end)}".encode()
@@ -40,7 +39,9 @@ def is_small(utf8: bytes) -> bool:
         return False
     if len(utf8) <= 3 * SMALL_TAGS:  # a tag has three characters at least
         return True
-    return int(np.count_nonzero(np.frombuffer(utf8, np.uint8) == _LESS)) <= SMALL_TAGS
+    from headwater.data.operators.kernels.payloads import tag_openings
+
+    return tag_openings(np.frombuffer(utf8, np.uint8)) <= SMALL_TAGS
 
 
 def nested_deeper(utf8: bytes, limit: int) -> int:
@@ -57,16 +58,9 @@ def nested_deeper(utf8: bytes, limit: int) -> int:
 
 def _surplus(utf8: bytes, *, every_tag: bool) -> int:
     """The greatest surplus of opening over closing tags: of all, or without those whose two letters never nest."""
-    data = np.frombuffer(utf8, np.uint8)
-    starts = np.flatnonzero(data[:-3] == _LESS)
-    closing = data[starts + 1] == _SLASH
-    step = np.where(closing, np.int32(-1), np.int32(1))
-    if not every_tag:
-        names = starts + closing
-        step[_FLAT_PAIRS[(data[names + 1] | _LOWER).astype(np.uint16) << 8 | (data[names + 2] | _LOWER)]] = 0
-    level = np.cumsum(step)
-    # A closing tag of an element that is not open closes nothing: the lowest level so far is the ground.
-    return int((level - np.minimum(np.minimum.accumulate(level), 0)).max(initial=0))
+    from headwater.data.operators.kernels.payloads import tag_surplus
+
+    return tag_surplus(np.frombuffer(utf8, np.uint8), _NO_PAIRS if every_tag else _FLAT_PAIRS)
 
 
 def _depth(html: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 
 
@@ -32,6 +33,7 @@ Extractor = Callable[[str, Options], str]
 _MODULES = {"resiliparse": "resiliparse_text", "trafilatura": "trafilatura_text", "justext": "justext_text"}
 
 
+@cache
 def extractor(name: str) -> Extractor:
     """The function that turns a page into text."""
     return import_module(f"headwater.data.operators.extractors.{_MODULES[name]}").extract

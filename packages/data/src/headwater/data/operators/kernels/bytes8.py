@@ -31,7 +31,7 @@ def _load8(context: Any, array: Any, place: Any) -> Any:
         value.align = 1
         return builder.bswap(value) if sys.byteorder == "big" else value
 
-    return types.uint64(types.Array(types.uint8, 1, "C"), types.intp), generate
+    return types.uint64(array, types.intp), generate  # bytes of Python are an array of a type of its own: read-only
 
 
 load8: Any = intrinsic(_load8)
