@@ -17,6 +17,7 @@ from headwater.core.run import read_run
 from headwater.train import synthetic
 from headwater.train.losses import read_losses
 from headwater.train.parity.compare import TOLERANCE, compare
+from headwater.train.parity.launch import last_words
 from headwater.train.parity.layouts import LAYOUTS, VOCAB, Layout, recipe
 
 pytestmark = pytest.mark.slow
@@ -31,7 +32,7 @@ def torchrun(processes: int, script: str, *arguments: Path) -> None:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     command = [*launcher, str(HERE / script), *map(str, arguments)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr[-4000:]
+    assert result.returncode == 0, last_words(result.stderr)
 
 
 @pytest.mark.parametrize("processes", [2, 4, 8])

@@ -10,6 +10,7 @@ import yaml
 from headwater.core.config import load_section
 from headwater.core.errors import ConfigError
 from headwater.train.config import TrainConfig
+from headwater.train.parallel import Parallel, require_blocks
 from headwater.train.parity.layouts import LAYOUTS, recipe
 
 MOE = "train.model.family=deepseek_v3 "
@@ -66,3 +67,10 @@ def test_zero_stage_and_micro_batches_have_defaults(tmp_path: Path) -> None:
     pipeline = load(tmp_path, "train.parallel.pp=2", "train.parallel.dp_shard=2").parallel
     assert pipeline.zero_stage == 1 and pipeline.micro_batches_of(8, 1) == 4
     assert load(tmp_path).parallel.micro_batches_of(8, 1) == 1
+
+
+def test_context_parallel_on_cuda_needs_whole_mask_blocks() -> None:
+    with pytest.raises(ConfigError, match=r"multiple of 256"):
+        require_blocks(Parallel(cp=2), 384, "cuda")
+    require_blocks(Parallel(cp=2), 512, "cuda")
+    require_blocks(Parallel(cp=2), 384, "cpu")

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from headwater.core.config import Section, Whole
+from headwater.core.errors import ConfigError
 from headwater.train.model import Model
 
 Schedule = Literal["1F1B", "GPipe", "LoopedBFS", "Interleaved1F1B", "InterleavedZeroBubble", "ZBVZeroBubble"]
@@ -174,3 +175,17 @@ def _zero(parallel: Parallel) -> Iterator[str]:
         yield f"parallel.zero ({parallel.zero}) is about what dp_shard or cp shards, and both are 1"
     if parallel.zero == 2 and parallel.pp > 1:
         yield "parallel.zero 2 does not go with parallel.pp: torch reduces gradients once a pass, which is stage 1"
+
+
+def require_blocks(parallel: Parallel, seq_len: int, device: str) -> None:
+    """Refuses samples that FlexAttention cannot cut for context parallelism; a CPU has dense masks instead.
+
+    Raises:
+        ConfigError: On CUDA, when a process's part of a sample is no whole number of mask blocks.
+    """
+    part = parallel.cp * FLEX_BLOCK
+    if device == "cuda" and parallel.cp > 1 and seq_len % part:
+        raise ConfigError(
+            "train.seq_len does not fit train.parallel.cp on CUDA", found=seq_len,
+            expected=f"a multiple of {part} ({FLEX_BLOCK} tokens for each of {parallel.cp} processes)",
+        )  # fmt: skip

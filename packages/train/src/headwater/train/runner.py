@@ -28,6 +28,7 @@ from headwater.train.held_out import held_out, unigram_bits_per_byte
 from headwater.train.inputs import Inputs, open_inputs
 from headwater.train.losses import keep_rows, read_losses
 from headwater.train.mirror import Mirror
+from headwater.train.parallel import require_blocks
 from headwater.train.resume import (
     checkpoint_folders,
     find_checkpoint,
@@ -100,6 +101,7 @@ def _train(inputs: Inputs, writer: ArtifactWriter, *, fresh: bool, on_change: st
 
     config = inputs.config
     device = titan.choose_device(config.device)
+    require_blocks(config.parallel, config.seq_len, device)
     session = Session(inputs.run)
     with session.until_terminated():
         titan.start(device, config.parallel.world_size, config.threads)

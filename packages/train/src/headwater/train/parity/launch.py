@@ -83,11 +83,11 @@ def _start(jobs: Sequence[Job], processes: int, file: Path) -> str | None:
         )
     except subprocess.TimeoutExpired:
         return f"it did not end within {TIMEOUT_SECONDS} seconds"
-    return None if result.returncode == 0 else _end(result.stderr)
+    return None if result.returncode == 0 else last_words(result.stderr)
 
 
-def _end(text: str) -> str:
-    """The lines that say what went wrong: those of the first traceback or error, not the launcher's."""
+def last_words(text: str) -> str:
+    """What torchrun's processes say went wrong: the last lines before the launcher's own."""
     lines = text.split("torch/distributed/run.py", 1)[0].splitlines()
     kept = [line for line in lines if line.strip() and "frozen runpy" not in line]
     return "\n".join(kept[-SHOWN_LINES:])
