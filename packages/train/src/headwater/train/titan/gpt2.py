@@ -128,7 +128,10 @@ class Gpt2Model(Decoder):
         self.pos_embeddings = config.pos_embeddings.build()
         self.dropout = config.dropout
 
-    def get_attention_masks(self, positions: torch.Tensor) -> torch.Tensor:
+    # torchtitan's own masks are sparse; ours go to an attention that takes them.
+    def get_attention_masks(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, positions: torch.Tensor
+    ) -> torch.Tensor:
         """Dense masks of packed documents."""
         return cpu.document_mask(positions)
 
@@ -156,7 +159,7 @@ def gpt2_layer(shape: ModelShape, index: int, inner_attention: Any) -> Gpt2Block
             dim=shape.dim, n_heads=shape.n_heads, head_dim=shape.head_width, fuse_qkv=True, wqkv_param_init=inner,
             wo_param_init=outer, inner_attention=replace(cpu.attention_config(), dropout=shape.dropout), rope=rope,
         ),
-        feed_forward=FeedForward.Config(
+        feed_forward=FeedForward.Config(  # pyright: ignore[reportArgumentType] (torchtitan names its SwiGLU)
             w1=Linear.Config(in_features=shape.dim, out_features=shape.ffn_dim, param_init=inner),
             w2=Linear.Config(in_features=shape.ffn_dim, out_features=shape.dim, param_init=outer),
         ),
