@@ -163,6 +163,14 @@ def test_new_characters_are_found_at_every_place(texts):
     assert with_new_characters(pa.array(texts, pa.large_string())).tolist() == expected
 
 
+@pytest.mark.parametrize("new", ["\u2065", "\U000323b0"])
+def test_a_new_character_is_found_at_every_place_of_a_block_and_in_the_right_text(new):
+    for before in range(160):
+        texts = ["’" * 30, "a" * before + new + "日 b", "", "é’" * 40]
+        assert with_new_characters(pa.array(texts)).tolist() == [0, 1, 0, 0]
+        assert with_new_characters(pa.array(texts).slice(1, 2)).tolist() == [1, 0]
+
+
 def test_columns_may_be_slices_of_either_width(encoders):
     exact, reference = encoders
     for kind in (pa.string(), pa.large_string()):

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from headwater.data.arrow import take
-from headwater.data.operators.kernels.bytes8 import load8
+from headwater.data.operators.kernels.bytes8 import load8, trailing_zeros
 from headwater.data.operators.kernels.compiled import compiled
 from headwater.data.tokens.encoder import Encoder, Fast, Ids, text_buffers
 
@@ -55,8 +55,6 @@ def with_new_characters(texts: pa.Array) -> Any:
     found = np.zeros(len(texts), np.uint8)
     if len(texts):
         offsets, data = text_buffers(texts)
-        if len(data) < 8:
-            data = np.concatenate([data, np.zeros(8, np.uint8)])
         _scan(data, offsets, *_unknown(), found)
     return found
 
@@ -74,40 +72,55 @@ def _unknown() -> tuple[Any, Any]:
     return characters, beginnings
 
 
-_LEADS = np.uint64(0x8080808080808080)
-_ONE, _TWO = np.uint64(1), np.uint64(2)
+_HIGH, _GATHER = np.uint64(0x8080808080808080), np.uint64(0x0102040810204080)
+_ZERO, _ONE, _TWO, _SEVEN, _TOP = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(7), np.uint64(56)
+_SIX, _EIGHT, _SIX_BITS = np.uint64(6), np.uint64(8), np.uint64(63)
 
 
 @compiled
 def _scan(data, offsets, characters, beginnings, found):  # noqa: ANN001, ANN202
-    safe = len(data) - 8
-    for text in range(len(offsets) - 1):
-        place, stop = offsets[text], offsets[text + 1]
-        while place < stop:
-            # A byte of 0xE0 or more begins a character of three or four bytes: its three highest bits are set.
-            while place <= safe - 24:
-                a, b = load8(data, place), load8(data, place + 8)
-                c, d = load8(data, place + 16), load8(data, place + 24)
-                leads = (a & (a << _ONE) & (a << _TWO)) | (b & (b << _ONE) & (b << _TWO))
-                leads |= (c & (c << _ONE) & (c << _TWO)) | (d & (d << _ONE) & (d << _TWO))
-                if leads & _LEADS or place >= stop:
-                    break
-                place += 32
-            if place <= safe:
-                a = load8(data, place)
-                if not (a & (a << _ONE) & (a << _TWO) & _LEADS):
-                    place += 8
-                    continue
-            until = min(place + 8, stop)
-            while place < until:
-                first = np.int64(data[place])
-                if first >= 0xE0 and place + 2 < stop:
-                    second, third = np.int64(data[place + 1]) & 63, np.int64(data[place + 2]) & 63
-                    if beginnings[(first & 63) << 6 | second]:
-                        code = (first & 15) << 12 | second << 6 | third
-                        if first >= 0xF0 and place + 3 < stop:
-                            code = (first & 7) << 18 | second << 12 | third << 6 | (np.int64(data[place + 3]) & 63)
-                        if characters[min(code, 0x10FFFF)]:
-                            found[text] = 1
-                            place = until = stop
-                place += 1
+    # The texts lie end to end, and no character lies in two of them: their bounds matter only when something is found.
+    size, text, place = len(data), 0, 0
+    while place + 72 <= size:  # 64 bytes, and eight more that may be read at the last of them
+        any_lead = _ZERO
+        for word in range(8):
+            any_lead |= _leads(load8(data, place + 8 * word))
+        if any_lead:
+            marks = _ZERO  # one bit a byte
+            for word in range(8):
+                # The product brings the eight bits together in its highest byte, the first byte's bit lowest.
+                eight = (_leads(load8(data, place + 8 * word)) >> _SEVEN) * _GATHER >> _TOP
+                marks |= eight << np.uint64(8 * word)
+            while marks:
+                at = place + np.int64(trailing_zeros(marks))
+                marks &= marks - _ONE
+                both = load8(data, at)
+                # Here and not in a function that is called: nearly all characters end at this look.
+                if beginnings[(both & _SIX_BITS) << _SIX | (both >> _EIGHT & _SIX_BITS)]:
+                    text = _note(data, offsets, at, characters, text, found)
+        place += 64
+    for at in range(place, size):
+        if data[at] >= 0xE0:
+            text = _note(data, offsets, at, characters, text, found)
+
+
+@compiled
+def _leads(eight):  # noqa: ANN001, ANN202
+    """The high bit of each byte of 0xE0 or more, which begins a character of three or four bytes."""
+    return eight & (eight << _ONE) & (eight << _TWO) & _HIGH
+
+
+@compiled
+def _note(data, offsets, at, characters, text, found):  # noqa: ANN001, ANN202
+    """Marks the text that a character is in, if it is not known; returns that text's number, else the one given."""
+    if at + 2 >= len(data):
+        return text
+    first, second, third = np.int64(data[at]), np.int64(data[at + 1]) & 63, np.int64(data[at + 2]) & 63
+    code = (first & 15) << 12 | second << 6 | third
+    if first >= 0xF0 and at + 3 < len(data):
+        code = (first & 7) << 18 | second << 12 | third << 6 | (np.int64(data[at + 3]) & 63)
+    if characters[min(code, 0x10FFFF)]:
+        while offsets[text + 1] <= at:
+            text += 1
+        found[text] = 1
+    return text
