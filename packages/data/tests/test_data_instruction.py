@@ -59,7 +59,7 @@ def test_every_record_is_kept_or_set_aside_with_its_reason(made):
     }  # fmt: skip
     found = {row["reason"]: row["detail"] for row in gone}
     assert found["unknown_format"] == "found unknown (a list)"
-    assert json.loads(found["item_overlap"])[0]["task"] == "quiz"
+    assert json.loads(found["item_overlap"])["hits"][0]["task"] == "quiz"
 
 
 def test_all_that_stays_is_a_conversation(made):
