@@ -15,7 +15,7 @@ def unbounded(schema: Any, path: str = "") -> list[str]:
     """Places of a JSON schema that take whole numbers of any size."""
     found: list[str] = []
     if isinstance(schema, dict):
-        if schema.get("type") == "integer" and not {"maximum", "exclusiveMaximum"} & set(schema):
+        if schema.get("type") == "integer" and not {"maximum", "exclusiveMaximum", "enum"} & set(schema):
             found.append(path)
         for name, part in schema.items():
             found += unbounded(part, f"{path}.{name}")

@@ -183,7 +183,7 @@ def test_a_missing_client_is_told_with_the_extra(monkeypatch, uri, extra):
     monkeypatch.setattr(fsspec.core, "url_to_fs", missing)
     with pytest.raises(ConfigError, match="needs a package that is not installed") as caught:
         objects.filesystem(uri)
-    assert caught.value.hint == f"pip install 'headwater-data[{extra}]'"
+    assert caught.value.hint.startswith(f"pip install 'headwater-data[{extra}]'")
 
 
 def test_a_protocol_that_nobody_knows_is_refused(run):
