@@ -87,7 +87,7 @@ def looks_binary(utf8: bytes, max_control: float) -> bool:
 
     size = min(len(utf8), _HEAD_BYTES)
     controls, escapes = control_characters(np.frombuffer(utf8, np.uint8, size))
-    return controls - escapes > max_control * size
+    return bool(controls - escapes > max_control * size)
 
 
 def _strict(payload: bytes, label: str) -> Decoded | None:

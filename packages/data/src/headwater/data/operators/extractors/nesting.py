@@ -41,7 +41,7 @@ def is_small(utf8: bytes) -> bool:
         return True
     from headwater.data.operators.kernels.payloads import tag_openings
 
-    return tag_openings(np.frombuffer(utf8, np.uint8)) <= SMALL_TAGS
+    return bool(tag_openings(np.frombuffer(utf8, np.uint8)) <= SMALL_TAGS)
 
 
 def nested_deeper(utf8: bytes, limit: int) -> int:
