@@ -52,7 +52,9 @@ class Gather:
         rows = take(groups.column("row"), np.flatnonzero(new_row))
         known: Any = pa.nulls(len(rows), pa.string())
         if self.earlier.names:
-            known = pa.array(self._known(groups, np.cumsum(new_row) - 1, np.cumsum(apart), len(rows)), pa.string())
+            known = pa.array(
+                self._known(groups, np.cumsum(new_row) - 1, np.cumsum(apart, dtype=np.int64), len(rows)), pa.string()
+            )
         return table({"row": rows, "cuts": cuts, "earlier": known}, GATHERED)
 
     def _known(self, groups: pa.Table, rows: I64, spans: I64, count: int) -> list[str | None]:

@@ -179,7 +179,7 @@ def _why(rejection: Rejection) -> str:
 def _plain(detail: str) -> str:
     """A detail that is a JSON object as `name value, name value`, lists by their length; any other as it is."""
     try:
-        value: dict[str, object] = json.loads(detail)
+        value: dict[str, list[object] | float | str] = json.loads(detail)
         return ", ".join(f"{name} {len(part) if isinstance(part, list) else part}" for name, part in value.items())
     except (ValueError, AttributeError):
         return detail

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from torchtitan.components.loss import CrossEntropyLoss
 from torchtitan.components.optimizer import LRSchedulersContainer, OptimizersContainer
@@ -73,11 +73,12 @@ def _parallelism(config: TrainConfig) -> ParallelismConfig:
     layout = config.parallel
     # 3 gathers the weights twice, for the forward and for the backward pass; 1 and 2 keep them in between. Without a
     # pipeline torchtitan's default is 3, less the head, whose backward pass comes at once.
-    reshard = {1: "never", 2: "never", 3: "default" if layout.pp == 1 else "always"}[layout.zero_stage]
+    whole: Literal["default", "always"] = "default" if layout.pp == 1 else "always"
     return ParallelismConfig(
         # torchtitan 0.3.0 on torch 2.13: the default backend, spmd_types, fails beyond one rank.
         spmd_backend="partial_dtensor", data_parallel_replicate_degree=layout.dp_replicate,
-        data_parallel_shard_degree=layout.dp_shard, fsdp_reshard_after_forward=reshard,
+        data_parallel_shard_degree=layout.dp_shard,
+        fsdp_reshard_after_forward=whole if layout.zero_stage == 3 else "never",
         tensor_parallel_degree=layout.tp, context_parallel_degree=layout.cp, expert_parallel_degree=layout.ep,
         pipeline_parallel_degree=layout.pp, pipeline_parallel_schedule=layout.schedule,
         pipeline_parallel_microbatch_size=config.micro_batch,

@@ -177,7 +177,7 @@ def attention_config() -> Any:
             super().__init__(config)
             self.dropout = config.dropout
 
-        def forward(
+        def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
             self,
             q_BLNH: torch.Tensor,
             k_BLNH: torch.Tensor,

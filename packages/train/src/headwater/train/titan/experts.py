@@ -74,7 +74,7 @@ def expert_layer(shape: ModelShape, index: int, inner_attention: Any) -> DeepSee
         moe=_mixture(shape.dim, experts, index) if moe else None,
     )
     for _, norm, _, _ in block.traverse(RMSNorm.Config):
-        norm.eps = shape.norm_eps
+        norm.eps = shape.norm_eps  # pyright: ignore[reportAttributeAccessIssue]
     return block
 
 
