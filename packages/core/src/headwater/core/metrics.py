@@ -62,30 +62,12 @@ TRAIN_NONFINITE = Metric(
     "Steps whose loss or gradient norm was NaN or infinite.", "train",
 )  # fmt: skip
 
-TRAIN_SPIKES = Metric(
-    "headwater_train_spikes_total", "counter", "1", "Spikes that the loss guard found beyond single skipped steps.",
-    "train",
-)  # fmt: skip
-TRAIN_SKIPPED_STEPS = Metric(
-    "headwater_train_skipped_steps_total", "counter", "1", "Steps whose update the loss guard left out.", "train"
-)
-TRAIN_ROLLBACKS = Metric(
-    "headwater_train_rollbacks_total", "counter", "1", "Times that the loss guard went back to a checkpoint.", "train"
-)
-TRAIN_SKIPPED_SAMPLES = Metric(
-    "headwater_train_skipped_samples_total", "counter", "samples", "Samples that rollbacks excluded.", "train"
-)
-TRAIN_STALLS = Metric(
-    "headwater_train_stalls_total", "counter", "1", "Times that no step was done for too long.", "train"
-)
-
 TABLE: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         TRAIN_STEP, TRAIN_LOSS, TRAIN_GRAD_NORM, TRAIN_LEARNING_RATE, TRAIN_TOKENS, TRAIN_SAMPLES, TRAIN_THROUGHPUT,
         TRAIN_STEP_SECONDS, TRAIN_VALIDATION_LOSS, TRAIN_VALIDATION_BPB, TRAIN_CHECKPOINTS,
-        TRAIN_CHECKPOINT_SECONDS, TRAIN_NONFINITE, TRAIN_SPIKES, TRAIN_SKIPPED_STEPS, TRAIN_ROLLBACKS,
-        TRAIN_SKIPPED_SAMPLES, TRAIN_STALLS,
+        TRAIN_CHECKPOINT_SECONDS, TRAIN_NONFINITE,
     )
 }  # fmt: skip
 """Name → metric, in the order of the documentation."""

@@ -36,8 +36,8 @@ def run(recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...], fresh
     # Read once, when torch is imported. Threads that wait by spinning made a run on a busy machine thirty times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+    from headwater.train.runner import TERMINATED
     from headwater.train.runner import train as start
-    from headwater.train.session import TERMINATED
     from headwater.train.summary import show
 
     result = start(recipe, run, overrides, fresh=fresh, on_change=on_change)
@@ -68,33 +68,6 @@ def guard_bench(curves: Path, spikes: int, as_json: bool) -> None:
         print_json({group: {name: tally.as_json() for name, tally in rows.items()} for group, rows in measured.items()})
     else:
         show_bench(measured)
-
-
-@train.command("poison-proof")
-@click.option(
-    "--text", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE",
-    help="A text of at least 200,000 characters to train on; default: the documentation in Python's help().",
-)  # fmt: skip
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-              help="Keep the runs in this folder, which must be empty or new.")  # fmt: skip
-@json_option
-def poison_proof(text: Path | None, out: Path | None, as_json: bool) -> None:
-    """Poison what some steps read, and train on it with the loss guard and without.
-
-    Five trainings of a small model on a CPU, minutes in all: clean, a stretch of poisoned steps, and single ones.
-    Exits with 1 unless the guarded trainings end within 1% of the clean one's validation loss.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
-    from headwater.core.console import print_json, progress
-    from headwater.train.poison.prove import TRAININGS, prove
-    from headwater.train.poison.show import show
-
-    with scratch(out) as folder, progress(TRAININGS, "poison-proof") as bar:
-        proof = prove(folder, text=text, tick=lambda name: bar.advance(1, name))
-    print_json(proof.as_json()) if as_json else show(proof)
-    if not proof.good:
-        sys.exit(1)
 
 
 @train.command("resume-proof")

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from headwater.core.config import Section, Whole
-from headwater.train.guard.config import GuardConfig
 from headwater.train.model import Model
 from headwater.train.parallel import Parallel, problems
 
@@ -89,7 +88,6 @@ class TrainConfig(Section):
         micro_batch: Samples in a forward pass of one process.
         steps: Optimizer steps in all.
         clip_norm: The gradient's L2 norm is scaled down to this.
-        guard: What is watched for, and what is done about it.
         device: Where to train; auto takes CUDA when there is one.
         precision: Of the matrix products; bfloat16 keeps float32 master weights.
         compile: Whether to compile the blocks with torch.compile.
@@ -109,7 +107,6 @@ class TrainConfig(Section):
     validation: Validation = Validation()
     checkpoint: Checkpoint = Checkpoint()
     parallel: Parallel = Parallel()
-    guard: GuardConfig = GuardConfig()
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
@@ -131,11 +128,9 @@ class TrainConfig(Section):
 
 NEUTRAL = (
     "init_from", "metrics", "threads", "device", "parallel", "checkpoint", "validation", "micro_batch", "compile",
-    "guard",
 )  # fmt: skip
 """Keys of the section that may change when a run goes on: they change neither the model nor its data, only (in the
-last digits) the rounding of sums, or what is written beside the run. Initial weights are compared by their digest. The
-guard decides by its new settings from there on; what it has done so far is in the checkpoint."""
+last digits) the rounding of sums, or what is written beside the run. Initial weights are compared by their digest."""
 
 
 def recorded(config: TrainConfig) -> dict[str, Any]:
@@ -144,8 +139,7 @@ def recorded(config: TrainConfig) -> dict[str, Any]:
     Where, and on what time, they are written is no part of it, nor is where the initial weights lie: they are a parent.
     """
     return config.model_dump(
-        mode="json",
-        exclude={"init_from": True, "metrics": True, "checkpoint": {"background", "mirror"}, "guard": {"stall"}},
+        mode="json", exclude={"init_from": True, "metrics": True, "checkpoint": {"background", "mirror"}}
     )
 
 

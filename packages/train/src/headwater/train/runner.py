@@ -20,14 +20,13 @@ from headwater.core.lock import exclusive
 from headwater.core.manifest import ArtifactWriter, Manifest
 from headwater.core.mixture import Mixture
 from headwater.core.mixture_resolve import resolve_mixture
-from headwater.core.sinks import JsonlSink, MetricSink, close_sinks, keep_rows, open_sinks
+from headwater.core.sinks import JsonlSink, MetricSink, close_sinks, open_sinks
 from headwater.core.storage import atomic_write, storage_errors
 from headwater.train import PRODUCER
 from headwater.train.config import TrainConfig, recorded
-from headwater.train.guard.evidence import FOLDER
 from headwater.train.held_out import held_out, unigram_bits_per_byte
 from headwater.train.inputs import Inputs, open_inputs
-from headwater.train.losses import read_losses
+from headwater.train.losses import keep_rows, read_losses
 from headwater.train.mirror import Mirror
 from headwater.train.parallel import require_blocks
 from headwater.train.resume import (
@@ -40,6 +39,9 @@ from headwater.train.resume import (
 )
 from headwater.train.session import Session
 from headwater.train.together import on_main
+
+TERMINATED = 75
+"""Exit code after SIGTERM: EX_TEMPFAIL of sysexits.h, "try again", which launchers restart on."""
 
 
 @dataclass(frozen=True)
@@ -155,14 +157,7 @@ def _progress(steps: int, done: int, session: Session, *, shown: bool) -> Iterat
         yield
         return
     with progress(steps, "train", done=done) as bar:
-        shown = done
-
-        def advance(step: int, note: str) -> None:
-            nonlocal shown
-            bar.advance(step - shown, note)  # back, after a rollback
-            shown = step
-
-        session.advance = advance
+        session.advance = lambda note: bar.advance(1, note)
         yield
 
 
@@ -246,7 +241,7 @@ def _commit(inputs: Inputs, writer: ArtifactWriter, session: Session, unigram: f
     rows = read_losses(folder / "losses.jsonl")
     counters: dict[str, Any] = {
         "steps": rows[-1]["step"], "tokens": rows[-1]["tokens"], "samples": rows[-1]["samples"][1],
-        "final_loss": next(row["loss"] for row in reversed(rows) if row["loss"] is not None),
+        "final_loss": rows[-1]["loss"],
     }  # fmt: skip
     validations = [event for event in read_events(folder / "events.jsonl") if event["kind"] == "validation"]
     if unigram is not None and validations:
@@ -255,8 +250,7 @@ def _commit(inputs: Inputs, writer: ArtifactWriter, session: Session, unigram: f
         counters["best_validation_loss"] = min(event["loss"] for event in validations)
         counters["unigram_bits_per_byte"] = unigram
     files = [folder / "config.yaml", folder / "losses.jsonl"]
-    volatile = [folder / "events.jsonl", folder / "metrics.jsonl", *sorted((folder / FOLDER).glob("*.jsonl"))]
-    return writer.commit(counters, files=files, volatile=volatile)
+    return writer.commit(counters, files=files, volatile=[folder / "events.jsonl", folder / "metrics.jsonl"])
 
 
 def _recipe(inputs: Inputs) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 from torchtitan.components.metrics import BaseLogger, MetricsProcessor
 
 from headwater.core import metrics as names
-from headwater.core.sinks import JsonlSink, MetricSink
+from headwater.core.sinks import MetricSink
 
 
 class SinkLogger(BaseLogger):
@@ -20,20 +19,10 @@ class SinkLogger(BaseLogger):
     def __init__(self, sinks: list[MetricSink]) -> None:
         self.sinks = sinks
 
-        self._lock = threading.Lock()  # the stall watch logs from a thread of its own
-
     def log(self, metrics: Mapping[str, Any], step: int) -> None:
         """Hands values named as in `core.metrics` to every sink."""
-        with self._lock:
-            for sink in self.sinks:
-                sink.log(step, metrics)
-
-    def rewind(self, step: int) -> None:
-        """Drops the steps after `step` from the sinks that are files."""
-        with self._lock:
-            for sink in self.sinks:
-                if isinstance(sink, JsonlSink):
-                    sink.rewind(step)
+        for sink in self.sinks:
+            sink.log(step, metrics)
 
 
 class HeadwaterMetrics(MetricsProcessor):
@@ -45,28 +34,12 @@ class HeadwaterMetrics(MetricsProcessor):
 
         _sinks: Any = None
 
-    logger: SinkLogger  # pyright: ignore[reportIncompatibleVariableOverride]
-    _step_seconds: dict[int, float]
-
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self._step_seconds = {}
-
     def _build_metric_logger(self, *, config: Config, **_: Any) -> BaseLogger:  # type: ignore[override]
         return SinkLogger(config._sinks or [])
 
-    def start_step(self, step: int) -> None:
-        """Starts the clock of a step."""
-        self._clocked, self._step_began = step, time.perf_counter()
-
-    def end_step(self) -> None:
-        """Stops it: the step was sent, and there is nothing more to wait for. Its figures come with the next one."""
-        self._step_seconds[self._clocked] = time.perf_counter() - self._step_began
-
-    def rewind(self, step: int) -> None:
-        """Drops what sinks can drop of the steps after `step`."""
-        self._step_seconds.clear()
-        self.logger.rewind(step)
+    def start_step(self) -> None:
+        """Starts the step's clock."""
+        self._step_began = time.perf_counter()
 
     def log_step(
         self, step: int, *, loss: float, grad_norm: float, learning_rate: float, tokens: int, samples: int,
@@ -86,8 +59,7 @@ class HeadwaterMetrics(MetricsProcessor):
         Returns:
             Tokens a second.
         """
-        now = time.perf_counter()
-        seconds = self._step_seconds.pop(step, now - self._step_began)
+        seconds = time.perf_counter() - self._step_began
         self.logger.log(
             {
                 names.TRAIN_STEP.name: step,

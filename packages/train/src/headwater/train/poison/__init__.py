@@ -1,1 +1,0 @@
-"""A proof that the loss guard heals: real text, a poisoned shard, and the same training with and without the guard."""
