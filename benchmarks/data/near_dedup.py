@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -75,7 +76,7 @@ def load(folder: Path, limit: int) -> pa.Table:
     extract = Extract(ExtractConfig(scope="full"))
     found: list[pa.RecordBatch] = []
     for file in files:
-        left = -(-limit // len(files))
+        left = -(-limit // len(files)) if limit else sys.maxsize
         for batch in WarcPart("web", str(folder), file.name)():
             kept = extract.process(batch).kept.slice(0, left)
             keys = row_keys(0, kept.column("id").to_pylist(), kept.column("row").to_pylist())
@@ -178,16 +179,18 @@ def similar_pairs(rows: pa.Table, found: list[list[tuple[int, int]]]) -> tuple[n
     sets = shingle_sets(texts, 5)
     generous = MinhashDedupConfig(ngram=5, bands=100, rows=3, seed=99)
     keys = signatures(texts, generous)
-    candidates = {tuple(sorted(pair)) for pairs in found for pair in pairs if pair[1] >= 0}
+    count = rows.num_rows
+    codes = [np.array([min(pair) * count + max(pair) for pairs in found for pair in pairs if pair[1] >= 0], np.int64)]
     for band in range(generous.bands):
         order = np.argsort(keys[:, band], kind="stable")
         a, b = candidate_pairs(keys[order, band], 200)
-        candidates |= {tuple(sorted(pair)) for pair in zip(order[a].tolist(), order[b].tolist(), strict=True)}
-    pairs = np.array(sorted(candidates), np.int64)
+        first, second = order[a], order[b]
+        codes = [np.unique(np.concatenate([*codes, np.minimum(first, second) * count + np.maximum(first, second)]))]
+    pairs = np.column_stack(np.divmod(codes[0], count))
     true = np.concatenate(
         [
             jaccards([sets[a] for a, _ in block], [sets[b] for _, b in block])
-            for block in np.array_split(pairs, max(1, len(pairs) // 20_000))
+            for block in np.array_split(pairs, max(1, len(pairs) // 5_000))
         ]
     )
     return pairs[true >= EDGES[-1]], true[true >= EDGES[-1]]
@@ -230,7 +233,7 @@ def labels(folder: Path, rows: pa.Table) -> dict[float, list[tuple[int, int]]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path, required=True)
-    parser.add_argument("--limit", type=int, default=10_000)
+    parser.add_argument("--limit", type=int, default=10_000, help="documents, about; 0 takes all")
     parser.add_argument("--datatrove", type=int, default=3_000, help="documents for datatrove; 0 leaves it out")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path)
