@@ -20,8 +20,11 @@ import instruction_run
 from headwater.core.config import validate
 from headwater.core.errors import ConfigError, DataError
 from headwater.data.config import DocumentsConfig
-from headwater.data.conversations.text import from_text
+from headwater.data.conversations.model import Conversation, Turn
+from headwater.data.conversations.text import from_text, to_text
+from headwater.data.operators.decontaminate import Decontaminate, DecontaminateConfig
 from headwater.data.operators.task_balance import TaskBalanceConfig, caps
+from headwater.data.rows import CONVERSATION
 
 
 def digests(folder):
@@ -39,7 +42,7 @@ def made(tmp_path_factory):
     return run, instruction_run.make(run, section)
 
 
-def rows(run, part="."):
+def documents_of(run, part="."):
     files = sorted((run.documents / part).glob("part-*.parquet"))
     return [row for file in files for row in pq.read_table(file).to_pylist()]
 
@@ -47,8 +50,8 @@ def rows(run, part="."):
 def test_every_record_is_kept_or_set_aside_with_its_reason(made):
     run, outcome = made
     total = sum(map(len, instruction_run.files().values()))
-    gone = rows(run, "rejected")
-    assert len(rows(run)) + len(gone) == outcome.result["total"]["documents_in"] == total
+    gone = documents_of(run, "rejected")
+    assert len(documents_of(run)) + len(gone) == outcome.result["total"]["documents_in"] == total
     why = Counter((row["source"], row["operator"], row["reason"]) for row in gone)
     assert why.pop(("alpaca", "task_balance", "over_share")) > 0
     assert why == {
@@ -62,11 +65,21 @@ def test_every_record_is_kept_or_set_aside_with_its_reason(made):
     assert json.loads(found["item_overlap"])["hits"][0]["task"] == "quiz"
 
 
+def test_an_item_that_runs_from_the_prompt_into_the_answer_is_found(made, rows):
+    words = instruction_run.ITEM.split()
+    leak = Conversation((Turn("user", " ".join(words[:8])), Turn("assistant", " ".join(words[8:]))))
+    clean = Conversation((Turn("user", " ".join(words[:8])), Turn("assistant", "I do not know.")))
+    operator = Decontaminate(DecontaminateConfig(), made[0].items / "items.parquet")
+    verdicts = operator.process(rows([to_text(leak), to_text(clean)], content_type=CONVERSATION))
+    assert verdicts.reasons == ["item_overlap", ""]
+    assert json.loads(verdicts.details[0])["shared"][0]["words"] == instruction_run.ITEM
+
+
 def test_all_that_stays_is_a_conversation(made):
     run, _ = made
-    kinds = Counter(from_text(row["text"]).kind for row in rows(run))
-    assert kinds["preference"] == 15 and kinds["label"] == 2 and kinds["chat"] == len(rows(run)) - 17
-    mail = next(row for row in rows(run) if "<EMAIL>" in row["text"])
+    kinds = Counter(from_text(row["text"]).kind for row in documents_of(run))
+    assert kinds["preference"] == 15 and kinds["label"] == 2 and kinds["chat"] == len(documents_of(run)) - 17
+    mail = next(row for row in documents_of(run) if "<EMAIL>" in row["text"])
     assert from_text(mail["text"]).turns[1].content.startswith("Sent to <EMAIL>.\n⟦!⟧ ")
 
 
@@ -84,11 +97,11 @@ def task(row):
 
 def test_the_balance_is_exact_and_takes_the_first_ids(made):
     run, outcome = made
-    kept = Counter(map(task, rows(run)))
+    kept = Counter(map(task, documents_of(run)))
     total = sum(kept.values())
     assert kept["summarisation"] / total <= 0.3 < (kept["summarisation"] + 1) / (total + 1)
-    ids = [row["id"] for row in rows(run) if task(row) == "summarisation"]
-    gone = [row for row in rows(run, "rejected") if row["reason"] == "over_share"]
+    ids = [row["id"] for row in documents_of(run) if task(row) == "summarisation"]
+    gone = [row for row in documents_of(run, "rejected") if row["reason"] == "over_share"]
     assert max(ids) < min(row["id"] for row in gone)
     assert json.loads(gone[0]["detail"]) == {"task": "summarisation", "stay": len(ids), "of": 40}
     counted = Counter()
