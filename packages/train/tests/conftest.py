@@ -9,9 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from train_fixtures import make_run, write_recipe
-
-STEPS = 24
+from train_fixtures import STEPS, make_run, write_recipe
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import STEPS
-from train_fixtures import VOCAB
+from train_fixtures import STEPS, VOCAB
 
 from headwater.core.errors import ConfigError
 from headwater.core.events import read_events

@@ -16,8 +16,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import STEPS
-from train_fixtures import make_tokenizer, write_recipe
+from train_fixtures import STEPS, make_tokenizer, write_recipe
 
 from headwater.core.config import validate
 from headwater.core.errors import ConfigError, ManifestError, StorageError, TrainError

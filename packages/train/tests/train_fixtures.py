@@ -11,6 +11,8 @@ from headwater.train import synthetic
 
 VOCAB = 97
 END = VOCAB - 1
+STEPS = 24
+"""Of the recipe of `long_recipe`."""
 
 
 def recipe(**train: object) -> dict[str, object]:
