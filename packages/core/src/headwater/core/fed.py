@@ -71,8 +71,8 @@ def read_samples(
     sources, _, offsets = order.locate_many(np.arange(start, stop, dtype=np.int64))
     tokens = np.empty((stop - start, order.seq_len + 1), dtype=np.int64)
     positions = np.empty((stop - start, order.seq_len), dtype=np.int64)
-    for row, (which, offset) in enumerate(zip(sources.tolist(), offsets.tolist(), strict=True)):
-        reader = readers[order.sources[which].name]
+    for row, (which, offset) in enumerate(zip(sources, offsets.tolist(), strict=True)):
+        reader = readers[order.sources[int(which)].name]
         tokens[row] = reader.get(offset, order.seq_len + 1)
         positions[row] = reader.positions(offset, order.seq_len)
     return tokens, positions

@@ -30,6 +30,11 @@ class Job:
     layout: Layout
     log: Path
 
+    @property
+    def overrides(self) -> list[str]:
+        """Dotted overrides of the recipe; a pipeline needs micro-batches to fill it."""
+        return [*self.layout.overrides, *(["train.micro_batch=2"] if "pp" in self.layout.parallel else [])]
+
 
 class Leg:
     """A leg that has been started.
@@ -116,7 +121,7 @@ def _train(job: Job, rank: int, count: int, port: int) -> None:
     from headwater.train.runner import train
 
     try:
-        train(job.recipe, job.run, job.layout.overrides)
+        train(job.recipe, job.run, job.overrides)
     except BaseException:
         traceback.print_exc()
         _leave(1)

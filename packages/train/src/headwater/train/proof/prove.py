@@ -39,7 +39,7 @@ RECIPE: dict[str, Any] = {
     },
     "train": {
         "model": {"dim": 32, "n_layers": 2, "n_heads": 4, "n_kv_heads": 4, "ffn_dim": 64},
-        "seq_len": 32, "global_batch": GLOBAL_BATCH, "micro_batch": 2, "steps": STEPS, "threads": 1, "device": "cpu",
+        "seq_len": 32, "global_batch": GLOBAL_BATCH, "micro_batch": 4, "steps": STEPS, "threads": 1, "device": "cpu",
         "optimizer": {"learning_rate": 0.01}, "schedule": {"warmup_steps": 2, "decay_ratio": 0.25},
         "validation": {"every": 5, "batches": 1}, "checkpoint": {"every": 2, "keep_last": 2, "keep_best": 1},
     },
