@@ -60,7 +60,7 @@ class HeadwaterCheckpoints(CheckpointManager):
         on_gpu = torch.cuda.is_available() and self.inputs.config.device != "cpu"
         self._host = HostCopy(pinned=on_gpu) if self.inputs.config.checkpoint.background else None
 
-    def start(self, draft: RunInfo, sync_logs: Callable[[], None]) -> float:
+    def start(self, draft: RunInfo, sync_logs: Callable[[], None]) -> None:
         """Starts to save the whole state as an artifact of kind "checkpoint"; `take` says how that went.
 
         The state may change as soon as this returns.
@@ -68,9 +68,6 @@ class HeadwaterCheckpoints(CheckpointManager):
         Args:
             draft: `run.json`, less the digests.
             sync_logs: Puts the logs on disk that the checkpoint relies on.
-
-        Returns:
-            Seconds for which training stood still.
         """
         began = time.monotonic()
         self.wait()
@@ -85,7 +82,6 @@ class HeadwaterCheckpoints(CheckpointManager):
         self._pending = self._thread.submit(saving.run)
         if self._host is None:
             self.wait()
-        return time.monotonic() - began
 
     def wait(self) -> None:
         """Waits until nothing is being written."""

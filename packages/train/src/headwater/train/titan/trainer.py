@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -233,8 +234,10 @@ class HeadwaterTrainer(Trainer):
                     text_bytes=figures.text_bytes)  # fmt: skip
 
     def _save(self) -> None:
+        began = time.monotonic()
         self._settle(wait=True)  # at most one checkpoint is being written
-        self._waited_seconds = self.checkpointer.start(self._run_info(), self.session.losses.sync)
+        self.checkpointer.start(self._run_info(), self.session.losses.sync)
+        self._waited_seconds = time.monotonic() - began
         self._settle(wait=not self.inputs.config.checkpoint.background)
 
     def _settle(self, *, wait: bool) -> None:
