@@ -32,7 +32,8 @@ from headwater.core.tokens import MegatronReader
 from headwater.core.trace.steps import trace_step
 from headwater.core.trace.training import order_of
 from headwater.train.losses import read_losses
-from headwater.train.runner import TERMINATED, train
+from headwater.train.runner import train
+from headwater.train.session import TERMINATED
 
 pytestmark = pytest.mark.slow
 
@@ -331,13 +332,14 @@ def test_nonfinite_gradient_stops_before_the_update(
 
     monkeypatch.setattr(HeadwaterTrainer, "forward_backward_step", poisoned)
     with pytest.raises(TrainError, match="step 12 is not finite") as caught:
-        train(long_recipe, run)
+        train(long_recipe, run, ["train.guard.nonfinite=halt"])
     assert caught.value.exit_code == 1
     event = read_events(run / "train" / "events.jsonl")[-1]
-    assert (event["kind"], event["step"], event["samples"]) == ("nonfinite", 12, [88, 96])
+    assert (event["kind"], event["detector"], event["step"], event["samples"]) == ("halt", "nonfinite", 12, [88, 96])
     assert event["documents"] and {document["sample"] for document in event["documents"]} == set(range(88, 96))
     assert event["documents"][0]["id"] in str(caught.value) and event["documents"][0]["url"] in str(caught.value)
-    assert len(read_losses(run / "train" / "losses.jsonl")) == 11
+    last = read_losses(run / "train" / "losses.jsonl")[-1]
+    assert (last["step"], last["grad_norm"], last["skipped"]) == (12, None, True)
     assert steps_of(run) == [5, 10]
     assert not is_artifact(run / "train")
 
@@ -392,9 +394,9 @@ def test_nonfinite_validation_stops_before_the_checkpoint(
 
     monkeypatch.setattr(HeadwaterTrainer, "train_step", poisoned)
     with pytest.raises(TrainError, match="validation after step 10 is not finite"):
-        train(long_recipe, run)
+        train(long_recipe, run, ["train.guard.nonfinite=halt"])
     event = read_events(run / "train" / "events.jsonl")[-1]
-    assert (event["kind"], event["step"], event["samples"]) == ("nonfinite", 10, [72, 80])
+    assert (event["kind"], event["detector"], event["step"], event["samples"]) == ("halt", "nonfinite", 10, [72, 80])
     assert event["documents"]
     assert steps_of(run) == [5]
 

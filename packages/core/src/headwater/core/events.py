@@ -11,8 +11,8 @@ from headwater.core.errors import ManifestError
 from headwater.core.storage import storage_errors
 
 EventKind = Literal[
-    "start", "resume", "checkpoint", "checkpoint_deleted", "checkpoint_refused", "validation", "nonfinite", "metrics",
-    "stop", "finish",
+    "start", "resume", "checkpoint", "checkpoint_deleted", "checkpoint_refused", "validation", "metrics",
+    "nonfinite", "spike", "skip", "rollback", "halt", "stall", "profile", "stop", "finish",
 ]  # fmt: skip
 EVENT_KINDS: tuple[str, ...] = get_args(EventKind)
 

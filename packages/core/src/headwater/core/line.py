@@ -6,17 +6,17 @@ its own message, and the same command goes on from there.
 
 from __future__ import annotations
 
-import ctypes
 import difflib
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from headwater.core.children import end_with_parent
 from headwater.core.config import dump_yaml, resolve_recipe
 from headwater.core.console import warn
 from headwater.core.errors import ConfigError
@@ -24,8 +24,6 @@ from headwater.core.layout import RunLayout
 from headwater.core.manifest import is_artifact
 from headwater.core.storage import atomic_write, storage_errors
 from headwater.core.verify.recipe import seal
-
-_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 @dataclass(frozen=True)
@@ -155,21 +153,13 @@ def _mixed(resolved: dict[str, Any]) -> tuple[str, list[str]]:
     return "mixture.stages", list(dict.fromkeys(name for names in named for name in names)) if all(named) else []
 
 
-def _end_with_parent() -> Callable[[], object] | None:
-    """For the new process: ask the kernel for SIGTERM when the line is killed in a way that it cannot pass on."""
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None).prctl  # found before the fork
-    return lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
 def run_stage(stage: Stage, layout: RunLayout) -> StageResult:
     """Runs one stage as a process; its output passes through as it comes. It never outlives the line (on Linux)."""
     command = [sys.executable, "-m", "headwater.core.cli", *stage.command]
     started = time.monotonic()
     process = subprocess.Popen(
         [*command, "--recipe", str(layout.recipe), "--run", str(layout.root), *stage.flags],
-        stdout=subprocess.PIPE, text=True, encoding="utf-8", preexec_fn=_end_with_parent(),
+        stdout=subprocess.PIPE, text=True, encoding="utf-8", preexec_fn=end_with_parent(),
     )  # fmt: skip
     previous = signal.signal(signal.SIGTERM, lambda number, frame: process.send_signal(number))
     last = ""

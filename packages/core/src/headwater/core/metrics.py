@@ -46,6 +46,14 @@ TRAIN_THROUGHPUT = Metric(
 TRAIN_STEP_SECONDS = Metric(
     "headwater_train_step_seconds", "histogram", "s", "Wall time of a step.", "train", STEP_BUCKETS
 )
+TRAIN_MFU = Metric(
+    "headwater_train_mfu", "gauge", "1",
+    "Model FLOPs utilization on a GPU: share of its peak in bfloat16 (an A100's where the GPU is not known).", "train",
+)  # fmt: skip
+TRAIN_PEAK_MEMORY = Metric(
+    "headwater_train_peak_memory_bytes", "gauge", "bytes",
+    "Most memory that tensors took on the GPU of rank 0, since the run began.", "train",
+)  # fmt: skip
 TRAIN_VALIDATION_LOSS = Metric(
     "headwater_train_validation_loss", "gauge", "nats/token", "Mean loss on held-out documents.", "train"
 )
@@ -62,12 +70,30 @@ TRAIN_NONFINITE = Metric(
     "Steps whose loss or gradient norm was NaN or infinite.", "train",
 )  # fmt: skip
 
+TRAIN_SPIKES = Metric(
+    "headwater_train_spikes_total", "counter", "1", "Spikes that the loss guard found beyond single skipped steps.",
+    "train",
+)  # fmt: skip
+TRAIN_SKIPPED_STEPS = Metric(
+    "headwater_train_skipped_steps_total", "counter", "1", "Steps whose update the loss guard left out.", "train"
+)
+TRAIN_ROLLBACKS = Metric(
+    "headwater_train_rollbacks_total", "counter", "1", "Times that the loss guard went back to a checkpoint.", "train"
+)
+TRAIN_SKIPPED_SAMPLES = Metric(
+    "headwater_train_skipped_samples_total", "counter", "samples", "Samples that rollbacks excluded.", "train"
+)
+TRAIN_STALLS = Metric(
+    "headwater_train_stalls_total", "counter", "1", "Times that no step was done for too long.", "train"
+)
+
 TABLE: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         TRAIN_STEP, TRAIN_LOSS, TRAIN_GRAD_NORM, TRAIN_LEARNING_RATE, TRAIN_TOKENS, TRAIN_SAMPLES, TRAIN_THROUGHPUT,
-        TRAIN_STEP_SECONDS, TRAIN_VALIDATION_LOSS, TRAIN_VALIDATION_BPB, TRAIN_CHECKPOINTS,
-        TRAIN_CHECKPOINT_SECONDS, TRAIN_NONFINITE,
+        TRAIN_STEP_SECONDS, TRAIN_MFU, TRAIN_PEAK_MEMORY, TRAIN_VALIDATION_LOSS, TRAIN_VALIDATION_BPB,
+        TRAIN_CHECKPOINTS, TRAIN_CHECKPOINT_SECONDS, TRAIN_NONFINITE, TRAIN_SPIKES, TRAIN_SKIPPED_STEPS,
+        TRAIN_ROLLBACKS, TRAIN_SKIPPED_SAMPLES, TRAIN_STALLS,
     )
 }  # fmt: skip
 """Name → metric, in the order of the documentation."""

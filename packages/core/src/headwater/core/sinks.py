@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from headwater.core.errors import ConfigError
 from headwater.core.metrics import TABLE
-from headwater.core.storage import storage_errors
+from headwater.core.storage import atomic_write, storage_errors
 
 SINKS_GROUP = "headwater.sinks"
 
@@ -50,9 +50,34 @@ class JsonlSink:
             self._stream.write(json.dumps({"step": step, "time_seconds": time.time(), **row}) + "\n")
             self._stream.flush()
 
+    def rewind(self, step: int) -> None:
+        """Drops the rows after a step, and a line that a kill cut short."""
+        path = Path(self._stream.name)
+        self._stream.close()
+        keep_rows(path, step)
+        with storage_errors("open", path):
+            self._stream = open(path, "a", encoding="utf-8")  # noqa: SIM115 (closed by close())
+
     def close(self) -> None:
         """Closes the file."""
         self._stream.close()
+
+
+def keep_rows(path: Path, step: int) -> list[dict[str, Any]]:
+    """Rewrites a JSON-lines file to the rows of at most `step`, without a line that a kill cut short; returns them."""
+    rows: list[dict[str, Any]] = []
+    lines: list[str] = []
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if row.get("step", 0) <= step:
+                rows.append(row)
+                lines.append(line + "\n")
+    atomic_write(path, "".join(lines))
+    return rows
 
 
 def check_names(values: Mapping[str, float]) -> None:

@@ -14,10 +14,13 @@ import numpy.typing as npt
 
 from headwater.core.errors import TrainError
 from headwater.core.fed import fed_digest, read_samples
+from headwater.core.order import Sample
 from headwater.core.sidecar import Sidecar
+from headwater.core.skips import KeptOrder, Skips
 from headwater.train.inputs import Inputs
 
 I64 = npt.NDArray[np.int64]
+NOTHING = Skips()
 
 
 @dataclass(frozen=True)
@@ -37,23 +40,29 @@ class Batch:
     digest: int
 
 
-def read_batch(inputs: Inputs, start: int, stop: int) -> Batch:
-    """Samples `[start, stop)` of the run's order.
+def read_batch(inputs: Inputs, start: int, stop: int, skips: Skips = NOTHING) -> Batch:
+    """The samples that a run consumes at positions `[start, stop)`.
+
+    Args:
+        inputs: The run's inputs.
+        start: The first.
+        stop: One more than the last.
+        skips: The samples of the order that are left out.
 
     Raises:
         TrainError: A token file holds tokens that the tokenizer does not have.
     """
-    tokens, positions = read_samples(inputs.order, inputs.readers, start, stop)
+    order = KeptOrder(inputs.order, skips)
+    tokens, positions = read_samples(order, inputs.readers, start, stop)
     wrong = np.argwhere((tokens < 0) | (tokens >= inputs.vocab_size))
     if len(wrong):
         row, column = wrong[0].tolist()
-        _refuse(inputs, start + row, column, int(tokens[row, column]))
+        _refuse(inputs, order.locate(start + row), column, int(tokens[row, column]))
     return Batch(tokens[:, :-1], tokens[:, 1:], positions, fed_digest(start, tokens, positions))
 
 
-def _refuse(inputs: Inputs, index: int, column: int, token: int) -> None:
+def _refuse(inputs: Inputs, sample: Sample, column: int, token: int) -> None:
     """Refuses a token that the vocabulary does not have: a file that was damaged after it was written."""
-    sample = inputs.order.locate(index)
     raise TrainError(
         f"{inputs.readers[sample.source].prefix}.bin holds tokens that the tokenizer does not have",
         found=f"token id {token} at position {sample.offset + column}", expected=f"ids below {inputs.vocab_size}",
@@ -62,7 +71,7 @@ def _refuse(inputs: Inputs, index: int, column: int, token: int) -> None:
 
 
 def documents_of(inputs: Inputs, samples: Sequence[int]) -> list[dict[str, Any]]:
-    """The documents that samples hold, from the sidecars: sample, source, document id and URL, in order of sample."""
+    """The documents that samples of the order hold: sample, source, document id and URL, in order of sample."""
     sidecars = {name: Sidecar(inputs.run.tokens(name)) for name in inputs.readers}
     located = (inputs.order.locate(index) for index in samples)
     return [

@@ -28,7 +28,14 @@ def train() -> None:
     "--on-change", type=click.Choice(["refuse", "restart"]), default="refuse", show_default=True,
     help="When the recipe, the tokens or the tokenizer changed since the run began.",
 )  # fmt: skip
-def run(recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...], fresh: bool, on_change: str) -> None:
+@click.option(
+    "--profile", "profile_steps", type=click.IntRange(1, 1000), metavar="STEPS",
+    help="Trace so many steps with torch's profiler, and show where a step's time goes.",
+)  # fmt: skip
+def run(
+    recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...], fresh: bool, on_change: str,
+    profile_steps: int | None,
+) -> None:  # fmt: skip
     """Train as the recipe's `train` section says. Run again after an interruption to go on.
 
     SIGTERM writes a checkpoint and exits with 75. Several processes: torchrun -m -- headwater.train run …
@@ -36,12 +43,12 @@ def run(recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...], fresh
     # Read once, when torch is imported. Threads that wait by spinning made a run on a busy machine thirty times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-    from headwater.train.runner import TERMINATED
     from headwater.train.runner import train as start
+    from headwater.train.session import TERMINATED
     from headwater.train.summary import show
 
-    result = start(recipe, run, overrides, fresh=fresh, on_change=on_change)
-    show(result, run, as_json)
+    result = start(recipe, run, overrides, fresh=fresh, on_change=on_change, profile_steps=profile_steps or 0)
+    show(result, run, as_json, profiled=profile_steps is not None)
     if result.state == "terminated":
         sys.exit(TERMINATED)
 
@@ -68,6 +75,33 @@ def guard_bench(curves: Path, spikes: int, as_json: bool) -> None:
         print_json({group: {name: tally.as_json() for name, tally in rows.items()} for group, rows in measured.items()})
     else:
         show_bench(measured)
+
+
+@train.command("poison-proof")
+@click.option(
+    "--text", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE",
+    help="A text of at least 200,000 characters to train on; default: the documentation in Python's help().",
+)  # fmt: skip
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+              help="Keep the runs in this folder, which must be empty or new.")  # fmt: skip
+@json_option
+def poison_proof(text: Path | None, out: Path | None, as_json: bool) -> None:
+    """Poison what some steps read, and train on it with the loss guard and without.
+
+    Five trainings of a small model on a CPU, minutes in all: clean, a stretch of poisoned steps, and single ones.
+    Exits with 1 unless the guarded trainings end within 1% of the clean one's validation loss.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+    from headwater.core.console import print_json, progress
+    from headwater.train.poison.prove import TRAININGS, prove
+    from headwater.train.poison.show import show
+
+    with scratch(out) as folder, progress(TRAININGS, "poison-proof") as bar:
+        proof = prove(folder, text=text, tick=lambda name: bar.advance(1, name))
+    print_json(proof.as_json()) if as_json else show(proof)
+    if not proof.good:
+        sys.exit(1)
 
 
 @train.command("resume-proof")

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from headwater.core.config import Section, Whole
+from headwater.train.guard.config import GuardConfig
 from headwater.train.model import Model
 from headwater.train.parallel import Parallel, problems
 
@@ -88,8 +89,10 @@ class TrainConfig(Section):
         micro_batch: Samples in a forward pass of one process.
         steps: Optimizer steps in all.
         clip_norm: The gradient's L2 norm is scaled down to this.
+        guard: What is watched for, and what is done about it.
         device: Where to train; auto takes CUDA when there is one.
-        precision: Of the matrix products; bfloat16 keeps float32 master weights.
+        precision: Of the matrix products; bfloat16 and float8 keep float32 master weights. float8 is bfloat16 with the
+            linear layers in float8, scaled row by row; it needs the extra `float8`, and `compile` to be any faster.
         compile: Whether to compile the blocks with torch.compile.
         threads: CPU threads of one process; default: all cores.
         metrics: Sinks of the metrics besides `metrics.jsonl`: name → options, for example `prometheus: {port: 9464}`.
@@ -107,8 +110,9 @@ class TrainConfig(Section):
     validation: Validation = Validation()
     checkpoint: Checkpoint = Checkpoint()
     parallel: Parallel = Parallel()
+    guard: GuardConfig = GuardConfig()
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16", "float8"] = "float32"
     compile: bool = False
     threads: Whole | None = Field(default=None, ge=1)
     metrics: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -121,6 +125,8 @@ class TrainConfig(Section):
         )  # fmt: skip
         if problem := next(found, None):
             raise ValueError(problem)
+        if self.precision == "float8" and self.parallel.tp > 1:
+            raise ValueError("precision float8 does not go with parallel.tp: it has not been held against one process")
         if self.model.max_seq_len is not None and self.model.max_seq_len < self.seq_len:
             raise ValueError(f"model.max_seq_len ({self.model.max_seq_len}) is below seq_len ({self.seq_len})")
         return self
@@ -128,9 +134,11 @@ class TrainConfig(Section):
 
 NEUTRAL = (
     "init_from", "metrics", "threads", "device", "parallel", "checkpoint", "validation", "micro_batch", "compile",
+    "guard",
 )  # fmt: skip
 """Keys of the section that may change when a run goes on: they change neither the model nor its data, only (in the
-last digits) the rounding of sums, or what is written beside the run. Initial weights are compared by their digest."""
+last digits) the rounding of sums, or what is written beside the run. Initial weights are compared by their digest. The
+guard decides by its new settings from there on; what it has done so far is in the checkpoint."""
 
 
 def recorded(config: TrainConfig) -> dict[str, Any]:
@@ -139,7 +147,8 @@ def recorded(config: TrainConfig) -> dict[str, Any]:
     Where, and on what time, they are written is no part of it, nor is where the initial weights lie: they are a parent.
     """
     return config.model_dump(
-        mode="json", exclude={"init_from": True, "metrics": True, "checkpoint": {"background", "mirror"}}
+        mode="json",
+        exclude={"init_from": True, "metrics": True, "checkpoint": {"background", "mirror"}, "guard": {"stall"}},
     )
 
 

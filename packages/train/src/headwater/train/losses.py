@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
 
 from headwater.core.errors import TrainError
-from headwater.core.storage import atomic_write, storage_errors
+from headwater.core.sinks import keep_rows
+from headwater.core.storage import storage_errors
 
 
 class LossLog:
@@ -23,7 +25,7 @@ class LossLog:
 
     def write(
         self, step: int, *, loss: float, grad_norm: float, learning_rate: float, tokens: int, samples: tuple[int, int],
-        fed: str,
+        fed: str, skipped: bool = False,
     ) -> None:  # fmt: skip
         """Appends one step.
 
@@ -35,9 +37,12 @@ class LossLog:
             tokens: Trained on so far.
             samples: The range of samples of the step (stop excluded).
             fed: Digest of the tokens that the ranks were really given (see `core.fed`).
+            skipped: Whether the update was not applied.
         """
-        row = {"step": step, "loss": loss, "grad_norm": grad_norm, "learning_rate": learning_rate, "tokens": tokens,
-               "samples": list(samples), "fed": fed}  # fmt: skip
+        row = {"step": step, "loss": _finite(loss), "grad_norm": _finite(grad_norm), "learning_rate": learning_rate,
+               "tokens": tokens, "samples": list(samples), "fed": fed}  # fmt: skip
+        if skipped:
+            row["skipped"] = True
         with storage_errors("write", self.path), open(self.path, "a", encoding="utf-8") as stream:
             stream.write(json.dumps(row) + "\n")
 
@@ -50,8 +55,8 @@ class LossLog:
         """How many lines there are."""
         return self.path.read_bytes().count(b"\n") if self.path.is_file() else 0
 
-    def truncate(self, step: int) -> float | None:
-        """Drops every step after `step`; returns the loss of `step`.
+    def truncate(self, step: int) -> None:
+        """Drops every step after `step`.
 
         Raises:
             TrainError: The file does not hold exactly the steps before.
@@ -64,24 +69,11 @@ class LossLog:
                 found=f"{len(found)} steps", expected=f"steps 1 to {step}",
                 hint="restore the file, or start again with --fresh",
             )  # fmt: skip
-        return float(kept[-1]["loss"]) if kept else None
 
 
-def keep_rows(path: Path, step: int) -> list[dict[str, Any]]:
-    """Rewrites a JSON-lines file to the rows of at most `step`, without a line that a kill cut short; returns them."""
-    rows: list[dict[str, Any]] = []
-    lines: list[str] = []
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue
-            if row.get("step", 0) <= step:
-                rows.append(row)
-                lines.append(line + "\n")
-    atomic_write(path, "".join(lines))
-    return rows
+def _finite(value: float) -> float | None:
+    """JSON has no NaN and no infinity: null."""
+    return value if math.isfinite(value) else None
 
 
 def read_losses(path: str | Path) -> list[dict[str, Any]]:

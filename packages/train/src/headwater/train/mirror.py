@@ -48,15 +48,19 @@ class Mirror:
         """Steps of the checkpoints whose copy was finished."""
         return {step for step, names in self.steps().items() if MANIFEST in names}
 
-    def sync(self, checkpoints: Path, keep: Collection[int], logs: Path) -> None:
+    def sync(self, checkpoints: Path, keep: Collection[int], logs: Path, written: int | None = None) -> None:
         """Makes the mirror hold the checkpoints that are kept: copies those it lacks, deletes the others.
 
         Args:
             checkpoints: The run's folder of checkpoints.
             keep: Steps of those that are kept.
             logs: The folder of the logs, which are copied too.
+            written: Step of the checkpoint that was just written: after a rollback it takes the place of an older copy.
         """
         there = self.steps()
+        if written in there:
+            self.remove(written)
+            del there[written]
         for step in sorted(keep):
             folder = checkpoints / f"step-{step:08d}"
             if MANIFEST not in there.get(step, []) and is_artifact(folder):

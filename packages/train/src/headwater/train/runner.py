@@ -20,13 +20,14 @@ from headwater.core.lock import exclusive
 from headwater.core.manifest import ArtifactWriter, Manifest
 from headwater.core.mixture import Mixture
 from headwater.core.mixture_resolve import resolve_mixture
-from headwater.core.sinks import JsonlSink, MetricSink, close_sinks, open_sinks
+from headwater.core.sinks import JsonlSink, MetricSink, close_sinks, keep_rows, open_sinks
 from headwater.core.storage import atomic_write, storage_errors
 from headwater.train import PRODUCER
 from headwater.train.config import TrainConfig, recorded
+from headwater.train.guard.evidence import FOLDER
 from headwater.train.held_out import held_out, unigram_bits_per_byte
 from headwater.train.inputs import Inputs, open_inputs
-from headwater.train.losses import keep_rows, read_losses
+from headwater.train.losses import read_losses
 from headwater.train.mirror import Mirror
 from headwater.train.parallel import require_blocks
 from headwater.train.resume import (
@@ -39,9 +40,6 @@ from headwater.train.resume import (
 )
 from headwater.train.session import Session
 from headwater.train.together import on_main
-
-TERMINATED = 75
-"""Exit code after SIGTERM: EX_TEMPFAIL of sysexits.h, "try again", which launchers restart on."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +58,9 @@ class Result:
 
 
 def train(
-    recipe: str | Path, run: Path, overrides: Sequence[str] = (), *, fresh: bool = False, on_change: str = "refuse"
-) -> Result:
+    recipe: str | Path, run: Path, overrides: Sequence[str] = (), *, fresh: bool = False, on_change: str = "refuse",
+    profile_steps: int = 0,
+) -> Result:  # fmt: skip
     """Trains, or goes on training.
 
     Args:
@@ -70,6 +69,7 @@ def train(
         overrides: Dotted overrides of the recipe.
         fresh: Start again and delete what there is.
         on_change: "refuse" to go on with a run whose recipe or data changed, or "restart" it.
+        profile_steps: How many steps to trace with torch's profiler, into `RUN/train/profile/`.
 
     Raises:
         ConfigError: The recipe is wrong.
@@ -84,7 +84,8 @@ def train(
     done = None if fresh else writer.up_to_date()
     if done is not None and last_is_whole(inputs.run, inputs.config.steps):
         return Result("up to date", inputs.config.steps, done)
-    return _train(inputs, writer, fresh=fresh, on_change=on_change)
+    session = Session(inputs.run, profile_steps)
+    return _train(inputs, writer, session, fresh=fresh, on_change=on_change)
 
 
 def open_run(recipe: str | Path, run: Path, overrides: Sequence[str] = ()) -> Inputs:
@@ -96,13 +97,12 @@ def open_run(recipe: str | Path, run: Path, overrides: Sequence[str] = ()) -> In
     return open_inputs(layout, load_base(recipe, overrides), config, mixture)
 
 
-def _train(inputs: Inputs, writer: ArtifactWriter, *, fresh: bool, on_change: str) -> Result:
+def _train(inputs: Inputs, writer: ArtifactWriter, session: Session, *, fresh: bool, on_change: str) -> Result:
     from headwater.train import titan
 
     config = inputs.config
     device = titan.choose_device(config.device)
     require_blocks(config.parallel, config.seq_len, device)
-    session = Session(inputs.run)
     with session.until_terminated():
         titan.start(device, config.parallel.world_size, config.threads)
         try:
@@ -157,7 +157,14 @@ def _progress(steps: int, done: int, session: Session, *, shown: bool) -> Iterat
         yield
         return
     with progress(steps, "train", done=done) as bar:
-        session.advance = lambda note: bar.advance(1, note)
+        shown = done
+
+        def advance(step: int, note: str) -> None:
+            nonlocal shown
+            bar.advance(step - shown, note)  # back, after a rollback
+            shown = step
+
+        session.advance = advance
         yield
 
 
@@ -241,7 +248,7 @@ def _commit(inputs: Inputs, writer: ArtifactWriter, session: Session, unigram: f
     rows = read_losses(folder / "losses.jsonl")
     counters: dict[str, Any] = {
         "steps": rows[-1]["step"], "tokens": rows[-1]["tokens"], "samples": rows[-1]["samples"][1],
-        "final_loss": rows[-1]["loss"],
+        "final_loss": next(row["loss"] for row in reversed(rows) if row["loss"] is not None),
     }  # fmt: skip
     validations = [event for event in read_events(folder / "events.jsonl") if event["kind"] == "validation"]
     if unigram is not None and validations:
@@ -250,7 +257,9 @@ def _commit(inputs: Inputs, writer: ArtifactWriter, session: Session, unigram: f
         counters["best_validation_loss"] = min(event["loss"] for event in validations)
         counters["unigram_bits_per_byte"] = unigram
     files = [folder / "config.yaml", folder / "losses.jsonl"]
-    return writer.commit(counters, files=files, volatile=[folder / "events.jsonl", folder / "metrics.jsonl"])
+    volatile = [folder / "events.jsonl", folder / "metrics.jsonl", *sorted((folder / FOLDER).glob("*.jsonl")),
+                *sorted((folder / "profile").glob("*.json*"))]  # fmt: skip
+    return writer.commit(counters, files=files, volatile=volatile)
 
 
 def _recipe(inputs: Inputs) -> dict[str, Any]:

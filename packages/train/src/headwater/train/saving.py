@@ -16,6 +16,7 @@ from torch.distributed.tensor import DTensor
 from headwater.core.errors import TrainError
 from headwater.core.manifest import ArtifactWriter, Manifest
 from headwater.core.run import RUN_FILE, RunInfo
+from headwater.core.skips import KeptOrder, Skips
 from headwater.core.storage import atomic_write, storage_errors
 from headwater.train import PRODUCER
 from headwater.train.dcp import save_state, weights_digest
@@ -112,7 +113,7 @@ class Saving:
 
     def _finish(self, folder: Path) -> tuple[Manifest, list[int]]:
         digest = weights_digest(folder, self.others)
-        order_digest = self.inputs.order.digest(self.draft.samples)
+        order_digest = KeptOrder(self.inputs.order, Skips.of(self.draft.skips)).digest(self.draft.samples)
         run = self.draft.model_copy(update={"weights_digest": digest, "order_digest": order_digest})
         atomic_write(folder / RUN_FILE, run.dump())
         counters: dict[str, Any] = {"step": run.step, "samples": run.samples, "weights_digest": digest}
@@ -125,7 +126,7 @@ class Saving:
         deleted = to_delete(list(there.items()), policy.keep_last, policy.keep_best, policy.keep_every)
         if policy.mirror is not None:
             layout = self.inputs.run
-            Mirror(policy.mirror).sync(layout.checkpoints, there.keys() - set(deleted), layout.train)
+            Mirror(policy.mirror).sync(layout.checkpoints, there.keys() - set(deleted), layout.train, run.step)
         for step in deleted:
             remove_checkpoint(self.inputs.run.checkpoint(step))
         return manifest, deleted

@@ -7,6 +7,7 @@ it in a few steps, and what it should reach is known. They are written as the da
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -43,7 +44,7 @@ def make_tokenizer(run: RunLayout, vocab_size: int, note: str = "") -> None:
 
 
 def make_tokens(run: RunLayout, source: str, documents: int, *, vocab_size: int, seed: int) -> None:
-    """Writes the tokens of one source; the tokenizer must be there.
+    """Writes the tokens of one source in the made-up language; the tokenizer must be there.
 
     Args:
         run: The run folder.
@@ -52,12 +53,35 @@ def make_tokens(run: RunLayout, source: str, documents: int, *, vocab_size: int,
         vocab_size: Entries of the vocabulary.
         seed: Another seed is another language.
     """
+    write_tokens(run, source, _paths(source, documents, vocab_size - 1, seed), vocab_size=vocab_size)
+
+
+def _paths(source: str, documents: int, end: int, seed: int) -> Iterator[tuple[str, list[int]]]:
+    random = np.random.default_rng(seed)
+    following = random.integers(0, end, size=(end, SUCCESSORS))
+    for number in range(documents):
+        length = int(random.integers(10, 120))
+        tokens = [int(random.integers(0, end))]
+        while len(tokens) < length:
+            tokens.append(int(following[tokens[-1], random.integers(0, SUCCESSORS)]))
+        yield f"http://example.test/{source}/{number}", tokens
+
+
+def write_tokens(
+    run: RunLayout, source: str, documents: Iterable[tuple[str, Sequence[int]]], *, vocab_size: int
+) -> None:  # fmt: skip
+    """Writes documents as the data stage does; the tokenizer must be there.
+
+    Args:
+        run: The run folder.
+        source: The source's name.
+        documents: URL and tokens of each, of one byte each and without the end.
+        vocab_size: Entries of the vocabulary; the last id ends a document.
+    """
     folder = run.tokens(source)
     parents = [parent_of(folder, run.tokenizer, "tokenizer")]
     writer = ArtifactWriter(folder, kind="tokens", name=source, producer=PRODUCER, config={}, parents=parents)
     writer.begin()
-    random, end = np.random.default_rng(seed), vocab_size - 1
-    following = random.integers(0, end, size=(end, SUCCESSORS))
     rows: list[dict[str, object]] = []
     counters = {"train_tokens": 0, "validation_tokens": 0}
     sequences = {"train": 0, "validation": 0}
@@ -65,19 +89,14 @@ def make_tokens(run: RunLayout, source: str, documents: int, *, vocab_size: int,
         MegatronWriter(folder / "train", vocab_size) as train,
         MegatronWriter(folder / "validation", vocab_size) as held_out,
     ):
-        for number in range(documents):
+        for number, (url, tokens) in enumerate(documents):
             split = "validation" if number % HELD_OUT == 0 else "train"
-            length = int(random.integers(10, 120))
-            tokens = [int(random.integers(0, end))]
-            while len(tokens) < length:
-                tokens.append(int(following[tokens[-1], random.integers(0, SUCCESSORS)]))
-            url = f"http://example.test/{source}/{number}"
             rows.append({
                 "id": document_id(source, url, ""), "url": url, "split": split, "sequence": sequences[split],
-                "token_start": counters[f"{split}_tokens"], "token_count": length + 1, "text_bytes": length,
+                "token_start": counters[f"{split}_tokens"], "token_count": len(tokens) + 1, "text_bytes": len(tokens),
             })  # fmt: skip
-            (train if split == "train" else held_out).add([*tokens, end])
+            (train if split == "train" else held_out).add([*tokens, vocab_size - 1])
             sequences[split] += 1
-            counters[f"{split}_tokens"] += length + 1
+            counters[f"{split}_tokens"] += len(tokens) + 1
     pq.write_table(pa.Table.from_pylist(rows, schema=SIDECAR), folder / "documents.parquet")
     writer.commit(counters)

@@ -15,7 +15,8 @@ from .view import Curve, Event, Training
 
 #: Fields of an event that say what happened, in the order in which a tooltip shows them.
 _SHOWN = (
-    "reason", "path", "loss", "grad_norm", "bits_per_byte", "validation_loss", "seconds", "device", "world_size",
+    "reason", "detector", "response", "onset", "to_step",
+    "path", "loss", "grad_norm", "bits_per_byte", "validation_loss", "seconds", "device", "world_size",
     "parameters", "url",
 )  # fmt: skip
 #: Documents of an event that are named; the event holds them all.
@@ -103,7 +104,7 @@ def _state(events: Sequence[Row], committed: bool) -> str:
     last = events[-1].get("kind") if events else None
     if committed or last == "finish":
         return "finished"
-    return "stopped" if last in ("stop", "nonfinite") else "in progress"
+    return "stopped" if last in ("stop", "halt") else "in progress"
 
 
 def _value(value: Any) -> str:

@@ -40,7 +40,7 @@ class Divergence:
     """
 
     def __init__(
-        self, *, window: int = 128, rise: float = 0.02, allowance: float = 0.3, threshold: float = 9.0, warm: int = 64
+        self, *, window: int = 128, rise: float = 0.02, allowance: float = 0.5, threshold: float = 8.0, warm: int = 64
     ) -> None:
         self.window, self.rise, self.allowance, self.threshold, self.warm = window, rise, allowance, threshold, warm
         self._recent: deque[float] = deque()
@@ -77,6 +77,12 @@ class Divergence:
     def _add(self, score: float) -> None:
         self.sum = max(0.0, self.sum + score - self.allowance)
         self.rising = self.rising + 1 if self.sum > 0 else 0
+
+    def forget(self) -> None:
+        """Begins anew."""
+        self._recent.clear()
+        self._sorted.clear()
+        self.sum, self.rising = 0.0, 0
 
     def state_dict(self) -> dict[str, Any]:
         """The state as JSON values."""

@@ -64,6 +64,12 @@ class Outlier:
         """Takes a step whose value does not belong to the run, for it was skipped: the limits stay."""
         self._limits = (self._limits[1], self._limits[1])
 
+    def forget(self) -> None:
+        """Begins anew. The limit of the next step stays, for that one may have been sent already."""
+        self._recent.clear()
+        self._residuals.clear()
+        self._limits = (self._limits[0], math.inf)
+
     def _next(self) -> float:
         if len(self._residuals) < self.warm:
             return math.inf

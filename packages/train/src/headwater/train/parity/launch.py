@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from headwater.core.children import end_with_parent
 from headwater.core.layout import RunLayout
 from headwater.core.manifest import is_artifact
 
@@ -77,13 +78,19 @@ def _start(jobs: Sequence[Job], processes: int, file: Path) -> str | None:
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
         command[1:1] = launcher
     environment = {"PYTHONFAULTHANDLER": "1", **os.environ}
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment,
+        preexec_fn=end_with_parent(),
+    )  # fmt: skip
     try:
-        result = subprocess.run(
-            command, capture_output=True, text=True, check=False, env=environment, timeout=TIMEOUT_SECONDS
-        )
-    except subprocess.TimeoutExpired:
-        return f"it did not end within {TIMEOUT_SECONDS} seconds"
-    return None if result.returncode == 0 else last_words(result.stderr)
+        _, said = process.communicate(timeout=TIMEOUT_SECONDS)
+    except BaseException as error:
+        process.terminate()  # not kill: torchrun passes it on to its workers
+        process.wait()
+        if isinstance(error, subprocess.TimeoutExpired):
+            return f"it did not end within {TIMEOUT_SECONDS} seconds"
+        raise
+    return None if process.returncode == 0 else last_words(said)
 
 
 def last_words(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 from torchtitan.components.loss import CrossEntropyLoss
@@ -14,6 +15,7 @@ from headwater.train.config import TrainConfig
 from headwater.train.held_out import HeldOut
 from headwater.train.inputs import Inputs
 from headwater.train.titan.checkpoint import HeadwaterCheckpoints
+from headwater.train.titan.float8 import in_float8
 from headwater.train.titan.loader import NoTokenizer, OrderLoader
 from headwater.train.titan.metrics import HeadwaterMetrics
 from headwater.train.titan.model import model_spec
@@ -37,8 +39,11 @@ def trainer_config(
     """
     config = inputs.config
     micro_batches = config.parallel.micro_batches_of(config.global_batch, config.micro_batch)
+    spec = model_spec(inputs.shape, device, inputs.base.seed)
+    if config.precision == "float8":
+        spec = replace(spec, model=in_float8(spec.model, device, compiled=config.compile))
     return HeadwaterTrainer.Config(
-        model_spec=model_spec(inputs.shape, device, inputs.base.seed),
+        model_spec=spec,
         dump_folder=str(inputs.run.train),
         tokenizer=NoTokenizer.Config(),
         dataloader=OrderLoader.Config(_inputs=inputs),
@@ -51,7 +56,7 @@ def trainer_config(
         training=TrainingConfig(
             local_batch_size=config.micro_batch * micro_batches, global_batch_size=config.global_batch,
             seq_len=config.seq_len, max_norm=config.clip_norm, steps=config.steps, disable_cuda_graphs=True,
-            mixed_precision_param=config.precision,
+            mixed_precision_param="float32" if config.precision == "float32" else "bfloat16",
         ),
         parallelism=_parallelism(config),
         checkpoint=HeadwaterCheckpoints.Config(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -54,6 +55,14 @@ class ExactExperts(GroupedExperts):
             return self._grouped_mm(A=left, B_t=weight.to(left.dtype).transpose(-2, -1), offs=offsets_E)
 
         return times(F.silu(times(x_RD, w1_EFD)) * times(x_RD, w3_EFD), w2_EDF)
+
+
+def expert_biases(model_parts: Iterable[nn.Module]) -> Iterator[torch.Tensor]:
+    """The biases that balance the experts' load, as this process holds them: an optimizer's hook changes them."""
+    for part in model_parts:
+        for name, buffer in part.named_buffers():
+            if name.endswith("expert_bias_E"):
+                yield buffer.to_local() if isinstance(buffer, DTensor) else buffer
 
 
 def expert_layer(shape: ModelShape, index: int, inner_attention: Any) -> DeepSeekV3TransformerBlock.Config:

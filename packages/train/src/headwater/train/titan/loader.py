@@ -11,15 +11,19 @@ from torchtitan.components.dataloader import BaseDataLoader
 from torchtitan.components.tokenizer import BaseTokenizer
 
 from headwater.core.fed import as_signed
-from headwater.train.batches import read_batch
+from headwater.train.batches import NOTHING, read_batch
 from headwater.train.inputs import Inputs
 
 
 class OrderLoader(BaseDataLoader):
     """Gives this data-parallel rank its slice of each global batch, micro-batch by micro-batch.
 
-    Global batch `s` is samples `[s B, (s + 1) B)` of the order; rank `r` of `R` takes the `r`-th of `R` equal
+    Global batch `s` is positions `[s B, (s + 1) B)` of the order; rank `r` of `R` takes the `r`-th of `R` equal
     contiguous slices. So the state does not depend on the number of ranks.
+
+    Attributes:
+        samples: How many were consumed.
+        skips: The samples of the order that are left out; the guard's state holds them.
     """
 
     @dataclass(kw_only=True, slots=True)
@@ -35,6 +39,7 @@ class OrderLoader(BaseDataLoader):
         self._rank = dp_rank
         self._micro = local_batch_size
         self.samples = 0
+        self.skips = NOTHING
         self._fed = 0
 
     def __iter__(self) -> Iterator[tuple[dict[str, torch.Tensor], torch.Tensor]]:
@@ -43,7 +48,7 @@ class OrderLoader(BaseDataLoader):
             for first in range(start, start + self._slice, self._micro):
                 if first + self._micro == start + self._slice:
                     self.samples += self._global
-                batch = read_batch(self._inputs, first, first + self._micro)
+                batch = read_batch(self._inputs, first, first + self._micro, self.skips)
                 self._fed += batch.digest
                 yield (
                     {"input": torch.from_numpy(batch.inputs_BL).contiguous(),

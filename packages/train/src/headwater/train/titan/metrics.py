@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torchtitan.components.metrics import BaseLogger, MetricsProcessor
 
 from headwater.core import metrics as names
-from headwater.core.sinks import MetricSink
+from headwater.core.sinks import JsonlSink, MetricSink
 
 
 class SinkLogger(BaseLogger):
@@ -19,10 +21,20 @@ class SinkLogger(BaseLogger):
     def __init__(self, sinks: list[MetricSink]) -> None:
         self.sinks = sinks
 
+        self._lock = threading.Lock()  # the stall watch logs from a thread of its own
+
     def log(self, metrics: Mapping[str, Any], step: int) -> None:
         """Hands values named as in `core.metrics` to every sink."""
-        for sink in self.sinks:
-            sink.log(step, metrics)
+        with self._lock:
+            for sink in self.sinks:
+                sink.log(step, metrics)
+
+    def rewind(self, step: int) -> None:
+        """Drops the steps after `step` from the sinks that are files."""
+        with self._lock:
+            for sink in self.sinks:
+                if isinstance(sink, JsonlSink):
+                    sink.rewind(step)
 
 
 class HeadwaterMetrics(MetricsProcessor):
@@ -34,12 +46,28 @@ class HeadwaterMetrics(MetricsProcessor):
 
         _sinks: Any = None
 
+    logger: SinkLogger  # pyright: ignore[reportIncompatibleVariableOverride]
+    _step_seconds: dict[int, float]
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._step_seconds = {}
+
     def _build_metric_logger(self, *, config: Config, **_: Any) -> BaseLogger:  # type: ignore[override]
         return SinkLogger(config._sinks or [])
 
-    def start_step(self) -> None:
-        """Starts the step's clock."""
-        self._step_began = time.perf_counter()
+    def start_step(self, step: int) -> None:
+        """Starts the clock of a step."""
+        self._clocked, self._step_began = step, time.perf_counter()
+
+    def end_step(self) -> None:
+        """Stops it: the step was sent, and there is nothing more to wait for. Its figures come with the next one."""
+        self._step_seconds[self._clocked] = time.perf_counter() - self._step_began
+
+    def rewind(self, step: int) -> None:
+        """Drops what sinks can drop of the steps after `step`."""
+        self._step_seconds.clear()
+        self.logger.rewind(step)
 
     def log_step(
         self, step: int, *, loss: float, grad_norm: float, learning_rate: float, tokens: int, samples: int,
@@ -59,7 +87,9 @@ class HeadwaterMetrics(MetricsProcessor):
         Returns:
             Tokens a second.
         """
-        seconds = time.perf_counter() - self._step_began
+        now = time.perf_counter()
+        seconds = self._step_seconds.pop(step, now - self._step_began)
+        on_gpu = self._on_gpu(step_tokens / seconds) if torch.cuda.is_initialized() else {}
         self.logger.log(
             {
                 names.TRAIN_STEP.name: step,
@@ -70,12 +100,21 @@ class HeadwaterMetrics(MetricsProcessor):
                 names.TRAIN_SAMPLES.name: samples,
                 names.TRAIN_THROUGHPUT.name: step_tokens / seconds,
                 names.TRAIN_STEP_SECONDS.name: seconds,
+                **on_gpu,
             },
             step,
         )
         self.ntokens_since_last_log = 0
         self.data_loading_times.clear()
         return step_tokens / seconds
+
+    def _on_gpu(self, speed: float) -> dict[str, float]:
+        """Memory, and FLOPs as a share of the peak (Chowdhery et al., 2022, appendix B), which float8 has none of."""
+        found = {names.TRAIN_PEAK_MEMORY.name: float(torch.cuda.max_memory_allocated())}
+        if not self.has_quantization:
+            share = speed / self.parallel_dims.world_size * self.num_flops_per_token / self.gpu_peak_flops
+            found[names.TRAIN_MFU.name] = share
+        return found
 
     def log_values(self, step: int, values: Mapping[str, float]) -> None:
         """Logs any values of the table."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -15,23 +16,30 @@ from torchtitan.distributed import utils as dist_utils
 from torchtitan.trainer import Trainer
 
 from headwater.core.fed import as_text
-from headwater.core.run import RunInfo
-from headwater.train.batches import documents_of
+from headwater.core.run import RunInfo, read_run
+from headwater.core.skips import KeptOrder
 from headwater.train.config import recorded
+from headwater.train.guard.guard import Guard
+from headwater.train.guard.stall import StallWatch
 from headwater.train.inputs import Inputs
-from headwater.train.session import NonFinite, Session
+from headwater.train.session import Session
+from headwater.train.titan import profile
 from headwater.train.titan.checkpoint import HeadwaterCheckpoints
+from headwater.train.titan.experts import expert_biases
+from headwater.train.titan.healer import Healer
 from headwater.train.titan.loader import OrderLoader
 from headwater.train.titan.metrics import HeadwaterMetrics
 from headwater.train.titan.pipeline import run_schedule
-from headwater.train.titan.validate import Figures, HeldOutValidator
+from headwater.train.titan.readback import Figures, Readback, Sent, agree, refuses, update_unless
+from headwater.train.titan.validate import HeldOutFigures, HeldOutValidator
 
 Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
 Batches = Iterator[Batch]
+Heard = Literal["on", "back", "stop"]
 
 
 class HeadwaterTrainer(Trainer):
-    """Trains until the planned steps are done, SIGTERM comes, or a step is not finite.
+    """Trains until the planned steps are done, SIGTERM comes, or the guard halts.
 
     Args:
         config: torchtitan's configuration (see `titan.build`).
@@ -52,11 +60,15 @@ class HeadwaterTrainer(Trainer):
     def __init__(self, config: Config, inputs: Inputs, session: Session) -> None:
         self.inputs = inputs
         self.session = session
-        self._figures: Figures | None = None
-        self._figures_step = -1
-        self._grad_norm = 0.0
+        self._validated: tuple[int, HeldOutFigures] | None = None
         self._waited_seconds = 0.0
+        self._watch: StallWatch | None = None
+        self.guard = Guard(inputs.config.guard, self._another_stage)
         super().__init__(config)
+        self.checkpointer.states["guard"] = self.guard
+        self._biases = list(expert_biases(self.model_parts))
+        self.readback = Readback(self.device)
+        self.healer = Healer(self)
 
     @property
     def is_main(self) -> bool:
@@ -73,16 +85,36 @@ class HeadwaterTrainer(Trainer):
             "finished" or "terminated" (SIGTERM came; a checkpoint was written).
 
         Raises:
-            NonFinite: Loss or gradient norm were not finite; the step was not applied.
+            Halted: The guard cannot heal the run.
         """
         if resume_step is not None:
-            self.checkpointer.load(step=resume_step)
+            self.restore(resume_step)
             self._restore_saved(resume_step)
         elif self.inputs.initial is not None:
             self.checkpointer.load_weights(self.inputs.initial.path)
-        return self._loop()
+        self.healer.log_counts()
+        policy = self.inputs.config.guard.stall
+        watching = StallWatch(policy.seconds, self.healer.on_stall) if policy.respond != "off" else nullcontext()
+        profiling = profile.traced(self.session.profile_steps, self.inputs.run.train / profile.FOLDER, self._profiled)
+        with watching as watch, profiling as profiled:
+            self._watch = watch
+            return self._loop(profiled)
 
-    def _loop(self) -> str:
+    def alive(self) -> None:
+        """Says that the run is going on."""
+        if self._watch is not None:
+            self._watch.beat()
+
+    def restore(self, step: int) -> None:
+        """Takes the whole state of a checkpoint, also in the middle of training."""
+        self.alive()
+        self.checkpointer.load(step=step)
+        self.dataloader.skips = self.guard.ledger.skips
+        info = read_run(self.inputs.run.checkpoint(step))
+        if info.validation_loss is not None and info.validation_bits_per_byte is not None:
+            self._validated = (step, HeldOutFigures(info.validation_loss, info.validation_bits_per_byte, 0, 0))
+
+    def _loop(self, profiled: Callable[[], None]) -> str:
         plan = self.inputs.config
         batches = self.batch_generator(self.dataloader)
         while self.step < plan.steps:
@@ -90,42 +122,90 @@ class HeadwaterTrainer(Trainer):
             self.gc_handler.run(self.step)
             self.train_step(batches)
             last = self.step == plan.steps
-            stop, failed = self._any_rank(self.session.terminated, self.checkpointer.failed)
-            self._settle(wait=failed)
-            save = last or stop or self.step % plan.checkpoint.every == 0
+            save = last or self.step % plan.checkpoint.every == 0
             due = save or (plan.validation.every > 0 and self.step % plan.validation.every == 0)
-            if self.config.validator.enable and due and not stop:
-                self._validate()
-            if save:
-                self._save()
+            heard = self._listen(all_of_them=due)
+            profiled()
+            stop = heard == "stop"
+            if stop:  # on every process: they heard it with the figures of one and the same step
+                heard = self._listen(all_of_them=True)
+            if heard != "back" and self.config.validator.enable and due and not stop:
+                heard = self._validate()
+            if heard == "back":
+                batches = self.batch_generator(self.dataloader)
+                continue
+            if save or stop:
+                self.save()
             if stop and not last:
-                self._settle(wait=True)
+                self.finish_saving(wait=True)
                 self._event("stop", reason="SIGTERM")
                 return "terminated"
-        self._settle(wait=True)
+        self.finish_saving(wait=True)
         return "finished"
 
+    def _listen(self, *, all_of_them: bool) -> Heard:
+        """Takes the figures that are due, and does what the guard says.
+
+        Args:
+            all_of_them: Whether to wait for those of the last step too.
+
+        Returns:
+            "back" when the run went back, "stop" when SIGTERM came, else "on".
+        """
+        stop = failed = False
+        with profile.part(profile.FIGURES):
+            for figures in self.readback.receive(all_of_them=all_of_them):
+                step = figures.sent.step
+                self._report(figures)
+                verdict = self.guard.judge(step, figures.loss, figures.grad_norm, refused=figures.refused)
+                if self.healer.respond(verdict, figures):
+                    return "back"
+                stop, failed = stop or figures.flags[0], failed or figures.flags[1]
+        self.metrics_processor.end_step()
+        self.alive()
+        self.finish_saving(wait=failed)
+        return "stop" if stop else "on"
+
     def train_step(self, data_iterator: Batches) -> None:
-        """One optimizer step; nothing is applied unless loss and gradient norm are finite on all ranks."""
-        self.metrics_processor.start_step()
+        """One optimizer step, sent to the device. The update is left out when the guard's limits say so."""
+        self.metrics_processor.start_step(self.step)
         self.optimizers.zero_grad(set_to_none=True)
-        learning_rate = float(self.lr_schedulers.schedulers[0].get_last_lr()[0])
+        learning_rate = self._set_learning_rate()
         start = self.dataloader.samples
-        total = self._forward_backward(*self._fetch(data_iterator))
-        grad_norm = dist_utils.clip_grad_norm_(
-            [parameter for part in self.model_parts for parameter in part.parameters()],
-            self.config.training.max_norm, foreach=True, pp_mesh=self.parallel_dims.get_optional_mesh("pp"),
-            ep_enabled=self.parallel_dims.ep_enabled,
-        )  # fmt: skip
-        loss_value, norm_value = float(total.item()), float(grad_norm.item())
-        # Before the update: a non-finite gradient would destroy the weights for good.
-        if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
-            self._stop_nonfinite(loss_value, norm_value, start)
-        self._grad_norm = norm_value
+        with profile.part(profile.LOADER):
+            rounds, valid = self._fetch(data_iterator)
+        with profile.part(profile.FORWARD_BACKWARD):
+            total = self._forward_backward(rounds, valid)
+        with profile.part(profile.GRADIENT_NORM):
+            grad_norm = dist_utils.clip_grad_norm_(
+                [parameter for part in self.model_parts for parameter in part.parameters()],
+                self.config.training.max_norm, foreach=True, pp_mesh=self.parallel_dims.get_optional_mesh("pp"),
+                ep_enabled=self.parallel_dims.ep_enabled,
+            )  # fmt: skip
+        with profile.part(profile.GUARD):
+            found = agree(total, grad_norm, self.session.terminated, self.checkpointer.failed)
+            limits = self.guard.limits(self.step)
+            refused = refuses(found, limits.loss, limits.grad_norm)
         self.checkpointer.maybe_wait_for_staging()
-        self.optimizers.step()
-        self.lr_schedulers.step()
-        self._report(loss_value, norm_value, learning_rate, start)
+        with profile.part(profile.UPDATE):
+            update_unless(refused, self.optimizers, self._biases)
+            self.lr_schedulers.step()
+        self.readback.send(Sent(self.step, start, learning_rate), found, refused, self._fed)
+
+    def _set_learning_rate(self) -> float:
+        """The schedule's learning rate for the step, lowered as the guard says; returns that of the first group."""
+        factor = self.guard.ledger.factor(self.step)
+        for scheduler in self.lr_schedulers.schedulers:
+            for group, rate in zip(scheduler.optimizer.param_groups, scheduler.get_last_lr(), strict=True):
+                group["lr"] = rate * factor
+        return float(self.lr_schedulers.schedulers[0].get_last_lr()[0]) * factor
+
+    def _another_stage(self, step: int) -> bool:
+        """Whether another stage of the mixture begins in a step."""
+        order, batch = KeptOrder(self.inputs.order, self.guard.ledger.skips), self.inputs.config.global_batch
+        if step < 2 or len(self.inputs.order.stages) == 1:
+            return False
+        return order.stage_at(step * batch - 1) != order.stage_at((step - 1) * batch - 1)
 
     def _forward_backward(self, rounds: list[list[Batch]], valid: torch.Tensor) -> torch.Tensor:
         """Adds up the gradients of a step; returns the mean loss of the global batch, the same on every process."""
@@ -178,14 +258,18 @@ class HeadwaterTrainer(Trainer):
             for _ in range(self.num_pipeline_parallel_microbatches):
                 inputs, labels = next(data_iterator)
                 count += (labels != IGNORE_INDEX).sum()
-                moved = {key: value.to(self.device) for key, value in inputs.items()}
-                micro_batches.append((moved, labels.to(self.device)))
+                moved = {key: self._moved(value) for key, value in inputs.items()}
+                micro_batches.append((moved, self._moved(labels)))
             rounds.append(micro_batches)
-        sums = torch.stack([count, torch.tensor(self.dataloader.take_fed())]).to(self.device)
+        sums = self._moved(torch.stack([count, torch.tensor(self.dataloader.take_fed())]))
         if self.parallel_dims.dp_enabled:
             sums = dist_utils.dist_sum_tensor(sums, self.parallel_dims.get_mesh("batch"))
         valid, self._fed = sums[0], sums[1]
         return rounds, valid
+
+    def _moved(self, value: torch.Tensor) -> torch.Tensor:
+        """On the device; the copy waits neither for the work before it nor the host for the copy."""
+        return value.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else value
 
     def parameter_count(self) -> int:
         """Parameters of the whole model; every process has to ask."""
@@ -195,52 +279,48 @@ class HeadwaterTrainer(Trainer):
             total = dist_utils.dist_sum_tensor(total, mesh)
         return int(total.item())
 
-    def _report(self, loss: float, grad_norm: float, learning_rate: float, start: int) -> None:
-        plan = self.inputs.config
-        samples, tokens = self.dataloader.samples, self.dataloader.samples * plan.seq_len
+    def _report(self, figures: Figures) -> None:
+        plan, sent = self.inputs.config, figures.sent
+        samples = sent.start + plan.global_batch
+        tokens = samples * plan.seq_len
         speed = self.metrics_processor.log_step(
-            self.step, loss=loss, grad_norm=grad_norm, learning_rate=learning_rate, tokens=tokens, samples=samples,
-            step_tokens=plan.global_batch * plan.seq_len,
+            sent.step, loss=figures.loss, grad_norm=figures.grad_norm, learning_rate=sent.learning_rate, tokens=tokens,
+            samples=samples, step_tokens=plan.global_batch * plan.seq_len,
         )  # fmt: skip
         if self.is_main:
             self.session.losses.write(
-                self.step, loss=loss, grad_norm=grad_norm, learning_rate=learning_rate, tokens=tokens,
-                samples=(start, samples), fed=as_text(int(self._fed.item())),
+                sent.step, loss=figures.loss, grad_norm=figures.grad_norm, learning_rate=sent.learning_rate,
+                tokens=tokens, samples=(sent.start, samples), fed=as_text(figures.fed), skipped=figures.refused,
             )  # fmt: skip
-            self.session.advance(f"loss {loss:.3f} · {speed:,.0f} tokens/s")
+            self.session.advance(sent.step, f"loss {figures.loss:.3f} · {speed:,.0f} tokens/s")
 
-    def _stop_nonfinite(self, loss: float, grad_norm: float, start: int, *, validation: bool = False) -> None:
-        samples = list(range(start, start + self.inputs.config.global_batch))
-        if self.is_main:
-            documents = documents_of(self.inputs, samples)
-            self._event("nonfinite", loss=str(loss), grad_norm=str(grad_norm), samples=[samples[0], samples[-1] + 1],
-                        documents=documents)  # fmt: skip
-            self.metrics_processor.log_values(self.step, {"headwater_train_nonfinite_steps_total": 1})
-        else:
-            documents = []
-        raise NonFinite(self.step, loss, grad_norm, samples, documents, validation=validation)
-
-    def _validate(self) -> None:
+    def _validate(self) -> Heard:
         figures = self.validator.figures(self)
         if not math.isfinite(figures.loss):
             start = self.dataloader.samples - self.inputs.config.global_batch
-            self._stop_nonfinite(figures.loss, self._grad_norm, start, validation=True)
-        self._figures, self._figures_step = figures, self.step
+            since = self._validated[0] if self._validated else 0
+            seen = Figures(Sent(self.step, start, 0.0), figures.loss, 0.0, False, (), 0)
+            went_back = self.healer.respond(self.guard.judge_validation(self.step, since), seen)
+            return "back" if went_back else "on"
+        self._validated = (self.step, figures)
         self.metrics_processor.log_values(self.step, {
             "headwater_train_validation_loss": figures.loss,
             "headwater_train_validation_bits_per_byte": figures.bits_per_byte,
         })  # fmt: skip
         self._event("validation", loss=figures.loss, bits_per_byte=figures.bits_per_byte, tokens=figures.tokens,
                     text_bytes=figures.text_bytes)  # fmt: skip
+        return "on"
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Writes a checkpoint, or starts to."""
         began = time.monotonic()
-        self._settle(wait=True)  # at most one checkpoint is being written
+        self.finish_saving(wait=True)  # at most one checkpoint is being written
         self.checkpointer.start(self._run_info(), self.session.losses.sync)
         self._waited_seconds = time.monotonic() - began
-        self._settle(wait=not self.inputs.config.checkpoint.background)
+        self.finish_saving(wait=not self.inputs.config.checkpoint.background)
+        self.alive()
 
-    def _settle(self, *, wait: bool) -> None:
+    def finish_saving(self, *, wait: bool) -> None:
         """Reports the checkpoint that was being written, when it is; with `wait`, raises what it failed with."""
         saved = self.checkpointer.take(wait=wait)
         if saved is None or not self.is_main:
@@ -260,38 +340,29 @@ class HeadwaterTrainer(Trainer):
 
     def _restore_saved(self, resume_step: int) -> None:
         """Tells the retention which checkpoints there are from before."""
-        from headwater.core.run import read_run
-
         for step, path in self.checkpointer.retained():
             if step <= resume_step:
                 self.checkpointer.saved[step] = read_run(path).validation_loss
 
-    def _current_figures(self) -> Figures | None:
-        return self._figures if self._figures_step == self.step else None
-
     def _run_info(self) -> RunInfo:
         """`run.json`, less the digests, which are computed when it is written."""
-        inputs, figures, samples = self.inputs, self._current_figures(), self.dataloader.samples
+        inputs, samples = self.inputs, self.dataloader.samples
+        figures = self._validated[1] if self._validated and self._validated[0] == self.step else None
         return RunInfo(
             step=self.step, samples=samples, seq_len=inputs.config.seq_len, global_batch=inputs.config.global_batch,
             seed=inputs.base.seed, steps_planned=inputs.config.steps, model=inputs.shape,
             tokenizer_digest=inputs.tokenizer_digest, tokens=inputs.token_digests,
             weights=inputs.mixture.normalised(), stages=inputs.stages, block=inputs.mixture.block,
-            order_digest="", weights_digest="",
+            skips=self.guard.ledger.skips.as_json(), order_digest="", weights_digest="",
             init_digest=inputs.initial.digest if inputs.initial else None,
             validation_loss=figures.loss if figures else None,
             validation_bits_per_byte=figures.bits_per_byte if figures else None,
             config=recorded(inputs.config),
         )  # fmt: skip
 
+    def _profiled(self, summary: dict[str, Any]) -> None:
+        self._event("profile", path=profile.FOLDER, steps=summary["steps"], step_seconds=summary["step_seconds"])
+
     def _event(self, kind: Any, **fields: Any) -> None:
         if self.is_main:
             self.session.events.emit(kind, self.step, **fields)
-
-    def _any_rank(self, *flags: bool) -> list[bool]:
-        """For each flag, whether any rank has it set."""
-        if self.parallel_dims.world_size == 1:
-            return list(flags)
-        values = torch.tensor([int(flag) for flag in flags], device=self.device)
-        dist.all_reduce(values, op=dist.ReduceOp.MAX)
-        return [bool(value) for value in values.tolist()]

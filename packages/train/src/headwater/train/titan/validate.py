@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Figures:
+class HeldOutFigures:
     """What a validation found: mean loss in nats a token, bits a byte of text, and how much was scored."""
 
     loss: float
@@ -40,7 +40,7 @@ class HeldOutValidator(Validator):
         self._ranks, self._rank = dp_world_size, dp_rank
 
     @torch.no_grad()
-    def figures(self, trainer: HeadwaterTrainer) -> Figures:
+    def figures(self, trainer: HeadwaterTrainer) -> HeldOutFigures:
         """Runs the validation.
 
         Args:
@@ -54,12 +54,13 @@ class HeldOutValidator(Validator):
         # Every process makes the same number of passes, or they would wait for each other for ever.
         for first in range(0, windows, count * micro * self._ranks):
             start = first + self._rank * count * micro
+            trainer.alive()
             starts = range(start, start + count * micro, micro)
             total += self._loss(trainer, [self._batch(at, micro, trainer) for at in starts])
         for part in trainer.model_parts:
             part.train()
         nats, data = float(trainer.parallel_sum(total).item()), self._data
-        return Figures(nats / data.tokens, data.bits_per_byte(nats), data.tokens, data.text_bytes)
+        return HeldOutFigures(nats / data.tokens, data.bits_per_byte(nats), data.tokens, data.text_bytes)
 
     def _loss(self, trainer: HeadwaterTrainer, micro_batches: list[Any]) -> torch.Tensor:
         with trainer.train_context():

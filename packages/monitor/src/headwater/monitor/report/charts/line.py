@@ -17,7 +17,7 @@ from .scale import Scale, bounds, ticks
 #: Most marks drawn of one kind of event; more would only paint the lane solid.
 MARKS = 120
 #: Events that change how the curve is to be read: they also get a line through the plot.
-LOUD = ("resume", "nonfinite", "stop", "spike", "rollback")
+LOUD = ("resume", "nonfinite", "stop", "spike", "rollback", "halt", "stall")
 #: Height of the row of marks of one kind of event, in pixels.
 LANE = 18.0
 #: Events that every run has and that no reader looks for.

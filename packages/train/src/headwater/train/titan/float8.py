@@ -1,0 +1,50 @@
+"""Matrix products in float8: torchao's linear layers, by way of torchtitan's converter."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from headwater.core.errors import ConfigError
+
+LEFT_OUT = ["lm_head"]
+"""Linear layers that keep bfloat16: what the head gives goes straight into the loss."""
+
+
+def in_float8(model_config: Any, device: str, *, compiled: bool) -> Any:
+    """The model with float8 in the place of its linear layers, scaled row by row (Micikevicius et al., 2022).
+
+    Weights, gradients and checkpoints stay as they are; layers whose sides are no multiples of 16 stay too. On a CPU
+    the products are emulated: the same rounding, at no gain.
+
+    Args:
+        model_config: torchtitan's, changed in place.
+        device: "cpu" or "cuda".
+        compiled: Whether the blocks are compiled; without, float8 on a GPU is slower than bfloat16.
+
+    Raises:
+        ConfigError: torchao is not there, or the device has no float8.
+    """
+    for name in ("torchao", "torch.utils._pytree"):  # that kernels for other devices do not load is no news
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        import torchao.float8  # noqa: F401  # pyright: ignore[reportMissingImports, reportUnusedImport]
+    except ImportError as error:
+        raise ConfigError(
+            "train.precision float8 needs torchao, which is not installed", found=error,
+            hint="pip install 'headwater-train[float8]'",
+        ) from error  # fmt: skip
+    from torchtitan.components.quantization import Float8LinearConverter
+
+    if device == "cpu" and compiled:
+        raise ConfigError("train.precision float8 is emulated on a CPU, and what is emulated cannot be compiled",
+                          expected="train.compile: false, or a GPU")  # fmt: skip
+    try:
+        converter = Float8LinearConverter(Float8LinearConverter.Config(
+            filter_fqns=LEFT_OUT, emulate=device == "cpu", model_compile_enabled=compiled,
+        ))  # fmt: skip
+    except ValueError as error:
+        raise ConfigError(
+            "this GPU has no float8", found=error, expected="NVIDIA SM89 (Ada, Hopper) or later"
+        ) from error
+    return converter.convert(model_config)

@@ -1,0 +1,150 @@
+"""The figures of a step: made equal on all processes, judged on the device, read on the host one step later.
+
+A host that waits for the loss of each step cannot send the next one while the device works. So nothing here waits:
+
+* `agree` takes the greatest of each figure over all processes. Loss and gradient norm are sums over them already; but a
+  decision must not rest on that. One process that decided otherwise would leave the others waiting in a collective.
+* `refuses` compares them with limits that the host gave before it sent the step. `update_unless` hands the answer to
+  the fused optimizer as its `found_inf`, which a gradient scaler uses in the same way: weights, moments and step counts
+  stay as they are, and the host never learns of it here.
+* `Readback` copies the figures to the host behind the step's work, and hands them out when the next step was sent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A step that was sent to the device: its number, the first position that it reads, its learning rate."""
+
+    step: int
+    start: int
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What the device found.
+
+    Attributes:
+        sent: The step.
+        loss: Mean loss of the global batch.
+        grad_norm: Before clipping.
+        refused: Whether the update was left out.
+        flags: For each flag of `agree`, whether any process had it set.
+        fed: Digest of what the step was fed.
+    """
+
+    sent: Sent
+    loss: float
+    grad_norm: float
+    refused: bool
+    flags: tuple[bool, ...]
+    fed: int
+
+
+def agree(loss: torch.Tensor, grad_norm: torch.Tensor, *flags: bool) -> torch.Tensor:
+    """The figures on which all processes agree: of each, the greatest; what is not finite counts as infinite.
+
+    Args:
+        loss: Of this process, 0-dimensional.
+        grad_norm: The same.
+        *flags: Of this process.
+
+    Returns:
+        Loss, gradient norm, whether either was NaN anywhere, and the flags; float32 of shape [4 + flags].
+    """
+    values = torch.stack([loss.float(), grad_norm.float()])
+    unknown = values.isnan()
+    values = torch.where(values.isfinite(), values, math.inf)
+    # Filled, not copied: a copy from the host would wait for the device.
+    more = [torch.full((1,), float(flag), device=values.device) for flag in flags]
+    found = torch.cat([values, unknown.float(), *more])
+    if dist.get_world_size() > 1:
+        dist.all_reduce(found, op=dist.ReduceOp.MAX)
+    return found
+
+
+def refuses(figures: torch.Tensor, loss_limit: float, norm_limit: float) -> torch.Tensor:
+    """1 where an update must not be applied, else 0: a float32 of no dimension, on the device."""
+    loss, norm = figures[0], figures[1]
+    over = (loss > loss_limit) | (norm > norm_limit) | ~loss.isfinite() | ~norm.isfinite()
+    return over.float()
+
+
+def update_unless(refused: torch.Tensor, optimizers: Any, beside: Sequence[torch.Tensor] = ()) -> None:
+    """An optimizer step that changes nothing, no weight and no state, where `refused` is 1.
+
+    Args:
+        refused: From `refuses`.
+        optimizers: torchtitan's container.
+        beside: What its hooks change besides: the experts' biases, which balance their load.
+    """
+    able = [one for one in optimizers if getattr(one, "_step_supports_amp_scaling", False)]
+    if len(able) < len(optimizers) and refused.item():
+        return  # an optimizer that cannot decide on the device costs one wait a step
+    before = [tensor.clone() for tensor in beside]
+    for one in able:
+        one.found_inf = refused
+    optimizers.step()
+    for one in able:
+        del one.found_inf
+    for tensor, old in zip(beside, before, strict=True):
+        tensor.copy_(torch.where(refused.bool(), old, tensor))
+
+
+class Readback:
+    """Figures on their way to the host, oldest first.
+
+    Args:
+        device: Where they come from.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._cuda = device.type == "cuda"
+        self._sent: deque[tuple[Sent, torch.Tensor, torch.Tensor, Any]] = deque()
+
+    def send(self, sent: Sent, figures: torch.Tensor, refused: torch.Tensor, fed: torch.Tensor) -> None:
+        """Sends the figures of a step on their way.
+
+        Args:
+            sent: The step.
+            figures: From `agree`.
+            refused: From `refuses`.
+            fed: Digest of what it was fed, int64.
+        """
+        values = torch.cat([figures, refused.reshape(1)])
+        if not self._cuda:
+            self._sent.append((sent, values, fed, None))
+            return
+        on_host = [torch.empty_like(one, device="cpu", pin_memory=True) for one in (values, fed)]
+        for target, one in zip(on_host, (values, fed), strict=True):
+            target.copy_(one, non_blocking=True)
+        event = torch.cuda.Event()
+        event.record()
+        self._sent.append((sent, on_host[0], on_host[1], event))
+
+    def receive(self, *, all_of_them: bool) -> Iterable[Figures]:
+        """The figures that are due, one at a time: of all steps but the last that was sent, or of that too."""
+        while len(self._sent) > (0 if all_of_them else 1):
+            sent, values, fed, event = self._sent.popleft()
+            if event is not None:
+                event.synchronize()
+            loss, norm, loss_unknown, norm_unknown, *flags, refused = values.tolist()
+            yield Figures(
+                sent, math.nan if loss_unknown else loss, math.nan if norm_unknown else norm, bool(refused),
+                tuple(map(bool, flags)), int(fed.item()),
+            )  # fmt: skip
+
+    def drop(self) -> None:
+        """Forgets what is on its way: those steps are undone."""
+        self._sent.clear()

@@ -1,0 +1,69 @@
+"""Trains on data that does harm: `python guard_process.py RECIPE RUN FIRST LAST HARM [RANK]`.
+
+While a batch holds any of the samples FIRST to LAST of the order, its loss reads higher by 6 (HARM "loss"), or its
+gradient is not a number (HARM "nan"). With RANK only that process sees it. The weights are not harmed, so that a healed
+run must equal one that never had those samples.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from headwater.train import titan
+from headwater.train.runner import train
+
+
+def harm(first: int, last: int, kind: str, rank: int | None = None) -> None:
+    """Makes the samples `first` to `last` of the order harmful in this process."""
+    from headwater.train.titan.trainer import HeadwaterTrainer
+
+    original = HeadwaterTrainer._forward_backward
+
+    def harmed(self: HeadwaterTrainer, rounds: Any, valid: torch.Tensor) -> torch.Tensor:
+        loss = original(self, rounds, valid)
+        batch = self.inputs.config.global_batch
+        samples = self.dataloader.skips.indices(range((self.step - 1) * batch, self.step * batch))
+        here = rank is None or rank == int(os.environ.get("RANK", "0"))
+        if not here or not any(first <= sample <= last for sample in samples):
+            return loss
+        if kind == "nan":
+            next(p.grad for part in self.model_parts for p in part.parameters() if p.grad is not None).mul_(math.nan)
+            return loss
+        return loss + 6
+
+    HeadwaterTrainer._forward_backward = harmed  # type: ignore[method-assign]
+
+
+def say_weights() -> None:
+    """Prints a digest of this process's weights when training is over."""
+    from headwater.train.titan.trainer import HeadwaterTrainer
+
+    original = HeadwaterTrainer._loop
+
+    def told(self: HeadwaterTrainer) -> str:
+        state = original(self)
+        digest = hashlib.sha256()
+        for part in self.model_parts:
+            for parameter in part.parameters():
+                whole = parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter
+                digest.update(whole.detach().numpy().tobytes())
+        print(f"weights {digest.hexdigest()} skips {self.dataloader.skips.as_json()}", flush=True)
+        return state
+
+    HeadwaterTrainer._loop = told  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    recipe, run, first, last, kind, *ranks = sys.argv[1:]
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    titan.start("cpu", world, 1)
+    harm(int(first), int(last), kind, *map(int, ranks))
+    say_weights()
+    train(Path(recipe), Path(run))

@@ -1,0 +1,265 @@
+"""Whole runs that are healed: skipped, rolled back, killed across a rollback, and with processes that disagree."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import guard_process
+import pytest
+from train_fixtures import write_recipe
+
+from headwater.core.errors import TrainError
+from headwater.core.events import read_events
+from headwater.core.layout import RunLayout
+from headwater.core.manifest import is_artifact, read_manifest
+from headwater.core.run import read_run
+from headwater.core.sinks import check_names
+from headwater.core.skips import Skips
+from headwater.core.trace.steps import trace_step
+from headwater.train import titan
+from headwater.train.losses import read_losses
+from headwater.train.runner import train
+
+pytestmark = pytest.mark.slow
+
+STEPS, BATCH = 140, 8
+FIRST, LAST = 100 * BATCH, 105 * BATCH - 1
+"""Samples that do harm: those of steps 101 to 105, by the last of which the guard has noticed."""
+PROCESS = Path(guard_process.__file__)
+
+
+def guarded(**section: Any) -> dict[str, Any]:
+    return {"outlier": {"respond": "off"}, "rollback": {"margin_steps": 4}, **section}
+
+
+def recipe_for(path: Path, **train_section: Any) -> Path:
+    return write_recipe(path, **{
+        "steps": STEPS, "checkpoint": {"every": 20, "keep_last": 4, "keep_best": 0, "background": False},
+        "validation": {"every": 70, "batches": 2}, "optimizer": {"learning_rate": 0.003}, "guard": guarded(),
+        **train_section,
+    })  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return recipe_for(tmp_path_factory.mktemp("guard") / "recipe.yaml")
+
+
+@pytest.fixture
+def run(tmp_path: Path, data: Path) -> Path:
+    return Path(shutil.copytree(data, tmp_path / "run"))
+
+
+@pytest.fixture(scope="module")
+def healed(tmp_path_factory: pytest.TempPathFactory, data: Path, recipe: Path) -> Path:
+    """A run that met the harmful samples, in a process of its own."""
+    run = Path(shutil.copytree(data, tmp_path_factory.mktemp("healed") / "run"))
+    subprocess.run(command(recipe, run), check=True)
+    return run
+
+
+@pytest.fixture
+def trainer_class() -> Iterator[Any]:
+    titan.start("cpu", 1, 1)
+    from headwater.train.titan.trainer import HeadwaterTrainer
+
+    saved = (HeadwaterTrainer._forward_backward, HeadwaterTrainer.__init__)
+    yield HeadwaterTrainer
+    HeadwaterTrainer._forward_backward, HeadwaterTrainer.__init__ = saved
+
+
+def command(recipe: Path, run: Path, *harm: str) -> list[str]:
+    return [sys.executable, str(PROCESS), str(recipe), str(run), *(harm or (str(FIRST), str(LAST), "loss"))]
+
+
+def events_of(run: Path, kind: str) -> list[dict[str, Any]]:
+    return [event for event in read_events(run / "train" / "events.jsonl") if event["kind"] == kind]
+
+
+def losses_of(run: Path) -> bytes:
+    return (run / "train" / "losses.jsonl").read_bytes()
+
+
+def test_a_rollback_says_what_it_did_and_leaves_whole_logs(healed: Path):
+    (event,) = events_of(healed, "rollback")
+    assert event["detector"] == "divergence" and event["to_step"] == 80 and 98 <= event["onset"] <= 102
+    assert 103 <= event["from_step"] <= 106 and event["step"] == event["from_step"]
+    assert [step for step, _, _ in event["losses"]] == list(range(81, event["from_step"] + 1))
+    assert max(loss for _, loss, _ in event["losses"]) > min(loss for _, loss, _ in event["losses"]) + 1
+    start, stop = event["samples"]
+    assert start == (event["onset"] - 1 - 4) * BATCH and stop == event["from_step"] * BATCH
+    assert {document["sample"] for document in event["documents"]} == set(range(start, stop))
+    assert all(document["url"].startswith("http://example.test/") for document in event["documents"])
+    rows = read_losses(healed / "train" / "losses.jsonl")
+    assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
+    info = read_run(RunLayout(healed).checkpoint(STEPS))
+    assert info.skips == [[start, stop]] and info.samples == STEPS * BATCH
+    import json
+
+    metrics = [json.loads(line) for line in (healed / "train" / "metrics.jsonl").read_text().splitlines()]
+    for row in metrics:
+        check_names({name: value for name, value in row.items() if name not in ("step", "time_seconds")})
+    assert [row["step"] for row in metrics if "headwater_train_loss" in row] == list(range(1, STEPS + 1))
+    last = {name: value for row in metrics for name, value in row.items()}
+    assert last["headwater_train_rollbacks_total"] == 1 == last["headwater_train_spikes_total"]
+    assert last["headwater_train_skipped_samples_total"] == stop - start
+
+
+def test_a_healed_run_is_the_run_that_never_had_those_samples(
+    healed: Path, run: Path, recipe: Path, trainer_class: Any
+):
+    """The same losses to the bit as with the window left out from the beginning: model, optimizer, schedule and data
+    all came back."""
+    window = read_run(RunLayout(healed).checkpoint(STEPS)).skips
+    original = trainer_class.__init__
+
+    def told(self: Any, *arguments: Any, **named: Any) -> None:
+        from dataclasses import replace
+
+        original(self, *arguments, **named)
+        self.guard.ledger = replace(self.guard.ledger, skips=Skips.of(window))
+        self.dataloader.skips = self.guard.ledger.skips
+
+    trainer_class.__init__ = told
+    train(recipe, run)
+    assert events_of(run, "rollback") == []
+    assert losses_of(run) == losses_of(healed)
+    ours, theirs = (read_run(RunLayout(one).checkpoint(STEPS)) for one in (run, healed))
+    assert ours.weights_digest == theirs.weights_digest and ours.order_digest == theirs.order_digest
+
+
+def test_trace_goes_through_the_window(healed: Path):
+    (window,) = read_run(RunLayout(healed).checkpoint(STEPS)).skips
+    step = window[0] // BATCH + 1
+    before = [sample.index for sample in trace_step(RunLayout(healed), step - 1).samples]
+    after = [sample.index for sample in trace_step(RunLayout(healed), step).samples]
+    assert before[-1] == window[0] - 1 and after[0] == window[1]
+
+
+@pytest.mark.parametrize("moment", ["rollback", "checkpoint_deleted", "step 90 again", "checkpoint 100 again"])
+def test_kill_9_across_a_rollback_then_the_same_command_gives_the_same_run(
+    healed: Path, run: Path, recipe: Path, moment: str
+):
+    process = subprocess.Popen(command(recipe, run))
+    while not reached(run, moment):
+        assert process.poll() is None, "training ended early"
+        try:
+            process.wait(timeout=0.002)
+        except subprocess.TimeoutExpired:
+            continue
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert not is_artifact(run / "train")
+    subprocess.run(command(recipe, run), check=True)
+    assert losses_of(run) == losses_of(healed)
+    for step in (120, STEPS):
+        ours, theirs = (RunLayout(one).checkpoint(step) for one in (run, healed))
+        for file in sorted(theirs.iterdir()):
+            assert (ours / file.name).read_bytes() == file.read_bytes(), (step, file.name)
+    assert read_manifest(run / "train").digest == read_manifest(healed / "train").digest
+
+
+def reached(run: Path, moment: str) -> bool:
+    path = run / "train" / "events.jsonl"
+    kinds = [event["kind"] for event in read_events(path)] if path.is_file() else []
+    if "rollback" not in kinds:
+        return False
+    if moment in ("rollback", "checkpoint_deleted"):
+        return moment in kinds
+    if moment == "step 90 again":
+        rows = read_losses(run / "train" / "losses.jsonl")
+        return 90 <= len(rows) < 100
+    return kinds[kinds.index("rollback") :].count("checkpoint") >= 2
+
+
+def state_of(trainer: Any) -> list[Any]:
+    """Weights, moments and step counts."""
+    states = [value for one in trainer.optimizers for each in one.state.values() for value in each.values()]
+    return [*trainer.model_parts[0].parameters(), *states]
+
+
+def test_a_step_that_is_not_finite_is_skipped_and_named(run: Path, tmp_path: Path, trainer_class: Any):
+    recipe = recipe_for(tmp_path / "nan.yaml", steps=24, checkpoint={"every": 24}, validation={"every": 0})
+    guard_process.harm(10 * BATCH, 11 * BATCH - 1, "nan")
+    unchanged: dict[int, bool] = {}
+    step_of = trainer_class.train_step
+
+    def watched(self: Any, batches: Any) -> None:
+        import torch
+
+        earlier = [tensor.detach().clone() for tensor in state_of(self)]
+        step_of(self, batches)
+        now = state_of(self)
+        unchanged[self.step] = len(now) == len(earlier) and all(map(torch.equal, now, earlier))
+
+    trainer_class.train_step = watched
+    try:
+        assert train(recipe, run).state == "finished"
+    finally:
+        trainer_class.train_step = step_of
+    assert [step for step, same in unchanged.items() if same] == [11]
+    (event,) = events_of(run, "nonfinite")
+    assert (event["step"], event["response"], event["samples"]) == (11, "skip", [80, 88])
+    assert event["grad_norm"] == "nan" and event["documents"]
+    skipped = [row for row in read_losses(run / "train" / "losses.jsonl") if row.get("skipped")]
+    assert [(row["step"], row["grad_norm"]) for row in skipped] == [(11, None)]
+
+
+def test_without_a_checkpoint_to_go_back_to_it_says_so_and_goes_on(run: Path, tmp_path: Path, trainer_class: Any):
+    recipe = recipe_for(tmp_path / "late.yaml", checkpoint={"every": 140})
+    guard_process.harm(FIRST, LAST, "loss")
+    assert train(recipe, run).state == "finished"
+    (event,) = events_of(run, "spike")
+    assert "no checkpoint before step" in event["reason"] and events_of(run, "rollback") == []
+
+
+def test_trouble_that_does_not_end_halts_after_the_allowed_rollbacks(run: Path, tmp_path: Path, trainer_class: Any):
+    guard = guarded(rollback={"margin_steps": 4, "at_most": 2})
+    recipe = recipe_for(tmp_path / "endless.yaml", guard=guard)
+    guard_process.harm(FIRST, 10**9, "loss")
+    with pytest.raises(TrainError, match="no more rollbacks are allowed") as caught:
+        train(recipe, run)
+    assert caught.value.exit_code == 1 and "http://example.test/" in str(caught.value)
+    rollbacks = events_of(run, "rollback")
+    assert [event["learning_rate_factor"] for event in rollbacks] == [1.0, 0.5]
+    one, two = (event["samples"] for event in rollbacks)
+    assert two[0] <= one[1] and two[1] - two[0] >= one[1] - one[0]
+    assert read_events(run / "train" / "events.jsonl")[-1]["kind"] == "halt"
+    # What the message says: other settings let it go on from the last checkpoint.
+    assert train(recipe, run, ["train.guard.divergence.respond=report"]).state == "finished"
+
+
+@pytest.mark.parametrize("layout", [{"dp_replicate": 2}, {"dp_shard": 2}, {"pp": 2}])
+@pytest.mark.parametrize("kind", ["nan", "loss"])
+def test_processes_that_see_other_values_come_to_one_decision(
+    run: Path, tmp_path: Path, layout: dict[str, Any], kind: str
+):
+    """Only process 1 sees the harm. A decision by each for itself would leave one waiting for the other."""
+    recipe = recipe_for(tmp_path / "two.yaml", parallel=layout)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(PROCESS)]
+    harm = [str(FIRST), str(LAST), kind, "1"]
+    done = subprocess.run(
+        [*launch, str(recipe), str(run), *harm], check=True, capture_output=True, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    said = [line for line in done.stdout.splitlines() if line.startswith("weights ")]
+    assert len(said) == 2
+    rows = read_losses(run / "train" / "losses.jsonl")
+    assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
+    if "pp" not in layout:
+        assert len(set(said)) == 1
+    if kind == "nan":
+        assert [row["step"] for row in rows if row.get("skipped")] == list(range(101, 106))
+        assert len(events_of(run, "nonfinite")) == 5
+    else:
+        (event,) = events_of(run, "rollback")
+        assert (
+            event["to_step"] == 80 and "skips [[" in said[0] and said[0].split("skips")[1] == said[1].split("skips")[1]
+        )
