@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,12 @@ def make_documents(layout: RunLayout, config: DocumentsConfig) -> Outcome:
     if finished is not None:
         return Outcome(finished, False, json.loads((layout.documents / "funnel.json").read_text()))
     work = writer.begin()
-    parts = warc_parts.plan([(s, layout.raw(s)) for s in sorted(config.sources)], config.engine.partition_bytes, work)
-    with open_engine(config.engine, work / warc_parts.fingerprint(parts)) as engine:
+    sources = [(source, layout.raw(source)) for source in sorted(config.sources)]
+    with ThreadPoolExecutor(1) as planning:  # reads the files through, while a cluster is being started
+        planned = planning.submit(warc_parts.plan, sources, config.engine.partition_bytes, work)
+        opened = open_engine(config.engine, work, lambda: warc_parts.fingerprint(planned.result()))
+    parts = planned.result()
+    with opened as engine:
         kept, rejected, counts = documents_pipeline(engine, parts, config, layout.items / "items.parquet")
         found = funnel.build([engine.collect(counts)], _names(config))
         found["duplicate_alarms"] = funnel.duplicate_alarms(found, funnel.DUPLICATES, config.expected_duplicates())

@@ -27,7 +27,7 @@ from headwater.data.engines.spark.errors import clear_errors
 from headwater.data.engines.spark.files import total_bytes
 from headwater.data.engines.spark.options import SparkConfig
 from headwater.data.engines.spark.progress import watched
-from headwater.data.engines.spark.session import open_session, sql_options
+from headwater.data.engines.spark.session import Opened, sql_options
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -105,17 +105,20 @@ class SparkEngine:
             pipeline and one configuration.
         options: The section `documents.engine.spark`.
         workers: Cores to use where no master is named; 0 means all.
+        opened: A session that was opened for it with these options.
     """
 
-    def __init__(self, folder: Path, options: SparkConfig | None = None, workers: int = 0) -> None:
+    def __init__(
+        self, folder: Path, options: SparkConfig | None = None, workers: int = 0, *, opened: Opened | None = None
+    ) -> None:
         self.folder, self.options = folder.absolute(), options or SparkConfig()
         self._seen: set[str] = set()
         self._reads = 0
-        self._session, owned = open_session(self.options, workers_for(workers), self.folder)
+        opened = opened or Opened.start(self.options, workers_for(workers), self.folder)
+        self._session = opened.session
         self._ending = ExitStack()
-        if owned:
-            self._ending.callback(self._session.stop)
-        else:
+        self._ending.callback(opened.close)
+        if not opened.owned:
             self._ending.enter_context(sql_options(self._session, self.options))
 
     def __enter__(self) -> SparkEngine:

@@ -80,7 +80,12 @@ class PartFiles:
 
 
 def _open(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    options: dict[str, Any] = {"compression": "zstd", "compression_level": 1, "write_statistics": False}
+    options: dict[str, Any] = {
+        "compression": "zstd",
+        "compression_level": 1,
+        "write_statistics": False,
+        "use_dictionary": False,
+    }  # texts and keys hardly ever repeat; zstd finds the rest
     return pq.ParquetWriter(path, schema, **options)
 
 

@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,24 @@ _HERE = {
     "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseParallelGC",
 }
 _CONNECT_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A session, and whether it was started here: one that was active before is used as it is, and not stopped."""
+
+    session: SparkSession
+    owned: bool
+
+    @classmethod
+    def start(cls, options: SparkConfig, workers: int, work: Path) -> Opened:
+        """Opens a session. See `open_session`."""
+        return cls(*open_session(options, workers, work))
+
+    def close(self) -> None:
+        """Stops the session, if it was started here."""
+        if self.owned:
+            self.session.stop()
 
 
 def open_session(options: SparkConfig, workers: int, work: Path) -> tuple[SparkSession, bool]:
