@@ -3,9 +3,11 @@
     python benchmarks/data/scaling.py --corpus FOLDER [--workers 1] [--json FILE]
 
 16× are all pages, 4× and 1× the first quarter and sixteenth of each file. The recipe has every kind of step:
-extraction, language, Gopher, C4 and FineWeb rules, redaction, exact and near-duplicates. Linear growth shows as 1.0 in
-the column of CPU seconds a page, flat memory as a column that hardly moves. One process does all the work, so that its
-figures are those of a worker; a small run before warms the compiled kernels.
+extraction, language, Gopher, C4 and FineWeb rules, redaction, exact and near-duplicates. Linear growth shows as equal
+CPU milliseconds for each page more than in the row above, flat memory as a column that hardly moves. One process does
+all the work, so that its figures are those of a worker; a small run before warms the compiled kernels. Memory is what a
+process holds itself; beside it, with the pages of files that it has mapped, which the system takes away when somebody
+else needs them.
 """
 
 from __future__ import annotations
@@ -20,8 +22,11 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
+
 from headwater.data.collect.warc_reader import read_records
 
+POLL_SECONDS = 0.05
 RECIPE = """
 name: scaling
 seed: 0
@@ -55,21 +60,26 @@ def part(corpus: Path, target: Path, share: int) -> int:
     return pages
 
 
-def measured(command: list[str]) -> tuple[float, float, int]:
-    """Wall and CPU seconds, and the peak memory in bytes of the largest of its processes."""
-    peak_file = tempfile.NamedTemporaryFile()  # noqa: SIM115
-    # A process of its own, so that the peak is that of this run and not of an earlier one.
-    wrapper = (
-        "import resource, subprocess, sys; code = subprocess.run(sys.argv[2:]).returncode; "
-        "open(sys.argv[1], 'w').write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)); sys.exit(code)"
-    )
+def measured(command: list[str]) -> tuple[float, float, int, int]:
+    """Wall and CPU seconds, and the most bytes that one of its processes held: its own, and with pages of files."""
+    own = mapped = 0
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    done = subprocess.run([sys.executable, "-c", wrapper, peak_file.name, *command], capture_output=True, text=True)
+    with tempfile.TemporaryFile("w+") as said, subprocess.Popen(command, stdout=said, stderr=said) as process:
+        top = psutil.Process(process.pid)
+        while process.poll() is None:
+            for each in [top, *top.children(recursive=True)]:
+                try:
+                    memory = each.memory_info()
+                except psutil.Error:
+                    continue
+                own, mapped = max(own, memory.rss - memory.shared), max(mapped, memory.rss)
+            time.sleep(POLL_SECONDS)
+        if process.returncode:
+            said.seek(0)
+            raise SystemExit(f"{' '.join(command)} failed:\n{said.read()[-4000:]}")
     wall, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-4000:]}")
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return wall, cpu, 1024 * int(Path(peak_file.name).read_text())
+    return wall, cpu, own, mapped
 
 
 def main() -> None:
@@ -90,15 +100,21 @@ def main() -> None:
             recipe.write_text(RECIPE.format(files=here / "*.warc.gz", workers=asked.workers))
             options = ["--recipe", str(recipe), "--run", f"{here}-run"]
             measured([headwater, "data", "collect", *options])
-            wall, cpu, peak = measured([headwater, "data", "run", *options])
-            rows.append({"size": size, "pages": pages, "wall": wall, "cpu": cpu, "peak_bytes": peak})
+            wall, cpu, own, mapped = measured([headwater, "data", "run", *options])
+            rows.append({"size": size, "pages": pages, "wall": wall, "cpu": cpu, "own_bytes": own,
+                         "mapped_bytes": mapped})  # fmt: skip
     first, *_ = rows = rows[1:]
     print(f"{asked.workers} processes, {os.cpu_count()} cores")
-    print(f"{'size':>5}{'pages':>9}{'CPU a page':>12}{'wall a page':>13}{'peak memory of a process':>26}")
-    for row in rows:
-        cpu, wall = (row[key] / row["pages"] / (first[key] / first["pages"]) for key in ("cpu", "wall"))
-        memory = f"{row['peak_bytes'] / 1e6:.0f} MB ({row['peak_bytes'] / first['peak_bytes']:.2f})"
-        print(f"{row['size']:>4}×{row['pages']:>9,}{cpu:>12.2f}{wall:>13.2f}{memory:>26}")
+    headings = ("size", "pages", "CPU s", "a page more, ms", "memory, MB", "with file pages, MB")
+    print("".join(f"{heading:>20}" for heading in headings))
+    for number, row in enumerate(rows):
+        before = rows[number - 1] if number else {"cpu": 0.0, "pages": 0}
+        more = 1000 * (row["cpu"] - before["cpu"]) / (row["pages"] - before["pages"])
+        cells = (
+            f"{row['size']:.0f}×", f"{row['pages']:,.0f}", f"{row['cpu']:.1f}", f"{more:.2f}" if number else "",
+            *(f"{row[key] / 1e6:.0f} ({row[key] / first[key]:.2f})" for key in ("own_bytes", "mapped_bytes")),
+        )  # fmt: skip
+        print("".join(f"{cell:>20}" for cell in cells))
     if asked.json:
         asked.json.write_text(json.dumps(rows, indent=1) + "\n")
 
