@@ -47,8 +47,8 @@ def say_weights() -> None:
 
     original = HeadwaterTrainer._loop
 
-    def told(self: HeadwaterTrainer) -> str:
-        state = original(self)
+    def told(self: HeadwaterTrainer, *arguments: Any) -> str:
+        state = original(self, *arguments)
         digest = hashlib.sha256()
         for part in self.model_parts:
             for parameter in part.parameters():
