@@ -29,7 +29,7 @@ from headwater.train.runner import train
 
 pytestmark = pytest.mark.slow
 
-STEPS, BATCH = 140, 8
+STEPS, BATCH = 120, 8
 FIRST, LAST = 100 * BATCH, 105 * BATCH - 1
 """Samples that do harm: those of steps 101 to 105, by the last of which the guard has noticed."""
 PROCESS = Path(guard_process.__file__)
@@ -42,7 +42,7 @@ def guarded(**section: Any) -> dict[str, Any]:
 def recipe_for(path: Path, **train_section: Any) -> Path:
     return write_recipe(path, **{
         "steps": STEPS, "checkpoint": {"every": 20, "keep_last": 4, "keep_best": 0, "background": False},
-        "validation": {"every": 70, "batches": 2}, "optimizer": {"learning_rate": 0.003}, "guard": guarded(),
+        "validation": {"every": 60, "batches": 2}, "optimizer": {"learning_rate": 0.003}, "guard": guarded(),
         **train_section,
     })  # fmt: skip
 
@@ -143,7 +143,7 @@ def test_trace_goes_through_the_window(healed: Path):
     assert before[-1] == window[0] - 1 and after[0] == window[1]
 
 
-@pytest.mark.parametrize("moment", ["rollback", "checkpoint_deleted", "step 90 again", "checkpoint 100 again"])
+@pytest.mark.parametrize("moment", ["rollback", "checkpoint_deleted", "step 90 again"])
 def test_kill_9_across_a_rollback_then_the_same_command_gives_the_same_run(
     healed: Path, run: Path, recipe: Path, moment: str
 ):
@@ -159,7 +159,7 @@ def test_kill_9_across_a_rollback_then_the_same_command_gives_the_same_run(
     assert not is_artifact(run / "train")
     subprocess.run(command(recipe, run), check=True)
     assert losses_of(run) == losses_of(healed)
-    for step in (120, STEPS):
+    for step in (100, STEPS):
         ours, theirs = (RunLayout(one).checkpoint(step) for one in (run, healed))
         for file in sorted(theirs.iterdir()):
             assert (ours / file.name).read_bytes() == file.read_bytes(), (step, file.name)
@@ -176,7 +176,7 @@ def reached(run: Path, moment: str) -> bool:
     if moment == "step 90 again":
         rows = read_losses(run / "train" / "losses.jsonl")
         return 90 <= len(rows) < 100
-    return kinds[kinds.index("rollback") :].count("checkpoint") >= 2
+    raise AssertionError(moment)
 
 
 def state_of(trainer: Any) -> list[Any]:
@@ -213,7 +213,7 @@ def test_a_step_that_is_not_finite_is_skipped_and_named(run: Path, tmp_path: Pat
 
 
 def test_without_a_checkpoint_to_go_back_to_it_says_so_and_goes_on(run: Path, tmp_path: Path, trainer_class: Any):
-    recipe = recipe_for(tmp_path / "late.yaml", checkpoint={"every": 140})
+    recipe = recipe_for(tmp_path / "late.yaml", checkpoint={"every": STEPS})
     guard_process.harm(FIRST, LAST, "loss")
     assert train(recipe, run).state == "finished"
     (event,) = events_of(run, "spike")
@@ -236,13 +236,15 @@ def test_trouble_that_does_not_end_halts_after_the_allowed_rollbacks(run: Path, 
     assert train(recipe, run, ["train.guard.divergence.respond=report"]).state == "finished"
 
 
-@pytest.mark.parametrize("layout", [{"dp_replicate": 2}, {"dp_shard": 2}, {"pp": 2}])
-@pytest.mark.parametrize("kind", ["nan", "loss"])
+@pytest.mark.parametrize(("layout", "kind"), [
+    ({"dp_replicate": 2}, "nan"), ({"dp_shard": 2}, "loss"), ({"tp": 2}, "loss"), ({"pp": 2}, "nan"),
+])  # fmt: skip
 def test_processes_that_see_other_values_come_to_one_decision(
     run: Path, tmp_path: Path, layout: dict[str, Any], kind: str
 ):
     """Only process 1 sees the harm. A decision by each for itself would leave one waiting for the other."""
-    recipe = recipe_for(tmp_path / "two.yaml", parallel=layout)
+    model = {"dim": 32, "n_layers": 2, "n_heads": 2, "n_kv_heads": 2, "ffn_dim": 64}
+    recipe = recipe_for(tmp_path / "two.yaml", parallel=layout, model=model)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(PROCESS)]
     harm = [str(FIRST), str(LAST), kind, "1"]
     done = subprocess.run(
