@@ -94,7 +94,7 @@ def test_a_rollback_says_what_it_did_and_leaves_whole_logs(healed: Path):
     assert [step for step, _, _ in event["losses"]] == list(range(81, event["from_step"] + 1))
     assert max(loss for _, loss, _ in event["losses"]) > min(loss for _, loss, _ in event["losses"]) + 1
     start, stop = event["samples"]
-    assert start == (event["onset"] - 1 - 4) * BATCH and stop == event["from_step"] * BATCH
+    assert start == (event["onset"] - 1 - 4) * BATCH and stop == (event["from_step"] + 4) * BATCH
     assert {document["sample"] for document in event["documents"]} == set(range(start, stop))
     assert all(document["url"].startswith("http://example.test/") for document in event["documents"])
     rows = read_losses(healed / "train" / "losses.jsonl")

@@ -53,7 +53,7 @@ class Rollback(Section):
     """Going back to a checkpoint and leaving out the samples that did it.
 
     Attributes:
-        margin_steps: So many steps before the onset are left out too.
+        margin_steps: So many steps before the onset and after the alarm are left out too.
         at_most: Rollbacks in a row, each within `within_steps` of the one before; one more halts the run.
         within_steps: See there.
     """

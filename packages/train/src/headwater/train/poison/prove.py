@@ -20,7 +20,7 @@ STEPS, BATCH, SEQ_LEN, SEED = 640, 16, 64, 7
 BURST = range(400, 424)
 """Steps (from 0) whose every sample is poisoned."""
 SCATTERED_EVERY = 40
-"""Or from step 200 on, so many steps apart, half of the samples of one step."""
+"""Or from step 200 on, so many steps apart, the samples of one step."""
 TRAININGS = 5
 OFF = {name: {"respond": "off"} for name in ("outlier", "gradient", "divergence")}
 RECIPE: dict[str, Any] = {
@@ -91,8 +91,8 @@ def prove(folder: Path, *, text: Path | None, tick: Callable[[str], None] = lamb
     """
     make_data(folder / "data", text)
     outcomes = [_train(folder, "clean", {}, [], tick)]
-    for name, steps, share in (("burst", BURST, 1.0), ("scattered", range(200, STEPS, SCATTERED_EVERY), 0.5)):
-        samples = [step * BATCH + place for step in steps for place in range(round(share * BATCH))]
+    for name, steps in (("burst", BURST), ("scattered", range(200, STEPS, SCATTERED_EVERY))):
+        samples = [step * BATCH + place for step in steps for place in range(BATCH)]
         for guard, how in ((OFF, "without the guard"), ({}, "with the guard")):
             outcomes.append(_train(folder, f"{name}, {how}", guard, samples, tick))
     return Proof(outcomes)

@@ -140,7 +140,8 @@ class Healer:
         trainer.readback.drop()
         batch, margin = self._inputs.config.global_batch, guard.config.rollback.margin_steps
         start = max(verdict.onset - 1 - margin, target) * batch
-        window = guard.ledger.window(start, figures.sent.start + batch, near=margin * batch)
+        # The alarm comes amid the trouble, whose end nobody has seen yet.
+        window = guard.ledger.window(start, figures.sent.start + (1 + margin) * batch, near=margin * batch)
         ledger = guard.ledger.rolled_back(step, window, guard.config)
         if trainer.is_main:
             self._tell_rollback(verdict, figures, target, window, ledger.factor(target + 1))
