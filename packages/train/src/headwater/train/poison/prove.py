@@ -28,7 +28,7 @@ RECIPE: dict[str, Any] = {
     "train": {
         "model": {"dim": 64, "n_layers": 2, "n_heads": 4, "n_kv_heads": 4, "ffn_dim": 192},
         "seq_len": SEQ_LEN, "global_batch": BATCH, "micro_batch": BATCH, "steps": STEPS, "device": "cpu",
-        "optimizer": {"learning_rate": 0.004}, "schedule": {"warmup_steps": 20, "decay_ratio": 0.2},
+        "optimizer": {"learning_rate": 0.003}, "schedule": {"warmup_steps": 20, "decay_ratio": 0.6},
         "validation": {"every": 20, "batches": 16}, "checkpoint": {"every": 60, "keep_last": 3, "keep_best": 0},
     },
 }  # fmt: skip
