@@ -34,12 +34,17 @@ def fed_digest(first: int, tokens: npt.NDArray[np.integer], positions: npt.NDArr
         A number of 64 bits, as a signed integer, so that tensors can add it up.
     """
     total = 0
-    for row, places in enumerate(positions.astype("<i4")):
-        # Places count up but where a document starts: where they do not says all of them, in a few numbers.
-        breaks = np.flatnonzero(np.diff(places) != 1) + 1
+    ids, places = (np.ascontiguousarray(numbers, dtype="<i4") for numbers in (tokens, positions))
+    # Places count up but where a document starts: where they do not says all of them, in a few numbers.
+    rows, columns = np.nonzero(places[:, 1:] - places[:, :-1] != 1)
+    bounds = np.searchsorted(rows, np.arange(len(places) + 1)).tolist()
+    for row in range(len(places)):
+        breaks = columns[bounds[row] : bounds[row + 1]] + 1
         state = sha256((first + row).to_bytes(8, "little"))
-        state.update(tokens[row].astype("<i4").tobytes())
-        state.update(np.concatenate([breaks, places[:1], places[breaks]]).astype("<i4").tobytes())
+        state.update(ids[row])
+        state.update(breaks.astype("<i4"))
+        state.update(places[row, :1])
+        state.update(places[row, breaks])
         total += int.from_bytes(state.digest()[:8], "little")
     return as_signed(total)
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -237,7 +238,12 @@ class Order:
 
     def _permutation(self, source: int, epoch: int) -> Permutation:
         label = f"{self.seed}\0{self.sources[source].name}\0{epoch}"
-        return Permutation(int(self._slots[source]), label)
+        return _made(int(self._slots[source]), label)
+
+
+@lru_cache(maxsize=256)
+def _made(size: int, label: str) -> Permutation:
+    return Permutation(size, label)  # the same for all samples of an epoch
 
 
 def _check_stage(stage: StageSpec, known: set[str], block: int) -> None:

@@ -209,9 +209,11 @@ class MegatronReader:
         Raises:
             DataError: The index is damaged there.
         """
-        begins = np.zeros(count, dtype=np.int64)
         inside = self.starts_between(offset + 1, offset + count) - offset
-        if len(inside) and (inside.min() < 1 or inside.max() >= count):
+        if not len(inside):
+            return np.arange(count, dtype=np.int64)
+        begins = np.zeros(count, dtype=np.int64)
+        if inside.min() < 1 or inside.max() >= count:
             raise DataError(
                 f"{self.prefix}.idx is damaged: its sequences are not in order near token {offset:,}",
                 hint="see what was changed with headwater verify; make the tokens again with headwater data tokenize",
