@@ -80,6 +80,8 @@ def test_norms_and_embedding_are_not_decayed() -> None:
     groups = _optimizer(TrainConfig()).param_groups
     assert [group.optimizer_kwargs["weight_decay"] for group in groups] == [0.0, 0.1]
     assert groups[0].pattern == r"(norm|tok_embeddings)\.weight$"
+    tied = _optimizer(TrainConfig.model_validate({"model": {"tied": True}})).param_groups
+    assert tied[0].pattern == r"norm\.weight$"  # the embedding is the head, which is decayed
 
 
 def torchrun(processes: int, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -13,7 +13,8 @@ from headwater.train.parallel import Parallel, problems
 
 
 class Optimizer(Section):
-    """AdamW (Loshchilov and Hutter, ICLR 2019). Norms and the embedding are not decayed.
+    """AdamW (Loshchilov and Hutter, ICLR 2019). Norms and the embedding are not decayed; a tied
+    embedding is the head, and is.
 
     Attributes:
         learning_rate: Peak learning rate.

@@ -23,7 +23,8 @@ from headwater.train.titan.pipeline import stage_modules
 from headwater.train.titan.trainer import HeadwaterTrainer
 from headwater.train.titan.validate import HeldOutValidator
 
-NOT_DECAYED = r"(norm|tok_embeddings)\.weight$"
+NORMS, NORMS_AND_EMBEDDING = r"norm\.weight$", r"(norm|tok_embeddings)\.weight$"
+"""What is not decayed: a tied embedding is the head, which is."""
 
 
 def trainer_config(
@@ -98,9 +99,9 @@ def _validates(config: TrainConfig, data: HeldOut | None) -> bool:
 def _optimizer(config: TrainConfig) -> OptimizersContainer.Config:
     adamw = config.optimizer
     shared: dict[str, Any] = {"lr": adamw.learning_rate, "betas": tuple(adamw.betas), "eps": adamw.eps}
-    # A tied embedding is the head, which is decayed.
+    kept = NORMS if config.model.tied else NORMS_AND_EMBEDDING
     groups = [
-        ParamGroupConfig(pattern=NOT_DECAYED, optimizer_name="AdamW", optimizer_kwargs={**shared, "weight_decay": 0.0}),
+        ParamGroupConfig(pattern=kept, optimizer_name="AdamW", optimizer_kwargs={**shared, "weight_decay": 0.0}),
         ParamGroupConfig(
             pattern=r".*", optimizer_name="AdamW", optimizer_kwargs={**shared, "weight_decay": adamw.weight_decay}
         ),

@@ -39,6 +39,9 @@ _HERE = {
     "spark.driver.memory": "2g",
     # Python does the work and Java moves rows: its optimising compiler costs more than it gives on one machine.
     "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseParallelGC",
+    # Planning each stage anew costs as much as many a step: on one machine the sizes are known before.
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.shuffle.partitions": "16",
 }
 _CONNECT_SECONDS = 10.0
 
@@ -120,10 +123,10 @@ def _with_java(conf: Any) -> Any:
 
 def _properties(options: SparkConfig, master: str | None, work: Path) -> dict[str, str]:
     found = {**_DEFAULTS, "spark.ui.enabled": str(options.ui).lower()}
-    if options.shuffle_partitions:
-        found["spark.sql.shuffle.partitions"] = str(options.shuffle_partitions)
     if master and master.startswith("local"):
         found |= {**_HERE, "spark.local.dir": str(work / "spill")}
+    if options.shuffle_partitions:
+        found["spark.sql.shuffle.partitions"] = str(options.shuffle_partitions)
     return {**found, **options.conf}
 
 
