@@ -47,6 +47,18 @@ def test_same_content_gives_the_same_bytes_whatever_the_log_says(tmp_path):
     assert (tmp_path / "a" / "manifest.json").read_bytes() == (tmp_path / "b" / "manifest.json").read_bytes()
 
 
+def test_what_a_kill_left_of_a_write_is_no_part_of_the_artifact(tmp_path):
+    right = make(tmp_path / "a")
+    folder = tmp_path / "b"
+    for name in (".volatile.json.28924.tmp", "sub/.data.bin.7.tmp"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"ha")
+    assert make(folder) == right
+    assert sorted(path.name for path in folder.rglob("*") if path.is_file()) == [
+        "data.bin", "log.txt", "manifest.json", "volatile.json"
+    ]  # fmt: skip
+
+
 def test_up_to_date_only_for_the_same_key_and_whole_files(tmp_path):
     folder = tmp_path / "a"
     assert writer(folder).up_to_date() is None

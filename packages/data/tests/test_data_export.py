@@ -99,6 +99,14 @@ def test_another_export_is_not_overwritten(layout, tmp_path):
         export(layout, str(tmp_path / "bad"), Wanted())
 
 
+def test_a_foreign_file_under_the_name_of_a_shard_is_not_taken_for_it(layout, tmp_path):
+    right, _ = export(layout, str(tmp_path / "right"), Wanted())
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / right["shards"][0]["file"]).write_bytes(b"junk")
+    result, _ = export(layout, str(tmp_path / "out"), Wanted())
+    assert result == right
+
+
 def test_a_store_gets_the_same_bytes(layout, tmp_path):
     import fsspec
 

@@ -210,3 +210,13 @@ def test_a_stall_watch_watches_by_itself():
     told = threading.Event()
     with StallWatch(0.001, lambda seconds: told.set()):
         assert told.wait(30)
+
+
+@pytest.mark.parametrize("section", ["outlier", "gradient", "divergence", "stall"])
+def test_off_is_a_word_that_yaml_reads_as_false(section: str) -> None:
+    import yaml
+
+    from headwater.train.guard.config import GuardConfig
+
+    config = GuardConfig.model_validate(yaml.safe_load(f"{section}: {{respond: off}}"))
+    assert getattr(config, section).respond == "off"

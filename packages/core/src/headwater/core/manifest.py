@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from headwater.core.console import warn
 from headwater.core.errors import ManifestError
-from headwater.core.storage import atomic_write, file_sha256, json_digest, storage_errors
+from headwater.core.storage import atomic_write, file_sha256, is_unfinished, json_digest, storage_errors
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -262,6 +262,18 @@ class ArtifactWriter:
             warn(f"{self.folder / changed[0]}{more} was changed or removed after it was written: not up to date")
         return manifest if changed == [] else None
 
+    def open_work(self) -> Path:
+        """The work folder; what another configuration left there is removed. An older artifact stays as it is."""
+        work = self.folder / WORK
+        key_file = work / "key"
+        with storage_errors("prepare", self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not key_file.is_file() or key_file.read_text() != self.key:
+                shutil.rmtree(work, ignore_errors=True)
+                work.mkdir()
+                atomic_write(key_file, self.key)
+        return work
+
     def begin(self, keep: Iterable[Path] = ()) -> Path:
         """Opens the artifact for writing and returns its work folder.
 
@@ -271,16 +283,10 @@ class ArtifactWriter:
         Args:
             keep: Files that stay, because the new artifact goes on with them.
         """
-        work = self.folder / WORK
-        key_file = work / "key"
         with storage_errors("prepare", self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._remove_old(set(keep))
-            if not key_file.is_file() or key_file.read_text() != self.key:
-                shutil.rmtree(work, ignore_errors=True)
-                work.mkdir()
-                atomic_write(key_file, self.key)
-        return work
+        return self.open_work()
 
     def _remove_old(self, keep: set[Path]) -> None:
         listed: list[str] = []
@@ -337,6 +343,9 @@ class ArtifactWriter:
                 folders.clear()
                 continue
             folders[:] = sorted(name for name in folders if name != WORK)
+            for name in filter(is_unfinished, names):
+                (here / name).unlink()
+            names = [name for name in names if not is_unfinished(name)]
             found += [here / name for name in names if not (here == self.folder and name in (MANIFEST, VOLATILE))]
         return sorted(path for path in found if path not in volatile)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,14 @@ def storage_errors(action: str, path: str | Path) -> Generator[None]:
         if error.errno not in (28, 122):  # ENOSPC, EDQUOT
             hint = "mend the cause and run the same command again: finished work is kept"
         raise StorageError(f"cannot {action} {path}: {error.strerror or error}", hint=hint) from error
+
+
+_UNFINISHED = re.compile(r"\..+\.\d+\.tmp")
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether a file's name is that of an `atomic_write` that was killed before it was done."""
+    return _UNFINISHED.fullmatch(name) is not None
 
 
 def atomic_write(path: str | Path, content: bytes | str) -> None:

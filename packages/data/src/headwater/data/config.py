@@ -202,6 +202,9 @@ class DocumentsConfig(Section):
                 raise ValueError(
                     f"the operators of {source} begin with {' or '.join(FIRST)}, and have one of them once"
                 )
+            twice = next((name for name in names if names.count(name) > 1), None)
+            if twice is not None:
+                raise ValueError(f"{source} has the operator {twice} twice: what it does is counted by its name")
             wrong = NOT_FOR_CONVERSATIONS if names[0] == Conversation.name else FOR_CONVERSATIONS
             for name in names:
                 if name in wrong:

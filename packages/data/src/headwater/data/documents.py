@@ -6,10 +6,12 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
+from pyarrow import compute
 
 from headwater.core.documents import DOCUMENTS, REJECTED
 from headwater.core.errors import DataError
@@ -21,7 +23,7 @@ from headwater.data.balance import over_share
 from headwater.data.config import DocumentsConfig
 from headwater.data.duplicates import Alive, exact_duplicates, url_duplicates
 from headwater.data.earlier import Earlier
-from headwater.data.engine import BatchFunction, Dataset, Engine, Reader
+from headwater.data.engine import BatchFunction, Dataset, Engine, Needs, Reader
 from headwater.data.engines.choose import open_engine
 from headwater.data.held_out import HeldOut
 from headwater.data.index import options_of
@@ -43,11 +45,13 @@ from headwater.data.operators.read import Read
 from headwater.data.outcome import Outcome
 from headwater.data.prompts import near_duplicate_prompts
 from headwater.data.repeated_lines import repeated_lines
-from headwater.data.rows import ALIVE, ROWS
+from headwater.data.rows import ALIVE, REJECTED_ROWS, ROWS
 from headwater.data.sinks import write_parquet
 from headwater.data.steps import SUMS_BY, AddCounts, Edit, Filter, Settle
 from headwater.data.substrings import repeated_substrings
 from headwater.data.templates import host_templates
+
+EXAMPLES = pa.schema([REJECTED_ROWS.field(name) for name in ("detail", "warc_file")])
 
 
 def make_documents(layout: RunLayout, config: DocumentsConfig) -> Outcome:
@@ -69,18 +73,22 @@ def make_documents(layout: RunLayout, config: DocumentsConfig) -> Outcome:
     finished = writer.up_to_date()
     if finished is not None:
         return Outcome(finished, False, json.loads((layout.documents / "funnel.json").read_text()))
-    work = writer.begin()
+    Earlier.open(config.earlier, options_of(config))
+    work = writer.open_work()
     sources = [(source, layout.raw(source)) for source in sorted(config.sources)]
     with ThreadPoolExecutor(1) as planning:  # reads the files through, while a cluster is being started
         planned = planning.submit(warc_parts.plan, sources, config.engine.partition_bytes, work)
         opened = open_engine(config.engine, work, lambda: warc_parts.fingerprint(planned.result()))
     parts = planned.result()
     with opened as engine:
+        writer.begin()  # nothing is left that could be wrong with the recipe: an older artifact may go
         kept, rejected, counts = documents_pipeline(engine, parts, config, layout.items / "items.parquet")
         found = funnel.build([engine.collect(counts)], _names(config))
         found["duplicate_alarms"] = funnel.duplicate_alarms(found, funnel.DUPLICATES, config.expected_duplicates())
         try:
-            funnel.refuse_empty(found, config.allow_empty_sources)
+            funnel.refuse_empty(
+                found, config.allow_empty_sources, lambda *removed: _example(engine, rejected, Example(*removed))
+            )
             _refuse_alarms(found, config)
         except DataError:
             shutil.rmtree(work, ignore_errors=True)
@@ -209,6 +217,28 @@ def _write(
             for old in [*place.glob("part-*.parquet"), *place.glob(".part-*.tmp")]:
                 if old.name not in written:
                     old.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One document of each batch that an operator removed for a reason: where it lies, and what was said."""
+
+    source: str
+    operator: str
+    reason: str
+    needs: ClassVar[Needs] = Needs(("source", "operator", "reason", "detail", "warc_file"))
+    outputs: ClassVar[Mapping[str, pa.Schema]] = {"examples": EXAMPLES}
+
+    def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.RecordBatch]:
+        """Reads rejected rows."""
+        for name in ("source", "operator", "reason"):
+            batch = batch.filter(compute.equal(batch.column(name), getattr(self, name)))
+        return {"examples": batch.select(EXAMPLES.names).slice(0, 1)}
+
+
+def _example(engine: Engine, rejected: Dataset, wanted: Example) -> str:
+    found = engine.collect(engine.derive(rejected, wanted)).sort_by("warc_file").to_pylist()
+    return f"{found[0]['detail']} (in {found[0]['warc_file']})" if found else ""
 
 
 def _refuse_alarms(found: dict[str, Any], config: DocumentsConfig) -> None:

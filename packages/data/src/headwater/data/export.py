@@ -97,7 +97,7 @@ def export(layout: RunLayout, out: str, wanted: Wanted) -> tuple[dict[str, Any],
         messages: list[tuple[Kind, Written]] = []
         with progress(len(parts), "export") as bar:
             for part in parts:
-                shards += _shards(layout.documents / part, part, out, wanted, work, messages)
+                shards += _shards(layout.documents / part, part, out, wanted, work, messages, begun is not None)
                 bar.advance(1, note=part)
         if wanted.format == MESSAGES:
             _put(join(out, export_messages.CARD), export_messages.card(messages), work)
@@ -127,9 +127,9 @@ def _conversations(wanted: Wanted, there_are: Sequence[str]) -> Wanted:
 
 
 def _shards(
-    path: Path, part: str, out: str, wanted: Wanted, work: Path, messages: list[tuple[Kind, Written]]
+    path: Path, part: str, out: str, wanted: Wanted, work: Path, messages: list[tuple[Kind, Written]], going_on: bool
 ) -> list[dict[str, Any]]:
-    """Writes the shards of a file, unless they are there; none for one without documents.
+    """Writes the shards of a file, unless it goes on and they are there; none for one without documents.
 
     What messages were written is added to `messages`.
     """
@@ -138,9 +138,9 @@ def _shards(
     if not rows:
         return []
     if wanted.format == MESSAGES:
-        return _message_shards(path, name, out, wanted, work, messages)
+        return _message_shards(path, name, out, wanted, work, messages, going_on)
     uri = join(out, f"{name}.{wanted.format}")
-    if present(uri) is None:
+    if not going_on or present(uri) is None:
         with storage_errors("write", work):
             if wanted.format == "parquet":
                 _as_parquet(path, part, wanted, work)
@@ -151,14 +151,14 @@ def _shards(
 
 
 def _message_shards(
-    path: Path, name: str, out: str, wanted: Wanted, work: Path, messages: list[tuple[Kind, Written]]
+    path: Path, name: str, out: str, wanted: Wanted, work: Path, messages: list[tuple[Kind, Written]], going_on: bool
 ) -> list[dict[str, Any]]:
     shards: list[dict[str, Any]] = []
     with storage_errors("write", work), tempfile.TemporaryDirectory(dir=work.parent) as folder:
         rows = _batches(path, wanted, export_messages.COLUMNS)
         for kind, written in export_messages.write_messages(rows, Path(folder)).items():
             uri = join(out, f"{kind}/{name}.jsonl")
-            if present(uri) is None:
+            if not going_on or present(uri) is None:
                 put(written.path, uri)
             shards.append(_listed(uri, f"{kind}/{name}.jsonl", written.documents))
             messages.append((kind, written))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -116,8 +116,15 @@ def _reasons(row: Mapping[str, Any]) -> str:
     return ", ".join(shown)
 
 
-def refuse_empty(funnel: Funnel, allow_empty_sources: bool) -> None:
+def refuse_empty(
+    funnel: Funnel, allow_empty_sources: bool, example: Callable[[str, str, str], str] = lambda *_: ""
+) -> None:
     """Stops when nothing is left.
+
+    Args:
+        funnel: The counts.
+        allow_empty_sources: Whether a source may end without any document.
+        example: Source, operator and reason → what was said about one document that was removed so.
 
     Raises:
         DataError: No document is left, in all or (unless allowed) in one source.
@@ -133,11 +140,14 @@ def refuse_empty(funnel: Funnel, allow_empty_sources: bool) -> None:
         worst = max(content["operators"], key=lambda row: row["documents_in"] - row["documents_out"])
         removed = worst["documents_in"] - worst["documents_out"]
         reason, count = max(worst["rejected"].items(), key=lambda item: item[1])
+        said = example(source, worst["operator"], reason)
+        relax = f"relax documents.sources.{source} in the recipe (options of {worst['operator']})"
+        if worst["operator"] == "read":
+            relax = f"say in sources.{source} how its files are to be read (format, columns), and collect it again"
         raise DataError(
             f"{what} is empty after the filters",
             found=f"{worst['operator']} removed {removed:,} of {content['documents_in']:,} documents of {source}; "
-            f"its top reason: {reason} ({count:,})",
+            f"its top reason: {reason} ({count:,})" + (f", for example: {said}" if said else ""),
             expected="at least one document of every source",
-            hint=f"relax documents.sources.{source} in the recipe (options of {worst['operator']})"
-            + ("" if everything else ", or set documents.allow_empty_sources=true"),
+            hint=relax + ("" if everything else ", or set documents.allow_empty_sources=true"),
         )

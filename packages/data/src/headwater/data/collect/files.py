@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import os
 import re
 import zlib
 from dataclasses import dataclass, replace
@@ -62,10 +64,14 @@ def look(source: FilesSource, folder: Path) -> Found:
         matches = find(pattern, anonymous=source.anonymous)
         if not matches:
             raise ConfigError(f"no file matches {pattern}", expected="a path, a URI or a glob pattern of files",
-                              hint="a relative path is meant from the folder that the command runs in")  # fmt: skip
+                              hint="a relative path is meant from where the command runs; of a folder, name the files: "
+                              "FOLDER/**")  # fmt: skip
         stats |= matches
     named = {_name(uri, root): uri for uri in stats}
     names = sorted(named)
+    if odd := next((name for name in names if not _is_text(name)), None):
+        raise DataError("a file's name is not UTF-8", found=repr(os.fsencode(odd)), expected="names that are text",
+                        hint="rename it, or choose patterns that leave it out")  # fmt: skip
     if source.max_files is not None:
         names = sorted(sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())[: source.max_files])
     known, seen = _known(folder)
@@ -91,6 +97,14 @@ def look(source: FilesSource, folder: Path) -> Found:
         said = licenses(place.root, names, anonymous=source.anonymous)
         files = [replace(file, metadata=said.get(file.file, "")) for file in files]
     return Found(files, place)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def in_place(folder: Path, found: Found) -> bool:
@@ -122,12 +136,17 @@ def _listed(source: FilesSource) -> list[str]:
     found: list[str] = []
     for uri in source.lists:
         with open_object(uri, anonymous=source.anonymous) as stream:
-            content = stream.read(_MAX_LIST_BYTES)
-        if content[:2] == b"\x1f\x8b":
-            try:
-                content = zlib.decompressobj(wbits=31).decompress(content, _MAX_LIST_BYTES)
-            except zlib.error as error:
-                raise ConfigError(f"the list {uri} is a damaged gzip file", found=str(error)) from error
+            content = stream.read(_MAX_LIST_BYTES + 1)
+            if content[:2] == b"\x1f\x8b":
+                stream.seek(0)
+                try:
+                    with gzip.GzipFile(fileobj=stream) as members:
+                        content = members.read(_MAX_LIST_BYTES + 1)
+                except (OSError, EOFError, zlib.error) as error:
+                    raise ConfigError(f"the list {uri} is a damaged gzip file", found=str(error)) from error
+        if len(content) > _MAX_LIST_BYTES:
+            raise ConfigError(f"the list {uri} is too long", found=f"more than {_MAX_LIST_BYTES:,} bytes",
+                              expected="lists of at most that size each")  # fmt: skip
         lines = content.decode("utf-8", "replace").splitlines()
         found += [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     return found

@@ -125,7 +125,7 @@ def _frame(buffer: mmap.mmap | bytes, position: int) -> tuple[str | None, int]:
     name = head.find(_LENGTH_NAME)
     found = _LENGTH.match(head, name + len(_LENGTH_NAME)) if name >= 0 else None
     if found is None:
-        return "WARC record without a Content-Length that is a number", position
+        return "WARC record without a Content-Length that is a number of at most 18 digits", position
     length = int(found[1])
     end = body + length
     if end > len(buffer):

@@ -29,7 +29,7 @@ Outcome = Literal["kept", "rejected", "changed"]
 
 LEAST_GROUPS = 32
 """Row groups that are looked at before a sample is drawn, so that it is not of one corner of the ids."""
-_COLUMNS = ("id", "source", "url", "language", "text", "text_bytes", "verdicts")
+_COLUMNS = ("id", "source", "url", "language", "text", "text_bytes", "verdicts", "warc_file", "warc_offset")
 _WHY = ("operator", "reason", "detail")
 
 
@@ -61,6 +61,7 @@ class Found:
         kept: Whether it is in the corpus.
         verdicts: All verdicts: operator, outcome, reason, detail.
         operator, reason, detail: The verdict; empty for a document that was kept without more being asked.
+        warc_file, warc_offset: The file that it is from, and its place there.
     """
 
     id: str
@@ -74,6 +75,13 @@ class Found:
     operator: str = ""
     reason: str = ""
     detail: str = ""
+    warc_file: str = ""
+    warc_offset: int = 0
+
+    @property
+    def place(self) -> str:
+        """Where people find it: its URL or, when it has none, its file and its place there."""
+        return self.url or f"{self.warc_file} at {self.warc_offset:,}"
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,8 @@ def as_json(document: Found, matches: dict[str, Found], most: int | None) -> dic
     """A sample for programs, with the passages that people are shown."""
     shown = evidence(document, matches, most)
     return {
-        "id": document.id, "source": document.source, "url": document.url, "language": document.language,
+        "id": document.id, "source": document.source, "url": document.url, "warc_file": document.warc_file,
+        "warc_offset": document.warc_offset, "language": document.language,
         "text_bytes": document.text_bytes, "kept": document.kept, "operator": document.operator,
         "reason": document.reason, "detail": document.detail, "verdicts": list(document.verdicts),
         "text": document.text if most is None else None, "notes": list(shown.notes),
@@ -68,7 +69,7 @@ def _head(title: str, document: Found, terminal: bool) -> Group:
     first = Rule(title, align="left") if terminal else Text(f"── {title}")
     facts = [document.source, document.language, f"{size(document.text_bytes)} of text"]
     verdict = Text(visible(verdict_line(document)), style="bold red" if not document.kept else "bold")
-    return Group(first, verdict, Text(visible(document.url), style="cyan"),
+    return Group(first, verdict, Text(visible(document.place), style="cyan"),
                  Text(f"{document.id}  {' · '.join(filter(None, facts))}", style="dim"))  # fmt: skip
 
 

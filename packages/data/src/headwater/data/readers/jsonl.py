@@ -113,7 +113,9 @@ def item_of_json(place: int, line: bytes, options: Options, what: str = "line") 
     except UnicodeDecodeError as error:
         return Item(place, fault=f"the {what} is not UTF-8: {error.reason} at its byte {error.start:,}")
     except json.JSONDecodeError as error:
-        return Item(place, fault=f"the {what} is not JSON: {error.msg} at its character {error.pos:,}")
+        return Item(
+            place, fault=f"the {what} is not JSON: {error.msg.removesuffix(' at')} at its character {error.pos:,}"
+        )
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
         return Item(place, fault=f"the {what} is not JSON that can be read: {str(error)[:120]}")
     if not isinstance(value, dict):

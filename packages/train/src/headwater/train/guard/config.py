@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from headwater.core.config import Section, Whole
+
+
+def _off(value: object) -> object:
+    return "off" if value is False else value  # YAML reads the word as that
+
+
+Off = Annotated[Literal["off"], BeforeValidator(_off)]
 
 
 class OutlierPolicy(Section):
@@ -17,7 +24,7 @@ class OutlierPolicy(Section):
         z: Robust standard deviations above the level.
     """
 
-    respond: Literal["off", "report", "skip"] = "skip"
+    respond: Off | Literal["report", "skip"] = "skip"
     z: float = Field(default=8.0, ge=1, le=1000)
 
 
@@ -30,7 +37,7 @@ class GradientPolicy(Section):
         ratio: At least so many times the level.
     """
 
-    respond: Literal["off", "report", "skip"] = "skip"
+    respond: Off | Literal["report", "skip"] = "skip"
     z: float = Field(default=8.0, ge=1, le=1000)
     ratio: float = Field(default=3.0, gt=1, le=1e6)
 
@@ -44,7 +51,7 @@ class DivergencePolicy(Section):
         rise: Smallest rise that counts, nats.
     """
 
-    respond: Literal["off", "report", "lower", "rollback", "halt"] = "rollback"
+    respond: Off | Literal["report", "lower", "rollback", "halt"] = "rollback"
     threshold: float = Field(default=8.0, ge=1, le=1000)
     rise: float = Field(default=0.02, ge=0, le=100)
 
@@ -85,7 +92,7 @@ class Stall(Section):
         seconds: Without a step, a validation batch or a checkpoint.
     """
 
-    respond: Literal["off", "report", "exit"] = "report"
+    respond: Off | Literal["report", "exit"] = "report"
     seconds: float = Field(default=600.0, gt=0, le=1e7)
 
 
