@@ -14,7 +14,7 @@ import pyarrow as pa
 from pyarrow import compute
 
 from headwater.core.documents import DOCUMENTS, REJECTED
-from headwater.core.errors import DataError
+from headwater.core.errors import DataError, ManifestError
 from headwater.core.layout import RunLayout
 from headwater.core.manifest import ArtifactWriter, Parent, parent_of
 from headwater.core.storage import atomic_write, storage_errors
@@ -194,7 +194,11 @@ def _parents(layout: RunLayout, config: DocumentsConfig) -> list[Parent]:
     here = layout.documents
     parents = [parent_of(here, layout.raw(source), f"raw/{source}") for source in sorted(config.sources)]
     if config.decontaminate:
-        parents.append(parent_of(here, layout.items, "items"))
+        try:
+            parents.append(parent_of(here, layout.items, "items"))
+        except ManifestError as error:
+            error.hint = "run: headwater eval items --recipe … --run …, or set documents.decontaminate: null"
+            raise
     return parents
 
 

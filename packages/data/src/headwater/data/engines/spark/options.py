@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -27,6 +28,13 @@ class SparkConfig(Section):
     conf: dict[str, str] = Field(default_factory=dict)
     ui: bool = False
     log_level: Literal["ERROR", "WARN", "INFO", "DEBUG"] = "WARN"
+
+    @field_validator("master")
+    @classmethod
+    def _known(cls, master: str | None) -> str | None:
+        if master is not None and not re.fullmatch(r"local(-cluster)?(\[.+\])?|yarn|(spark|k8s)://.+", master):
+            raise ValueError("no Spark master: local[8], spark://host:7077, yarn or k8s://…")
+        return master
 
     @field_validator("conf", mode="before")
     @classmethod
