@@ -373,7 +373,8 @@ def test_a_run_that_stopped_says_so(tmp_path: Path) -> None:
     (run.train / "losses.jsonl").write_text('{"step": 1, "loss": 9.0}\n')
     documents = [{"id": str(n), "url": f"http://pydoc.localhost/{n}"} for n in range(9)]
     event = {"kind": "nonfinite", "step": 2, "loss": "nan", "grad_norm": "inf", "documents": documents}
-    (run.train / "events.jsonl").write_text(json.dumps(event) + "\n")
+    events = [event, {"kind": "halt", "step": 2, "detector": "nonfinite", "response": "halt", "documents": documents}]
+    (run.train / "events.jsonl").write_text("".join(json.dumps(one) + "\n" for one in events))
     text = build_report(str(recipe), run).path.read_text()
     assert "train · stopped" in text
     assert "1 step had a loss or gradient that was not finite" in text

@@ -75,7 +75,7 @@ def test_training_does_not_wait_for_the_disk_and_one_checkpoint_is_written_at_a_
 
     def reporting(self: HeadwaterTrainer, *arguments: Any) -> None:
         report(self, *arguments)
-        if self.step == 5:
+        if arguments[0].sent.step == 5:
             seen["whole"] = is_artifact(RunLayout(run).checkpoint(3))
             reached.set()
 

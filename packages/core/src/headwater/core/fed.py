@@ -41,10 +41,8 @@ def fed_digest(first: int, tokens: npt.NDArray[np.integer], positions: npt.NDArr
     for row in range(len(places)):
         breaks = columns[bounds[row] : bounds[row + 1]] + 1
         state = sha256((first + row).to_bytes(8, "little"))
-        state.update(ids[row])
-        state.update(breaks.astype("<i4"))
-        state.update(places[row, :1])
-        state.update(places[row, breaks])
+        for numbers in (ids[row], breaks.astype("<i4"), places[row, :1], places[row, breaks]):
+            state.update(numbers.tobytes())
         total += int.from_bytes(state.digest()[:8], "little")
     return as_signed(total)
 

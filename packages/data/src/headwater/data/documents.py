@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -231,7 +231,7 @@ class Example:
     operator: str
     reason: str
     needs: ClassVar[Needs] = Needs(("source", "operator", "reason", "detail", "warc_file"))
-    outputs: ClassVar[Mapping[str, pa.Schema]] = {"examples": EXAMPLES}
+    outputs: Mapping[str, pa.Schema] = field(default_factory=lambda: {"examples": EXAMPLES})
 
     def __call__(self, batch: pa.RecordBatch) -> Mapping[str, pa.RecordBatch]:
         """Reads rejected rows."""

@@ -157,12 +157,12 @@ def _progress(steps: int, done: int, session: Session, *, shown: bool) -> Iterat
         yield
         return
     with progress(steps, "train", done=done) as bar:
-        shown = done
+        at = done
 
         def advance(step: int, note: str) -> None:
-            nonlocal shown
-            bar.advance(step - shown, note)  # back, after a rollback
-            shown = step
+            nonlocal at
+            bar.advance(step - at, note)  # back, after a rollback
+            at = step
 
         session.advance = advance
         yield

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -147,8 +149,25 @@ def _model_class(base: Any, device: str, seed: int) -> Any:
     return cpu.dense_mask_model(HeadwaterModel) if device == "cpu" else HeadwaterModel
 
 
+@contextmanager
+def _without_fsdp(parallelize: Callable[..., Any]) -> Iterator[None]:
+    """Leaves out what torchtitan's parallelize functions do last, whatever the degrees."""
+    module = sys.modules[parallelize.__module__]
+    (name,) = (name for name in vars(module) if name.startswith("apply_fsdp_to_") and name.endswith("decoder"))
+    original = getattr(module, name)
+    setattr(module, name, lambda model, *_, **__: model)
+    try:
+        yield
+    finally:
+        setattr(module, name, original)
+
+
 def _parallelize(parallelize: Callable[..., Any], device: str, model: Any, **arguments: Any) -> Any:
-    model = parallelize(model, **arguments)
+    # For one process FSDP does nothing but set the precision, and in float32 not even that; its hooks would take a
+    # sixth of a small model's step.
+    alone = arguments["parallel_dims"].world_size == 1 and arguments["training"].mixed_precision_param == "float32"
+    with _without_fsdp(parallelize) if alone else nullcontext():
+        model = parallelize(model, **arguments)
     if device == "cpu":
         cpu.force_sum_reduction(model)
     return model
