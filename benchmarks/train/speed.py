@@ -57,7 +57,7 @@ PEERS = {
     "compiled": ("torchtitan",), "shakespeare": ("torchtitan", "nanogpt"), "1b": ("torchtitan", "transformers"),
 }  # fmt: skip
 VOCAB = 90
-DOCUMENTS = 20_000
+TOKENS = 1_300_000
 
 
 class Clock:
@@ -98,11 +98,14 @@ def prepare(folder: Path, setting: dict[str, Any], asked: argparse.Namespace) ->
     """A run folder with tokens, a recipe, and the same tokens for nanoGPT."""
     from headwater.core.layout import RunLayout
     from headwater.core.tokens import MegatronReader
-    from headwater.train.synthetic import make_tokenizer, make_tokens
+    from headwater.train.synthetic import make_tokenizer, write_tokens
 
     run, vocab = RunLayout(folder / "run"), setting.get("vocab", VOCAB)
     make_tokenizer(run, vocab)
-    make_tokens(run, "web", DOCUMENTS, vocab_size=vocab, seed=1)
+    # One document: the peers know of none, and where samples hold several, ours masks the attention between them.
+    text = np.random.default_rng(1).integers(0, vocab - 1, TOKENS).tolist()
+    documents = [("http://example.test/held-out", [0]), ("http://example.test/all", text)]  # the first is held out
+    write_tokens(run, "web", documents, vocab_size=vocab)
     steps = asked.warmup + asked.steps + 1
     train = {
         "model": setting["model"], "seq_len": setting["seq_len"], "global_batch": setting["batch"],
@@ -113,7 +116,7 @@ def prepare(folder: Path, setting: dict[str, Any], asked: argparse.Namespace) ->
     recipe = {"name": "speed", "seed": 1, "mixture": {"weights": {"web": 1}}, "train": train}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     reader = MegatronReader(run.tokens("web") / "train")
-    tokens = np.asarray(reader.get(0, int(reader.starts[-1])), dtype=np.uint16)
+    tokens = np.asarray(reader.get(0, len(reader.tokens)), dtype=np.uint16)
     data = folder / "nanogpt" / "data" / "headwater"
     data.mkdir(parents=True)
     tokens.tofile(data / "train.bin")
