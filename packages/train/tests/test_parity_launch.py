@@ -16,9 +16,17 @@ COMMAND = [sys.executable, "-m", "headwater.train", "parity", "--layouts", "fsdp
 WORKER = "headwater.train.parity.worker"
 
 
+def command_line(of: psutil.Process) -> str:
+    """Empty for a process that has ended meanwhile."""
+    try:
+        return " ".join(of.cmdline())
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return ""
+
+
 def workers(of: psutil.Process) -> list[psutil.Process]:
     """torchrun and its two workers, once they are there; the single process that comes before has no launcher."""
-    found = [one for one in of.children(recursive=True) if WORKER in " ".join(one.cmdline())]
+    found = [one for one in of.children(recursive=True) if WORKER in command_line(one)]
     return found if len(found) == 3 else []
 
 
