@@ -92,6 +92,16 @@ def test_locate_and_locate_many_agree_with_invert(order: Order, index: int):
     assert sample.offset + order.seq_len + 1 <= next(s.tokens for s in order.sources if s.name == sample.source)
 
 
+@given(orders(), st.lists(st.integers(0, 5000), min_size=1, max_size=3), st.integers(1, 20))
+def test_samples_of_a_batch_are_located_as_each_alone(order: Order, starts: list[int], size: int):
+    for start in starts:  # in any order, across what is located together
+        which, epoch, offset = order.locate_many(np.arange(start, start + size))
+        for row, index in enumerate(range(start, start + size)):
+            sample = order.locate(index)
+            found = order.sources[int(which[row])].name, int(epoch[row]), int(offset[row])
+            assert found == (sample.source, sample.epoch, sample.offset)
+
+
 @given(orders(), st.integers(0, 500))
 def test_invert_of_one_sample_returns_it(order: Order, index: int):
     sample = order.locate(index)

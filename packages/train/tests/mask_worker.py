@@ -1,13 +1,12 @@
 """One process: scores one document of packed samples on each layout, with its neighbours as they are and changed.
 
-Started by torchrun: `mask_worker.py JOBS OUT`. Rank 0 writes, for each layout, the largest difference of any token's
+Rank 0 writes, for each layout, the largest difference of any token's
 loss when the documents are apart, the same when they are one (so that the test can fail), and how many tokens.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -47,9 +46,9 @@ def losses_of(trainer, records: list[torch.Tensor], variant: HeldOut) -> torch.T
     return torch.cat(records) if records else torch.zeros(0)
 
 
-def main(jobs: str, out: str) -> None:
+def main(jobs: Path, out: Path) -> None:
     results: dict[str, dict[str, float]] = {}
-    for job in json.loads(Path(jobs).read_text()):
+    for job in json.loads(jobs.read_text()):
         inputs = open_run(job["recipe"], Path(job["run"]), job["overrides"])
         config = inputs.config
         if not results:
@@ -70,7 +69,7 @@ def main(jobs: str, out: str) -> None:
         }
         trainer.close()
     if dist.get_rank() == 0:
-        Path(out).write_text(json.dumps(results))
+        out.write_text(json.dumps(results))
     titan.stop()
 
 
@@ -95,7 +94,3 @@ def record_losses() -> list[torch.Tensor]:
 
     CrossEntropyLoss.__call__ = recording
     return records
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

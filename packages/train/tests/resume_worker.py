@@ -1,13 +1,12 @@
 """One process: trains jobs in order, each from its start or from half of another's run, on another layout.
 
-Started by torchrun: `resume_worker.py JOBS`. A job with `after` goes on from the first checkpoint of that run folder.
+A job with `after` goes on from the first checkpoint of that run folder.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import torch.distributed as dist
@@ -27,8 +26,8 @@ def rewind(source: Path, target: Path) -> None:
         shutil.rmtree(folder)
 
 
-def main(jobs: str) -> None:
-    todo = json.loads(Path(jobs).read_text())
+def main(jobs: Path) -> None:
+    todo = json.loads(jobs.read_text())
     config = open_run(todo[0]["recipe"], Path(todo[0]["data"]), todo[0]["overrides"]).config
     titan.start("cpu", config.parallel.world_size, 1)
     for job in todo:
@@ -43,7 +42,3 @@ def main(jobs: str) -> None:
         dist.barrier()
         train(job["recipe"], run, job["overrides"])
     titan.stop()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

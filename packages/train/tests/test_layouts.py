@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 
+import mask_worker
 import pytest
+import resume_worker
 import yaml
 
 from headwater.core.layout import RunLayout
@@ -18,12 +18,11 @@ from headwater.core.run import read_run
 from headwater.train import synthetic
 from headwater.train.losses import read_losses
 from headwater.train.parity.compare import TOLERANCE, compare
-from headwater.train.parity.launch import last_words
 from headwater.train.parity.layouts import LAYOUTS, VOCAB, Layout, recipe
+from headwater.train.processes import Processes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
-HERE = Path(__file__).parent
 STEPS = 10
 TESTED = {
     "ddp2", "fsdp2", "fsdp2-zero1", "tp2", "cp2", "pp2", "pp2-gpipe", "pp2-interleaved", "pp2-zerobubble", "pp2-zbv",
@@ -36,11 +35,10 @@ DENSE = [layout for layout in CHOSEN if not layout.experts and layout.processes 
 MIXED = [layout for layout in CHOSEN if layout.experts]
 
 
-def torchrun(processes: int, script: str, *arguments: Path) -> None:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    command = [*launcher, str(HERE / script), *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, last_words(result.stderr)
+def run_group(count: int, log: Path, action: Callable[..., None], *arguments: Path) -> None:
+    with Processes(count, log, action, *arguments) as group:
+        codes = group.finish()
+        assert codes == [0] * count, group.last_words()
 
 
 @pytest.mark.parametrize("processes", [2, 4, 8])
@@ -106,7 +104,7 @@ def test_a_checkpoint_of_one_layout_goes_on_on_another(chain: str, tmp_path: Pat
         jobs.append(job | ({"after": str(tmp_path / after)} if after else {}))
     for processes, part in groupby(zip(links, jobs, strict=True), lambda item: LAYOUTS[item[0][0]].processes):
         (tmp_path / "jobs.json").write_text(json.dumps([job for _, job in part]))
-        torchrun(processes, "resume_worker.py", tmp_path / "jobs.json")
+        run_group(processes, tmp_path / "log.txt", resume_worker.main, tmp_path / "jobs.json")
     reference, order = figures(tmp_path / "one")
     for job in jobs[1:]:
         rows, digest = figures(Path(str(job["run"])))
@@ -137,7 +135,8 @@ def test_a_neighbour_document_changes_no_loss_on_any_layout(case: str, tmp_path:
         for name in names
     ]  # fmt: skip
     (tmp_path / "jobs.json").write_text(json.dumps(jobs))
-    torchrun(LAYOUTS[names[0]].processes, "mask_worker.py", tmp_path / "jobs.json", tmp_path / "out.json")
+    arguments = (mask_worker.main, tmp_path / "jobs.json", tmp_path / "out.json")
+    run_group(LAYOUTS[names[0]].processes, tmp_path / "log.txt", *arguments)
     for name, found in json.loads((tmp_path / "out.json").read_text()).items():
         assert found["tokens"] == 9 * 25, name  # every scored token of every sample, once
         assert found["apart"] <= 1e-6, name

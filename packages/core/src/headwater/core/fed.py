@@ -33,17 +33,22 @@ def fed_digest(first: int, tokens: npt.NDArray[np.integer], positions: npt.NDArr
     Returns:
         A number of 64 bits, as a signed integer, so that tensors can add it up.
     """
-    total = 0
-    ids, places = (np.ascontiguousarray(numbers, dtype="<i4") for numbers in (tokens, positions))
+    count = len(tokens)
+    # A row is hashed as it lies: its number in the first two words, the ids, its first place in the last word.
+    words = np.empty((count, tokens.shape[1] + 3), dtype="<i4")
+    words[:, :2] = np.arange(first, first + count, dtype="<i8")[:, None].view("<i4")
+    words[:, 2:-1] = tokens
+    words[:, -1] = positions[:, 0]
     # Places count up but where a document starts: where they do not says all of them, in a few numbers.
-    rows, columns = np.nonzero(places[:, 1:] - places[:, :-1] != 1)
-    bounds = np.searchsorted(rows, np.arange(len(places) + 1)).tolist()
-    for row in range(len(places)):
-        breaks = columns[bounds[row] : bounds[row + 1]] + 1
-        state = sha256((first + row).to_bytes(8, "little"))
-        for numbers in (ids[row], breaks.astype("<i4"), places[row, :1], places[row, breaks]):
-            state.update(numbers.tobytes())
-        total += int.from_bytes(state.digest()[:8], "little")
+    rows, columns = np.nonzero(positions[:, 1:] - positions[:, :-1] != 1)
+    bounds = np.searchsorted(rows, np.arange(count + 1)).tolist()
+    total = 0
+    for row in range(count):
+        state = whole = words[row]
+        if bounds[row] < bounds[row + 1]:
+            breaks = columns[bounds[row] : bounds[row + 1]] + 1
+            state = np.concatenate([whole[:-1], breaks, whole[-1:], positions[row, breaks]]).astype("<i4")
+        total += int.from_bytes(sha256(state.data).digest()[:8], "little")
     return as_signed(total)
 
 
@@ -76,6 +81,6 @@ def read_samples(
     positions = np.empty((stop - start, order.seq_len), dtype=np.int64)
     for row, (which, offset) in enumerate(zip(sources, offsets.tolist(), strict=True)):
         reader = readers[order.sources[int(which)].name]
-        tokens[row] = reader.get(offset, order.seq_len + 1)
+        tokens[row] = reader.tokens[offset : offset + order.seq_len + 1]
         positions[row] = reader.positions(offset, order.seq_len)
     return tokens, positions

@@ -37,6 +37,8 @@ DEFAULT_BLOCK = 1000
 DIGESTED_WHOLE = 1 << 18
 """Up to so many samples are digested one by one, of more a fixed number: the cost of a checkpoint has a bound."""
 _RUN = 1 << 10
+_AHEAD = 1 << 8
+"""Samples that are located together when a batch asks for a few: training asks for the next ones then."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,7 @@ class Order:
         self._blocks = self._lay_out()
         self._starts = np.array([part.start for part in self._blocks], dtype=np.int64)
         self._before = np.stack([part.before for part in self._blocks])  # stage, source -> samples given before it
+        self._ahead: tuple[int, tuple[I64, I64, I64]] = (-1, self._locate(np.empty(0, dtype=np.int64)))
 
     def _lay_out(self) -> list[Blocks]:
         parts: list[Blocks] = []
@@ -162,7 +165,16 @@ class Order:
         Returns:
             Index into `sources`, epoch, and token offset; each of shape [S].
         """
-        source, epoch, slot = self._locate(np.asarray(indices, dtype=np.int64))
+        asked = np.asarray(indices, dtype=np.int64)
+        chunk = int(asked[0]) // _AHEAD if len(asked) else -1
+        if 1 < len(asked) < _AHEAD and int(asked.min()) // _AHEAD == chunk == int(asked.max()) // _AHEAD:
+            held, located = self._ahead
+            if held != chunk:
+                located = self._locate(np.arange(chunk * _AHEAD, (chunk + 1) * _AHEAD))
+                self._ahead = chunk, located
+            source, epoch, slot = (part[asked - chunk * _AHEAD] for part in located)
+        else:
+            source, epoch, slot = self._locate(asked)
         return source, epoch, slot * self.seq_len
 
     def _locate(self, indices: I64) -> tuple[I64, I64, I64]:

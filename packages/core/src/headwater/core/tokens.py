@@ -11,7 +11,7 @@ import shutil
 import struct
 from bisect import bisect_left
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -194,7 +194,7 @@ class MegatronReader:
     def starts_between(self, first: int, stop: int) -> npt.NDArray[np.int64]:
         """Where the sequences start that start at a token of `[first, stop)`; found by bisection of the index."""
         low = self._first_from(first)
-        high = self._first_from(stop, low)
+        high = low if self._starts_from(low, stop) else self._first_from(stop, low)
         return np.asarray(self._bytes[low:high], dtype=np.int64) // self._item
 
     def sequences_of(self, first: int, stop: int) -> tuple[int, int]:
@@ -211,7 +211,7 @@ class MegatronReader:
         """
         inside = self.starts_between(offset + 1, offset + count) - offset
         if not len(inside):
-            return np.arange(count, dtype=np.int64)
+            return _counting(count)
         begins = np.zeros(count, dtype=np.int64)
         if inside.min() < 1 or inside.max() >= count:
             raise DataError(
@@ -225,9 +225,21 @@ class MegatronReader:
         # Not np.searchsorted: the offsets are not aligned in the file, so that it would copy all of them.
         return bisect_left(self._bytes, token * self._item, low)
 
+    def _starts_from(self, sequence: int, token: int) -> bool:
+        """Whether a sequence starts at a token or later, or there is none."""
+        return sequence >= len(self._bytes) or bool(self._bytes[sequence] >= token * self._item)
+
     def get(self, offset: int, count: int) -> npt.NDArray[np.int64]:
         """`count` tokens from `offset` on, across sequence boundaries, shape [count]."""
         return np.asarray(self.tokens[offset : offset + count]).astype(np.int64)
+
+
+@lru_cache(maxsize=16)
+def _counting(count: int) -> npt.NDArray[np.int64]:
+    """0, 1, 2, …, which nobody may change."""
+    numbers = np.arange(count, dtype=np.int64)
+    numbers.flags.writeable = False
+    return numbers
 
 
 def _map(path: Path, dtype: Any, offset: int, count: int) -> npt.NDArray[Any]:

@@ -54,9 +54,8 @@ def read_batch(inputs: Inputs, start: int, stop: int, skips: Skips = NOTHING) ->
     """
     order = KeptOrder(inputs.order, skips)
     tokens, positions = read_samples(order, inputs.readers, start, stop)
-    wrong = np.argwhere((tokens < 0) | (tokens >= inputs.vocab_size))
-    if len(wrong):
-        row, column = wrong[0].tolist()
+    if tokens.min() < 0 or tokens.max() >= inputs.vocab_size:
+        row, column = np.argwhere((tokens < 0) | (tokens >= inputs.vocab_size))[0].tolist()
         _refuse(inputs, order.locate(start + row), column, int(tokens[row, column]))
     return Batch(tokens[:, :-1], tokens[:, 1:], positions, fed_digest(start, tokens, positions))
 

@@ -135,7 +135,7 @@ class Group:
         """
         load_section("train", TrainConfig, self.recipe, self._overrides(BASELINE))
         job = self._job(BASELINE)
-        if failed := launch([job], 1, self.work / "jobs.json"):
+        if failed := launch([job], 1, self.work / "log.txt"):
             raise TrainError("training on one process failed: there is nothing to compare with", found=failed[job.run])
         return self._row(BASELINE)
 
@@ -150,7 +150,7 @@ class Group:
                 rows[layout.name] = Row(layout.name, layout.processes, "refused", reason=str(error.found or error))
                 continue
             jobs[layout.name] = self._job(layout)
-        failed = launch(list(jobs.values()), layouts[0].processes, self.work / "jobs.json")
+        failed = launch(list(jobs.values()), layouts[0].processes, self.work / "log.txt")
         for layout in layouts:
             if layout.name in jobs:
                 reason = failed.get(jobs[layout.name].run)
@@ -163,7 +163,7 @@ class Group:
         run.root.mkdir(parents=True)
         for name in ("tokenizer", "tokens"):
             (run.root / name).symlink_to((self.source / name).resolve(), target_is_directory=True)
-        return Job(Path(self.recipe), run.root, self._overrides(layout))
+        return Job(self.recipe, run.root, self._overrides(layout))
 
     def _overrides(self, layout: Layout) -> list[str]:
         """What a recipe of one's own says about its layout does not count."""

@@ -1,21 +1,19 @@
-"""Starts torchrun for the layouts of one number of processes, and starts it again without one that fails."""
+"""Trains the layouts of one number of processes, and starts again without one that fails."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from headwater.core.children import end_with_parent
+from headwater.core.config import load_section
 from headwater.core.layout import RunLayout
 from headwater.core.manifest import is_artifact
+from headwater.train import titan
+from headwater.train.config import TrainConfig
+from headwater.train.processes import Processes
 
 TIMEOUT_SECONDS = 3600
-SHOWN_LINES = 12
 
 
 @dataclass(frozen=True)
@@ -23,13 +21,13 @@ class Job:
     """One training: what `runner.train` takes.
 
     Attributes:
-        recipe: The recipe's file.
+        recipe: The recipe's file or name.
         run: The run folder.
         overrides: Of the recipe.
         fresh: Whether to start again what there is.
     """
 
-    recipe: Path
+    recipe: Path | str
     run: Path
     overrides: Sequence[str]
     fresh: bool = True
@@ -39,28 +37,22 @@ class Job:
         """Whether it was finished."""
         return is_artifact(RunLayout(self.run).train)
 
-    def dump(self) -> dict[str, object]:
-        """As the worker reads it."""
-        return {
-            "recipe": str(self.recipe), "run": str(self.run), "overrides": list(self.overrides), "fresh": self.fresh,
-        }  # fmt: skip
 
-
-def launch(jobs: Sequence[Job], processes: int, file: Path) -> dict[Path, str]:
+def launch(jobs: Sequence[Job], processes: int, log: Path) -> dict[Path, str]:
     """Runs jobs one after another in one group of processes.
 
     Args:
         jobs: Trainings of so many processes each, with a run folder of its own each.
         processes: How many.
-        file: Where the jobs can be written for the workers.
+        log: Where what the processes say can be written.
 
     Returns:
-        Run folder → the end of what the workers said, for each job that failed.
+        Run folder → the end of what the processes said, for each job that failed.
     """
     failed: dict[Path, str] = {}
     waiting = list(jobs)
     while waiting:
-        said = _start(waiting, processes, file)
+        said = _start(waiting, processes, log)
         if said is None:
             break
         waiting = [job for job in waiting if not job.done]
@@ -71,30 +63,27 @@ def launch(jobs: Sequence[Job], processes: int, file: Path) -> dict[Path, str]:
     return failed
 
 
-def _start(jobs: Sequence[Job], processes: int, file: Path) -> str | None:
-    file.write_text(json.dumps([job.dump() for job in jobs]))
-    command = [sys.executable, "-m", "headwater.train.parity.worker", str(file)]
-    if processes > 1:
-        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-        command[1:1] = launcher
-    environment = {"PYTHONFAULTHANDLER": "1", **os.environ}
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment,
-        preexec_fn=end_with_parent(),
-    )  # fmt: skip
-    try:
-        _, said = process.communicate(timeout=TIMEOUT_SECONDS)
-    except BaseException as error:
-        process.terminate()  # not kill: torchrun passes it on to its workers
-        process.wait()
-        if isinstance(error, subprocess.TimeoutExpired):
-            return f"it did not end within {TIMEOUT_SECONDS} seconds"
-        raise
-    return None if process.returncode == 0 else last_words(said)
+def _start(jobs: Sequence[Job], processes: int, log: Path) -> str | None:
+    log.unlink(missing_ok=True)
+    device = titan.choose_device(_config(jobs[0]).device)
+    with Processes(processes, log, train_all, list(jobs), device=device) as group:
+        codes = group.finish(TIMEOUT_SECONDS)
+        if all(code == 0 for code in codes):
+            return None
+        late = "" if any(codes) else f"it did not end within {TIMEOUT_SECONDS} seconds\n"
+        return late + group.last_words()
 
 
-def last_words(text: str) -> str:
-    """What torchrun's processes say went wrong: the last lines before the launcher's own."""
-    lines = text.split("torch/distributed/run.py", 1)[0].splitlines()
-    kept = [line for line in lines if line.strip() and "frozen runpy" not in line]
-    return "\n".join(kept[-SHOWN_LINES:])
+def train_all(jobs: Sequence[Job]) -> None:
+    """In one process of several: runs jobs in order, in one process group; what fails ends the process."""
+    from headwater.train.runner import train
+
+    config = _config(jobs[0])
+    titan.start(titan.choose_device(config.device), config.parallel.world_size, config.threads)
+    for job in jobs:
+        train(job.recipe, job.run, job.overrides, fresh=job.fresh)
+    titan.stop()
+
+
+def _config(job: Job) -> TrainConfig:
+    return load_section("train", TrainConfig, job.recipe, job.overrides)

@@ -21,7 +21,7 @@ from headwater.core.tokens import MegatronReader
 from headwater.core.trace.training import order_of
 from headwater.train.losses import read_losses
 from headwater.train.parity.layouts import LAYOUTS, Layout
-from headwater.train.proof.leg import Job, Leg, layouts_of, run_apart
+from headwater.train.proof.leg import Job, finish, layouts_of, run_apart
 from headwater.train.proof.trial import Reference, Trial, final_digest, run_trial
 
 VOCAB = 97
@@ -90,7 +90,7 @@ def prove(folder: Path, *, trials: int, layouts: Sequence[str], seed: int) -> Pr
     """
     chosen = layouts_of(layouts, LAYOUTS)
     (folder / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
-    run_apart(_make_data, folder / "data")
+    run_apart(folder / "data.log", _make_data, folder / "data")
     found: list[Trial] = []
     with progress(len(chosen) + trials, "resume-proof") as bar:
         references: dict[str, Reference] = {}
@@ -120,7 +120,7 @@ def _legs(number: int, layouts: list[Layout]) -> list[Layout]:
 
 def _reference(folder: Path, layout: Layout) -> Reference:
     run = _copy(folder, layout.name)
-    seconds = Leg(_job(folder, run, layout)).finish()
+    seconds = finish(_job(folder, run, layout))
     path = run / "train" / "losses.jsonl"
     rows = read_losses(path)
     _check_fed(RunLayout(run), rows)

@@ -14,7 +14,7 @@ from headwater.core.layout import RunLayout
 from headwater.core.manifest import is_artifact
 from headwater.train.losses import read_losses
 from headwater.train.parity.layouts import Layout
-from headwater.train.proof.leg import Job, Leg
+from headwater.train.proof.leg import Job, finish
 from headwater.train.resume import checkpoint_folders
 
 
@@ -109,7 +109,7 @@ def run_trial(
         moment = ("save", "any time", "step")[(number + place) % 3]
         kills.append(_killed(job(layout), moment, references[layout.name], rng))
     last = job(legs[-1])
-    Leg(last).finish()
+    finish(last)
     return _judge(number, kills, legs, last.run, references)
 
 
@@ -120,7 +120,7 @@ def _killed(job: Job, moment: str, reference: Reference, rng: random.Random) -> 
     begun = _logged(losses)
     delay = rng.uniform(0, reference.seconds)
     at_step = rng.randint(min(begun + 1, steps), steps)
-    leg = Leg(job)
+    leg = job.start()
     if moment == "step":
         leg.run_until(lambda: _logged(losses) >= at_step)
         delay = rng.uniform(0, reference.seconds / steps)

@@ -1,7 +1,4 @@
-"""Imported once by the server that trial processes are forked from: it imports what training needs and starts nothing.
-
-Importing torch takes ten times as long as one of these trainings.
-"""
+"""Imported once by the server that `processes` forks from: it imports what training needs and starts nothing."""
 
 from __future__ import annotations
 
