@@ -12,7 +12,7 @@ hardly changes; on a GPU wall seconds. Above 1 in the first column, ours is fast
   (`headwater.train.titan.cpu`), and a loader that reads the same token file from front to back.
 - `transformers`: `Trainer` with a LlamaForCausalLM of the same shape.
 - `nanogpt`: `train.py` as it is (`--nanogpt` names a clone of github.com/karpathy/nanoGPT), in the setting
-  `shakespeare` only: 4 layers, 4 heads, 128 wide, context 64, batch 12.
+  `shakespeare` only: 4 layers, 4 heads, 128 wide, context 64, batch 12, and GPT-2's parts in all contenders.
 
 `step` says where our step's time goes: loader and metrics, as shares of the step, by `time.process_time`.
 """
@@ -45,7 +45,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "wide": {"model": LLAMA | {"dim": 512, "n_heads": 8, "ffn_dim": 1408, "n_layers": 6}, "seq_len": 256, "batch": 4},
     "compiled": {"model": LLAMA, "seq_len": 256, "batch": 8, "compile": True},
     "shakespeare": {
-        "model": LLAMA | {"dim": 128, "n_kv_heads": 4, "ffn_dim": 344}, "seq_len": 64, "batch": 12, "vocab": 66,
+        "model": {"family": "gpt2", "dim": 128, "n_layers": 4, "n_heads": 4, "ffn_dim": 512, "tied": True},
+        "seq_len": 64, "batch": 12, "vocab": 66,
     },
     "1b": {
         "model": LLAMA | {"dim": 2048, "n_heads": 32, "n_kv_heads": 8, "n_layers": 16, "ffn_dim": 8192},

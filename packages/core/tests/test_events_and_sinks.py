@@ -2,10 +2,10 @@ import json
 
 import pytest
 
-from headwater.core.errors import ConfigError, ManifestError
+from headwater.core.errors import ConfigError, ManifestError, StorageError
 from headwater.core.events import EventLog, read_events
 from headwater.core.metrics import TABLE
-from headwater.core.sinks import close_sinks, open_sinks
+from headwater.core.sinks import closing_sinks, keep_rows, open_sinks
 
 
 def test_events_are_read_back_and_a_cut_last_line_is_left_out(tmp_path):
@@ -25,16 +25,45 @@ def test_events_are_read_back_and_a_cut_last_line_is_left_out(tmp_path):
 
 def test_jsonl_sink_writes_rows_and_refuses_unknown_names(tmp_path):
     sinks = open_sinks({"jsonl": {"path": tmp_path / "m.jsonl"}})
-    sinks[0].log(3, {"headwater_train_loss": 1.5, "headwater_train_grad_norm": float("nan")})
-    with pytest.raises(KeyError, match=r"headwater_train_los\b"):
-        sinks[0].log(4, {"headwater_train_los": 1.5})
-    close_sinks(sinks)
+    with closing_sinks(sinks):
+        sinks[0].log(3, {"headwater_train_loss": 1.5, "headwater_train_grad_norm": float("nan")})
+        with pytest.raises(KeyError, match=r"headwater_train_los\b"):
+            sinks[0].log(4, {"headwater_train_los": 1.5})
     row = json.loads((tmp_path / "m.jsonl").read_text())
     assert row["step"] == 3 and row["headwater_train_loss"] == 1.5 and row["headwater_train_grad_norm"] == "nan"
     with pytest.raises(ConfigError, match="no metric sink promtheus"):
         open_sinks({"promtheus": {}})
     with pytest.raises(ConfigError, match="no option pth"):
         open_sinks({"jsonl": {"pth": tmp_path / "m.jsonl"}})
+    with pytest.raises(ConfigError, match="jsonl needs the option path"):
+        open_sinks({"jsonl": {}})
+
+
+def test_every_sink_is_closed_and_what_went_wrong_first_is_told():
+    class Sink:
+        def __init__(self, fails: bool) -> None:
+            self.fails, self.closed = fails, False
+
+        def log(self, step, values) -> None: ...
+
+        def close(self) -> None:
+            self.closed = True
+            if self.fails:
+                raise StorageError("no space for the rest")
+
+    sinks = [Sink(True), Sink(False)]
+    with pytest.raises(StorageError, match="no space for the rest"), closing_sinks(sinks):
+        pass
+    assert all(sink.closed for sink in sinks)
+    with pytest.raises(ManifestError, match="what happened"), closing_sinks(sinks):
+        raise ManifestError("what happened")
+
+
+def test_only_rows_of_steps_are_kept(tmp_path):
+    log = tmp_path / "log.jsonl"
+    log.write_bytes(b'{"step": 1}\n{"step": 2, "text": "\xff"}\n[3]\n{"a": 1}\n{"step": 4}\n{"step": 5')
+    assert [row["step"] for row in keep_rows(log)] == [1, 2, 4]
+    assert keep_rows(log, 1) == [{"step": 1}] and log.read_text() == '{"step": 1}\n'
 
 
 def test_metric_names_follow_the_rules():

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from headwater.core.errors import ConfigError, TrainError
 from headwater.core.metrics import TABLE
-from headwater.core.sinks import close_sinks, open_sinks
+from headwater.core.sinks import closing_sinks, open_sinks
 from headwater.monitor.exporter import PrometheusSink
 
 
@@ -168,10 +168,8 @@ def test_close_frees_the_port_and_may_be_called_twice() -> None:
 
 def test_it_is_found_by_name() -> None:
     sinks = open_sinks({"prometheus": {"port": 0}})
-    try:
+    with closing_sinks(sinks):
         assert [type(sink) for sink in sinks] == [PrometheusSink]
-    finally:
-        close_sinks(sinks)
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (apt install prometheus)")

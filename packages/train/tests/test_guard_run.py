@@ -25,6 +25,7 @@ from headwater.core.skips import Skips
 from headwater.core.trace.steps import trace_step
 from headwater.train import titan
 from headwater.train.losses import read_losses
+from headwater.train.resume import replace, replacement, settle
 from headwater.train.runner import train
 
 pytestmark = pytest.mark.slow
@@ -143,7 +144,7 @@ def test_trace_goes_through_the_window(healed: Path):
     assert before[-1] == window[0] - 1 and after[0] == window[1]
 
 
-@pytest.mark.parametrize("moment", ["rollback", "checkpoint_deleted", "step 90 again"])
+@pytest.mark.parametrize("moment", ["rollback", "replacement", "checkpoint_deleted", "step 90 again"])
 def test_kill_9_across_a_rollback_then_the_same_command_gives_the_same_run(
     healed: Path, run: Path, recipe: Path, moment: str
 ):
@@ -171,12 +172,46 @@ def reached(run: Path, moment: str) -> bool:
     kinds = [event["kind"] for event in read_events(path)] if path.is_file() else []
     if "rollback" not in kinds:
         return False
+    if moment == "replacement":
+        return replacement(RunLayout(run).checkpoint(80)).is_dir() or "checkpoint_deleted" in kinds
     if moment in ("rollback", "checkpoint_deleted"):
         return moment in kinds
     if moment == "step 90 again":
         rows = read_losses(run / "train" / "losses.jsonl")
         return 90 <= len(rows) < 100
     raise AssertionError(moment)
+
+
+@pytest.mark.parametrize("renamed", [0, 1, 2])
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_replacement_that_was_interrupted_is_finished_or_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renamed: int, whole: bool
+):
+    folder = tmp_path / "step-00000080"
+    for path, text in ((folder, "old"), (replacement(folder), "new")):
+        path.mkdir()
+        (path / "run.json").write_text(text)
+    (folder / "manifest.json").write_text("{}")
+    if whole:
+        (replacement(folder) / "manifest.json").write_text("{}")
+    elif renamed:
+        return  # only a whole one takes the place of another
+    original, left = Path.rename, [renamed]
+
+    def killed(self: Path, target: Path) -> Path:
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        return original(self, target)
+
+    monkeypatch.setattr(Path, "rename", killed)
+    monkeypatch.setattr(shutil, "rmtree", lambda path: killed(path, path))  # also before the old one is deleted
+    with pytest.raises(KeyboardInterrupt):
+        replace(folder)
+    monkeypatch.undo()
+    settle(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name] and is_artifact(folder)
+    assert (folder / "run.json").read_text() == ("new" if renamed else "old")
 
 
 def state_of(trainer: Any) -> list[Any]:

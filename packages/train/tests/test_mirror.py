@@ -131,6 +131,25 @@ def test_a_run_that_lost_its_folder_goes_on_from_the_copies_to_the_same_bytes(
 
 
 @slow
+def test_copies_that_retention_keeps_outlive_the_run_folder(place: str, data: Path, tmp_path: Path) -> None:
+    kept = {"every": 2, "keep_last": 2, "keep_best": 0, "keep_every": 4, "mirror": place}
+    recipe = write_recipe(tmp_path / "r.yaml", steps=8, checkpoint=kept)
+    run = Path(shutil.copytree(data, tmp_path / "run"))
+    train(recipe, run)
+    assert Mirror(place).whole() == {4, 6, 8}
+    shutil.rmtree(run / "train")
+    objects.delete(f"{place}/step-00000008/manifest.json")
+    train(recipe, run)  # from step 6: the checkpoint of step 4 is nowhere but in the mirror
+    assert Mirror(place).whole() == {4, 6, 8}
+
+
+def test_copies_of_another_run_below_are_no_copies_of_this_one(tmp_path: Path) -> None:
+    write(tmp_path / "copies" / "another" / "step-00000003", a_bin=b"a", manifest_json=b"{}")
+    write(tmp_path / "copies" / "step-00000006", a_bin=b"a", manifest_json=b"{}")
+    assert Mirror(str(tmp_path / "copies")).whole() == {6}
+
+
+@slow
 def test_a_store_that_refuses_stops_training_with_the_checkpoint_kept_here(
     place: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

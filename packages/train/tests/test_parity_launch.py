@@ -1,7 +1,8 @@
-"""The processes that `headwater train parity` starts end with it, whatever ends it."""
+"""`headwater train parity`: its processes end with it, whatever ends it, and what it refuses."""
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -9,8 +10,10 @@ import time
 
 import psutil
 import pytest
+from click.testing import CliRunner
 
-pytestmark = pytest.mark.slow
+from headwater.core.errors import ConfigError
+from headwater.train.cli import train
 
 COMMAND = [sys.executable, "-m", "headwater.train", "parity", "--layouts", "fsdp2", "--steps", "100"]
 
@@ -21,6 +24,7 @@ def family(of: psutil.Process) -> list[psutil.Process]:
     return children if any(len(one.children()) == 2 for one in children) else []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda one: one.name)
 def test_nothing_outlives_the_command(how: signal.Signals) -> None:
     process = subprocess.Popen(COMMAND, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -38,3 +42,14 @@ def test_nothing_outlives_the_command(how: signal.Signals) -> None:
     process.wait(60)
     _, alive = psutil.wait_procs(found, timeout=60)
     assert not alive
+
+
+def test_what_cannot_be_compared_is_refused_and_the_list_is_json_too() -> None:
+    for layouts in ("", ","):
+        with pytest.raises(ConfigError, match="names no layout"):
+            CliRunner().invoke(train, ["parity", "--layouts", layouts], catch_exceptions=False, standalone_mode=False)
+    with pytest.raises(ConfigError, match="option of their own") as caught:
+        CliRunner().invoke(train, ["parity", "train.steps=3"], catch_exceptions=False, standalone_mode=False)
+    assert "--steps" in str(caught.value)
+    listed = json.loads(CliRunner().invoke(train, ["parity", "--layouts", "list", "--json"]).stdout)
+    assert {"layout": "tp2", "processes": 2, "train.parallel": "tp: 2"} in listed

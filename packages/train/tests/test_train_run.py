@@ -19,7 +19,7 @@ import yaml
 from train_fixtures import STEPS, make_tokenizer, write_recipe
 
 from headwater.core.config import validate
-from headwater.core.errors import ConfigError, ManifestError, StorageError, TrainError
+from headwater.core.errors import ConfigError, DataError, ManifestError, StorageError, TrainError
 from headwater.core.events import read_events
 from headwater.core.fed import as_text, fed_digest, read_samples
 from headwater.core.layout import RunLayout
@@ -160,6 +160,44 @@ def test_sigterm_writes_a_checkpoint_and_exits_75(whole: Path, run: Path, long_r
     assert (run / "train" / "losses.jsonl").read_bytes() == (whole / "train" / "losses.jsonl").read_bytes()
 
 
+@pytest.mark.parametrize("step", [10, STEPS])
+def test_sigterm_at_a_step_that_is_validated_changes_no_byte(
+    whole: Path, run: Path, long_recipe: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    from headwater.train import titan
+
+    titan.start("cpu", 1, 1)
+    from headwater.train.titan.trainer import HeadwaterTrainer
+
+    original = HeadwaterTrainer.train_step
+
+    def terminated(self: HeadwaterTrainer, batches: Any) -> None:
+        if self.step == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        original(self, batches)
+
+    monkeypatch.setattr(HeadwaterTrainer, "train_step", terminated)
+    state = train(long_recipe, run).state
+    assert state == ("finished" if step == STEPS else "terminated")
+    monkeypatch.undo()
+    train(long_recipe, run)
+    assert_same_training(run, whole)
+    events = read_events(run / "train" / "events.jsonl")
+    validated = [[event["step"] for event in each if event["kind"] == "validation"]
+                 for each in (events, read_events(whole / "train" / "events.jsonl"))]  # fmt: skip
+    assert validated[0] == validated[1]
+
+
+def test_a_torn_line_in_the_events_costs_that_line(whole: Path, trained: Path, long_recipe: Path) -> None:
+    unfinish(trained)
+    path = trained / "train" / "events.jsonl"
+    path.write_bytes(path.read_bytes()[:-20])
+    assert train(long_recipe, trained).state == "finished"
+    kinds = [event["kind"] for event in read_events(path)]
+    assert kinds.count("finish") == 1 and kinds[-2:] == ["resume", "finish"]
+    assert_same_training(trained, whole)
+
+
 def test_unfinished_checkpoint_is_removed_and_damaged_one_passed_over(
     whole: Path, trained: Path, long_recipe: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -170,10 +208,20 @@ def test_unfinished_checkpoint_is_removed_and_damaged_one_passed_over(
     data[len(data) // 2] ^= 1
     (run.checkpoint(20) / "__0_0.distcp").write_bytes(bytes(data))  # damaged
     shutil.copytree(run.checkpoint(20), run.checkpoint(15))  # also damaged: nothing whole is left
-    train(long_recipe, trained)
+    best = [step for step in steps_of(trained) if step < 15]
+    for step in best:
+        shutil.rmtree(run.checkpoint(step))
+    losses = (trained / "train" / "losses.jsonl").read_bytes()
+    with pytest.raises(TrainError, match="no checkpoint of this run is whole") as caught:
+        train(long_recipe, trained)
     said = capsys.readouterr().err
     assert "not finished when the run was interrupted" in said
     assert "passed over a damaged checkpoint: __0_0.distcp does not have the checksum" in said
+    assert "step-00000015" in str(caught.value) and "--fresh" in str(caught.value)
+    assert steps_of(trained) == [15, 20] and (trained / "train" / "losses.jsonl").read_bytes() == losses
+    # The damage is mended: it goes on.
+    flip(run.checkpoint(20) / "__0_0.distcp")
+    train(long_recipe, trained)
     assert (trained / "train" / "losses.jsonl").read_bytes() == (whole / "train" / "losses.jsonl").read_bytes()
 
 
@@ -420,10 +468,40 @@ def test_wrong_metrics_options_are_refused_before_an_earlier_run_is_deleted(
 
 
 def test_tokens_that_the_vocabulary_lacks_are_named_with_their_place(run: Path, long_recipe: Path) -> None:
+    for name in ("train", "validation"):  # the last of each file: no sample needs it
+        path = RunLayout(run).tokens("web") / f"{name}.bin"
+        good = path.read_bytes()
+        path.write_bytes(good[:-2] + b"\xff\xff")
+        with pytest.raises(TrainError, match=rf"web/{name}\.bin holds tokens that the tokenizer does not") as caught:
+            train(long_recipe, run, ["train.validation.batches=1000"])
+        assert f"token id 65535 at position {len(good) // 2 - 1}" in str(caught.value)
+        path.write_bytes(good)
+    # Also without a validation set, where nothing but the training reads them.
     path = RunLayout(run).tokens("web") / "train.bin"
     path.write_bytes(b"\xff" * path.stat().st_size)
     with pytest.raises(TrainError, match=r"web/train\.bin holds tokens that the tokenizer does not have"):
+        train(long_recipe, run, ["train.validation.every=0"])
+
+
+@pytest.mark.parametrize("content", [None, b"no parquet"])
+def test_tokens_without_their_documents_are_named(run: Path, long_recipe: Path, content: bytes | None) -> None:
+    path = RunLayout(run).tokens("web") / "documents.parquet"
+    path.unlink() if content is None else path.write_bytes(content)
+    with pytest.raises(DataError, match=r"web/documents\.parquet cannot be read") as caught:
         train(long_recipe, run)
+    assert "headwater data tokenize" in str(caught.value)
+
+
+def test_a_mirror_in_the_run_folder_is_refused(run: Path, long_recipe: Path) -> None:
+    for inside in (run, run / "train" / "checkpoints"):
+        with pytest.raises(ConfigError, match="mirror lies in the run folder"):
+            train(long_recipe, run, [f"train.checkpoint.mirror={inside}"])
+
+
+def test_a_model_that_memory_cannot_hold_is_refused_with_what_asks_for_it(run: Path, long_recipe: Path) -> None:
+    with pytest.raises(TrainError, match="not enough memory") as caught:
+        train(long_recipe, run, ["train.model.ffn_dim=10000000000000"])
+    assert "train.micro_batch" in str(caught.value) and "allocate" in str(caught.value)
 
 
 def test_a_staged_mixture_trains_goes_on_and_is_refused_when_a_stage_changed(run: Path, tmp_path: Path) -> None:

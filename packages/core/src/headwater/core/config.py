@@ -118,6 +118,9 @@ def find_recipe(recipe: str | Path) -> Path:
     named = folder / f"{recipe}.yaml"
     if named.is_file():
         return named
+    if path.exists():
+        raise ConfigError(f"the recipe {recipe} is not a file", found="a folder" if path.is_dir() else "a device",
+                          expected="a YAML file")  # fmt: skip
     known = sorted(file.stem for file in folder.glob("*.yaml"))
     near = nearest(str(recipe), known)
     raise ConfigError(

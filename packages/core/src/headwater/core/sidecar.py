@@ -6,15 +6,19 @@ that can hold an answer. A file in another order gives the same answers, more sl
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute
 import pyarrow.dataset
 import pyarrow.parquet
 
+from headwater.core.errors import DataError
 from headwater.core.manifest import is_artifact
 from headwater.core.tokens import MegatronReader
 
@@ -59,7 +63,20 @@ class Sidecar:
 
     @cached_property
     def _rows(self) -> Any:
-        return _ds.dataset(self._path, format="parquet")
+        with self._reading():
+            return _ds.dataset(self._path, format="parquet")
+
+    @contextmanager
+    def _reading(self) -> Generator[None]:
+        try:
+            yield
+        except (OSError, pa.ArrowInvalid) as error:
+            raise DataError(
+                f"{self._path} cannot be read",
+                found="nothing" if not self._path.is_file() else str(error),
+                expected="the documents whose tokens these are",
+                hint="see what was changed with headwater verify; make the tokens again with headwater data tokenize",
+            ) from error
 
     @cached_property
     def _train(self) -> MegatronReader:
@@ -93,7 +110,8 @@ class Sidecar:
         Returns:
             id, token_start, token_count and text_bytes of each.
         """
-        file = _pq.ParquetFile(self._path)
+        with self._reading():
+            file = _pq.ParquetFile(self._path)
         columns = ["id", "split", "token_start", "token_count", "text_bytes"]
         rows: list[dict[str, Any]] = []
         groups = _groups_that_may_hold_out(file)

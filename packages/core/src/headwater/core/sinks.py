@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
-from headwater.core.errors import ConfigError
+from headwater.core.errors import ConfigError, HeadwaterError
 from headwater.core.metrics import TABLE
 from headwater.core.storage import atomic_write, storage_errors
 
@@ -60,21 +61,28 @@ class JsonlSink:
 
     def close(self) -> None:
         """Closes the file."""
-        self._stream.close()
+        with storage_errors("write", self._stream.name):
+            self._stream.close()
 
 
-def keep_rows(path: Path, step: int) -> list[dict[str, Any]]:
-    """Rewrites a JSON-lines file to the rows of at most `step`, without a line that a kill cut short; returns them."""
+def keep_rows(path: Path, step: int | None = None) -> list[dict[str, Any]]:
+    """Rewrites a JSON-lines file to the rows of steps, without a line that a kill cut short, and returns them.
+
+    Args:
+        path: The file.
+        step: The last step whose rows stay; none: all stay.
+    """
     rows: list[dict[str, Any]] = []
     lines: list[str] = []
     if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                row = json.loads(line)
+                row: Any = json.loads(line)
             except ValueError:
                 continue
-            if row.get("step", 0) <= step:
-                rows.append(row)
+            at: Any = cast("dict[str, Any]", row).get("step") if isinstance(row, dict) else None
+            if isinstance(at, int) and (step is None or at <= step):
+                rows.append(cast("dict[str, Any]", row))
                 lines.append(line + "\n")
     atomic_write(path, "".join(lines))
     return rows
@@ -112,7 +120,7 @@ def open_sinks(options: Mapping[str, Mapping[str, Any]]) -> list[MetricSink]:
         for name, arguments in options.items():
             opened.append(_open(name, installed[name].load(), arguments))
     except BaseException:
-        close_sinks(opened)
+        _close(opened)
         raise
     return opened
 
@@ -126,10 +134,34 @@ def _open(name: str, sink: Any, arguments: Mapping[str, Any]) -> MetricSink:
                 f"the metric sink {name} has no option {option}", expected=f"one of: {', '.join(known)}",
                 hint=f"did you mean {near[0]}?" if near else None,
             )  # fmt: skip
+    required = [name for name, one in inspect.signature(sink).parameters.items() if one.default is one.empty]
+    for option in [one for one in required if one not in arguments]:
+        raise ConfigError(f"the metric sink {name} needs the option {option}", expected=f"{name}: {{{option}: …}}")
     return sink(**arguments)
 
 
-def close_sinks(sinks: Sequence[MetricSink]) -> None:
-    """Closes every sink."""
+@contextmanager
+def closing_sinks(sinks: Sequence[MetricSink]) -> Generator[None]:
+    """Closes every sink at the end, also those that are added meanwhile.
+
+    Raises:
+        StorageError: What a sink still had to write could not be written; what ended the block goes before that.
+    """
+    try:
+        yield
+    except BaseException:
+        _close(sinks)
+        raise
+    if failed := _close(sinks):
+        raise failed[0]
+
+
+def _close(sinks: Sequence[MetricSink]) -> list[HeadwaterError]:
+    """Closes every sink; what failed."""
+    failed: list[HeadwaterError] = []
     for sink in sinks:
-        sink.close()
+        try:
+            sink.close()
+        except HeadwaterError as error:
+            failed.append(error)
+    return failed

@@ -12,9 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from headwater.core.errors import TrainError
 from headwater.core.fed import fed_digest, read_samples
-from headwater.core.order import Sample
 from headwater.core.sidecar import Sidecar
 from headwater.core.skips import KeptOrder, Skips
 from headwater.train.inputs import Inputs
@@ -55,18 +53,10 @@ def read_batch(inputs: Inputs, start: int, stop: int, skips: Skips = NOTHING) ->
     order = KeptOrder(inputs.order, skips)
     tokens, positions = read_samples(order, inputs.readers, start, stop)
     if tokens.min() < 0 or tokens.max() >= inputs.vocab_size:
-        row, column = np.argwhere((tokens < 0) | (tokens >= inputs.vocab_size))[0].tolist()
-        _refuse(inputs, order.locate(start + row), column, int(tokens[row, column]))
+        for row, ids in enumerate(tokens):
+            sample = order.locate(start + row)
+            inputs.refuse_unknown_tokens(inputs.readers[sample.source].prefix, ids, sample.offset)
     return Batch(tokens[:, :-1], tokens[:, 1:], positions, fed_digest(start, tokens, positions))
-
-
-def _refuse(inputs: Inputs, sample: Sample, column: int, token: int) -> None:
-    """Refuses a token that the vocabulary does not have: a file that was damaged after it was written."""
-    raise TrainError(
-        f"{inputs.readers[sample.source].prefix}.bin holds tokens that the tokenizer does not have",
-        found=f"token id {token} at position {sample.offset + column}", expected=f"ids below {inputs.vocab_size}",
-        hint="see what was changed with headwater verify; make the tokens again with headwater data tokenize",
-    )  # fmt: skip
 
 
 def documents_of(inputs: Inputs, samples: Sequence[int]) -> list[dict[str, Any]]:

@@ -115,7 +115,7 @@ class TrainConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["float32", "bfloat16", "float8"] = "float32"
     compile: bool = False
-    threads: Whole | None = Field(default=None, ge=1)
+    threads: Whole | None = Field(default=None, ge=1, le=1024)
     metrics: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @model_validator(mode="after")

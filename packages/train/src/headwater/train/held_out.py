@@ -82,7 +82,8 @@ def _source(inputs: Inputs, source: str, windows: int) -> tuple[tuple[I64, I64, 
     budget = windows * length
     stream, places = [np.array([inputs.end_of_text])], [np.zeros(1, dtype=np.int64)]
     used = text_bytes = documents = 0
-    for row in Sidecar(inputs.run.tokens(source)).first_held_out(budget):
+    rows = Sidecar(inputs.run.tokens(source)).first_held_out(budget)
+    for row in rows:
         taken = min(row["token_count"], budget - used)
         # The last document may be cut; its bytes are then counted in proportion.
         text_bytes += round(row["text_bytes"] * taken / row["token_count"])
@@ -92,6 +93,8 @@ def _source(inputs: Inputs, source: str, windows: int) -> tuple[tuple[I64, I64, 
         documents += 1
     if not used:
         return None
+    for tokens, row in zip(stream[1:], rows, strict=True):
+        inputs.refuse_unknown_tokens(reader.prefix, tokens, row["token_start"])
     tokens, place = np.concatenate(stream).astype(np.int64), np.concatenate(places)
     count = -(-used // length)
     inputs_BL, labels_BL, positions_BL = (np.full(count * length, fill) for fill in (inputs.end_of_text, IGNORE, 0))
@@ -118,6 +121,7 @@ def unigram_bits_per_byte(inputs: Inputs, data: HeldOut) -> float:
     frequency_V = np.zeros(inputs.vocab_size)
     for source, weight in inputs.mixture.normalised().items():
         tokens = np.asarray(inputs.readers[source].tokens[:UNIGRAM_TOKENS])
+        inputs.refuse_unknown_tokens(inputs.readers[source].prefix, tokens, 0)
         counts = np.bincount(tokens, minlength=inputs.vocab_size).astype(float)
         counts[inputs.end_of_text] = 0
         counts += 1

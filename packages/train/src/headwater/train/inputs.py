@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from headwater.core.config import Base
 from headwater.core.errors import ConfigError, TrainError
@@ -11,6 +15,7 @@ from headwater.core.layout import RunLayout
 from headwater.core.manifest import Parent, parent_of, read_manifest
 from headwater.core.mixture import Mixture
 from headwater.core.mixture_resolve import resolve_order
+from headwater.core.objects import is_remote, local_path
 from headwater.core.order import Order
 from headwater.core.run import ModelShape, StageInfo
 from headwater.core.tokenizer import read_vocabulary
@@ -63,6 +68,27 @@ class Inputs:
             return []
         return [StageInfo(name=s.name, samples=s.samples, weights=dict(s.weights)) for s in self.order.stages]
 
+    def refuse_unknown_tokens(self, prefix: Path, tokens: npt.NDArray[Any], at: int) -> None:
+        """Refuses tokens that the vocabulary does not have: a file that was damaged after it was written.
+
+        Args:
+            prefix: Of the token file that they were read from.
+            tokens: Token ids, of any shape.
+            at: Place in the file of the first, for a flat array.
+
+        Raises:
+            TrainError: Naming the first of them.
+        """
+        if not tokens.size or (tokens.min() >= 0 and tokens.max() < self.vocab_size):
+            return
+        place = int(np.flatnonzero((tokens < 0) | (tokens >= self.vocab_size))[0])
+        raise TrainError(
+            f"{prefix}.bin holds tokens that the tokenizer does not have",
+            found=f"token id {int(tokens.flat[place])} at position {at + place}",
+            expected=f"ids below {self.vocab_size}",
+            hint="see what was changed with headwater verify; make the tokens again with headwater data tokenize",
+        )
+
     def parents_for(self, folder: Path) -> list[Parent]:
         """Entries for the manifest of an artifact in `folder`."""
         initial = [] if self.initial is None else [parent_of(folder, self.initial.path, "init")]
@@ -95,6 +121,7 @@ def open_inputs(run: RunLayout, base: Base, config: TrainConfig, mixture: Mixtur
                 hint="run: headwater data tokenize",
             )
         digests[source] = manifest.digest
+    _refuse_mirror_inside(run, config.checkpoint.mirror)
     vocabulary = read_vocabulary(run.tokenizer)
     if (config.model.vocab_size or vocabulary.size) < vocabulary.size:
         raise ConfigError(
@@ -112,3 +139,15 @@ def open_inputs(run: RunLayout, base: Base, config: TrainConfig, mixture: Mixtur
         tokenizer_digest=tokenizer.digest, token_digests=digests,
         vocab_size=vocabulary.size, end_of_text=vocabulary.end_id, initial=initial,
     )  # fmt: skip
+
+
+def _refuse_mirror_inside(run: RunLayout, uri: str | None) -> None:
+    """Refuses copies that would lie in the run folder, where the training would take them for its own."""
+    if uri is None or is_remote(uri):
+        return
+    folder, root = local_path(uri).resolve(), run.root.resolve()
+    if folder == root or root in folder.parents:
+        raise ConfigError(
+            "train.checkpoint.mirror lies in the run folder", found=folder, expected=f"a folder outside of {root}",
+            hint="copies are for when the run folder is lost: choose another disk, or s3://…",
+        )  # fmt: skip

@@ -7,19 +7,21 @@ URI/losses.jsonl, URI/events.jsonl
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from headwater.core import objects
 from headwater.core.manifest import MANIFEST, is_artifact
+from headwater.core.run import RUN_FILE, RunInfo, read_run
 from headwater.core.storage import storage_errors
 
 LOGS = ("losses.jsonl", "events.jsonl")
 """What a run needs, besides a checkpoint, to go on elsewhere."""
 
 THREADS = 4
-_FILE = re.compile(r"step-(\d{8})/([^/]+)$")
+_FILE = re.compile(r"step-(\d{8})/([^/]+)")
 
 
 class Mirror:
@@ -39,14 +41,24 @@ class Mirror:
             StorageError, ConfigError: The store refused, or nothing here can speak to it.
         """
         found: dict[int, list[str]] = {}
+        root = self.uri if objects.is_remote(self.uri) else str(objects.local_path(self.uri))
         for name in objects.listing(self.uri):
-            if match := _FILE.search(name):
+            if match := _FILE.fullmatch(name.removeprefix(root).lstrip("/")):
                 found.setdefault(int(match.group(1)), []).append(match.group(2))
         return {step: sorted(names, key=lambda name: (name == MANIFEST, name)) for step, names in found.items()}
 
     def whole(self) -> set[int]:
         """Steps of the checkpoints whose copy was finished."""
         return {step for step, names in self.steps().items() if MANIFEST in names}
+
+    def infos(self) -> dict[int, RunInfo]:
+        """What `run.json` says of every checkpoint whose copy was finished."""
+        found: dict[int, RunInfo] = {}
+        with tempfile.TemporaryDirectory() as folder:
+            for step in sorted(self.whole()):
+                objects.get(self._name(step, RUN_FILE), Path(folder) / RUN_FILE)
+                found[step] = read_run(Path(folder))
+        return found
 
     def sync(self, checkpoints: Path, keep: Collection[int], logs: Path, written: int | None = None) -> None:
         """Makes the mirror hold the checkpoints that are kept: copies those it lacks, deletes the others.
@@ -95,6 +107,10 @@ class Mirror:
         """Deletes a copy, its manifest first, so that a kill in between leaves none that looks whole."""
         for name in reversed(self.steps().get(step, [])):
             objects.delete(self._name(step, name))
+        if not objects.is_remote(self.uri):
+            folder = objects.local_path(self._name(step, MANIFEST)).parent
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
 
     def clear(self) -> None:
         """Deletes all copies of checkpoints, and the logs."""

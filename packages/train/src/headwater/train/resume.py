@@ -40,6 +40,34 @@ def checkpoint_folders(folder: Path) -> list[tuple[int, Path]]:
     return sorted((int(match.group(1)), path) for match, path in matched if match and path.is_dir())
 
 
+def replacement(folder: Path) -> Path:
+    """Where a checkpoint is written that will take the place of a whole one of its step."""
+    return folder.with_name(f"{folder.name}.new")
+
+
+def replace(folder: Path) -> None:
+    """Puts the replacement of a checkpoint in its place; `settle` finishes it after a kill in between."""
+    old = folder.with_name(f"{folder.name}.old")
+    with storage_errors("replace", folder):
+        folder.rename(old)
+        replacement(folder).rename(folder)
+        shutil.rmtree(old)
+
+
+def settle(checkpoints: Path) -> None:
+    """Finishes or undoes the replacements of checkpoints that a kill interrupted."""
+    for new in sorted(checkpoints.glob("step-*.new")):
+        folder = new.with_suffix("")
+        with storage_errors("replace", folder):
+            if not folder.exists() and is_artifact(new):
+                new.rename(folder)
+            else:
+                shutil.rmtree(new)
+    for old in checkpoints.glob("step-*.old"):
+        with storage_errors("remove", old):
+            shutil.rmtree(old)
+
+
 Say = Callable[[str, int, Path], None]
 """Called with a message, the step and the folder of a checkpoint that is not used."""
 
@@ -59,6 +87,7 @@ def find_checkpoint(folder: Path, say: Say, mirror: Mirror | None = None) -> Fou
         ManifestError: The newest whole checkpoint has another schema version.
         StorageError: The mirror cannot be read.
     """
+    settle(folder)
     copies = mirror.steps() if mirror is not None else {}
     here = dict(checkpoint_folders(folder))
     for step in sorted({*here, *copies}, reverse=True):
@@ -209,10 +238,11 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def remove_checkpoint(folder: Path) -> None:
-    """Deletes a checkpoint, its manifest first, so that a kill in between leaves no broken artifact."""
-    with storage_errors("delete", folder):
-        (folder / MANIFEST).unlink(missing_ok=True)
-        shutil.rmtree(folder)
+    """Deletes a checkpoint if it is here, its manifest first, so that a kill in between leaves no broken artifact."""
+    if folder.is_dir():
+        with storage_errors("delete", folder):
+            (folder / MANIFEST).unlink(missing_ok=True)
+            shutil.rmtree(folder)
 
 
 def to_delete(

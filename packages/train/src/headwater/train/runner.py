@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from headwater.core.lock import exclusive
 from headwater.core.manifest import ArtifactWriter, Manifest
 from headwater.core.mixture import Mixture
 from headwater.core.mixture_resolve import resolve_mixture
-from headwater.core.sinks import JsonlSink, MetricSink, close_sinks, keep_rows, open_sinks
+from headwater.core.sinks import JsonlSink, MetricSink, closing_sinks, keep_rows, open_sinks
 from headwater.core.storage import atomic_write, storage_errors
 from headwater.train import PRODUCER
 from headwater.train.config import TrainConfig, recorded
@@ -31,6 +31,7 @@ from headwater.train.losses import read_losses
 from headwater.train.mirror import Mirror
 from headwater.train.parallel import require_blocks
 from headwater.train.resume import (
+    Found,
     checkpoint_folders,
     find_checkpoint,
     find_damage,
@@ -126,29 +127,48 @@ def _run_alone(
     is_main = os.environ.get("RANK", "0") == "0"
     # Before anything of an earlier run is touched: a port may be taken, an option misspelt.
     sinks = open_sinks(config.metrics) if is_main else []
-    try:
+    with closing_sinks(sinks):
         resume_step = on_main(lambda: _prepare(inputs, writer, session, fresh=fresh, on_change=on_change))
         if is_main:
             sinks.append(JsonlSink(inputs.run.train / "metrics.jsonl"))
         data = held_out(inputs) if config.validation.every else None
+        unigram = on_main(lambda: unigram_bits_per_byte(inputs, data) if data else None)
         from headwater.train.titan.build import trainer_config
         from headwater.train.titan.trainer import HeadwaterTrainer
 
-        trainer = HeadwaterTrainer(trainer_config(inputs, data, sinks, device), inputs, session)
-        try:
-            _announce(session, trainer, sinks, resume_step, device)
-            with _progress(config.steps, resume_step or 0, session, shown=trainer.is_main):
-                state = trainer.run(resume_step)
-        finally:
-            trainer.close()
+        with memory_errors(inputs):
+            trainer = HeadwaterTrainer(trainer_config(inputs, data, sinks, device), inputs, session)
+            try:
+                _announce(session, trainer, sinks, resume_step, device)
+                with _progress(config.steps, resume_step or 0, session, shown=trainer.is_main):
+                    state = trainer.run(resume_step)
+            finally:
+                trainer.close()
         if state == "terminated":
             return Result(state, trainer.step, None)
-        unigram = unigram_bits_per_byte(inputs, data) if data else None
         session.events.emit("finish", trainer.step) if trainer.is_main else None
-    finally:
-        close_sinks(sinks)
     manifest = on_main(lambda: _commit(inputs, writer, session, unigram))
     return Result("finished", config.steps, manifest)
+
+
+@contextmanager
+def memory_errors(inputs: Inputs) -> Generator[None]:
+    """Says what asks for memory when there is not enough of it."""
+    import torch
+
+    try:
+        yield
+    except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+        lack = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+        if not lack:
+            raise
+        config = inputs.config
+        raise TrainError(
+            "there is not enough memory for this training",
+            found=f"{str(error).splitlines()[0]}; {config.micro_batch} samples of {config.seq_len} tokens at once, "
+            f"{config.parallel.world_size} processes",
+            hint="lower train.micro_batch or the model's size, or cut the model up (train.parallel)",
+        ) from error
 
 
 @contextmanager
@@ -180,6 +200,7 @@ def _prepare(inputs: Inputs, writer: ArtifactWriter, session: Session, *, fresh:
         )
         for message, _, path in refused:
             warn(f"{message} ({path})")
+        _refuse_to_lose(found, [path for _, _, path in refused if path.is_dir()])
     if found is not None:
         try:
             refuse_if_changed(found.info, inputs)
@@ -207,11 +228,22 @@ def _prepare(inputs: Inputs, writer: ArtifactWriter, session: Session, *, fresh:
         if mirror is not None and session.losses.steps() < step:
             mirror.fetch_logs(layout.train)
         session.losses.truncate(step)
+        keep_rows(session.events.path)
     keep_rows(metrics, step)
     for message, refused_step, path in refused:
         session.events.emit("checkpoint_refused", refused_step, path=path.name, reason=message)
     atomic_write(layout.train / "config.yaml", dump_yaml(_recipe(inputs)))
     return step if found else None
+
+
+def _refuse_to_lose(found: Found | None, damaged: Sequence[Path]) -> None:
+    """Refuses to start again over checkpoints none of which can be used: one of them may be mended."""
+    if found is None and damaged:
+        raise TrainError(
+            "no checkpoint of this run is whole", found=", ".join(str(path) for path in damaged),
+            expected="one to go on from",
+            hint="restore one from a copy, or start again with --fresh, which deletes them",
+        )  # fmt: skip
 
 
 def _wipe(layout: RunLayout) -> None:
@@ -254,7 +286,8 @@ def _commit(inputs: Inputs, writer: ArtifactWriter, session: Session, unigram: f
     if unigram is not None and validations:
         counters["validation_loss"] = validations[-1]["loss"]
         counters["validation_bits_per_byte"] = validations[-1]["bits_per_byte"]
-        counters["best_validation_loss"] = min(event["loss"] for event in validations)
+        # A rollback undoes validations, and the steps are done again.
+        counters["best_validation_loss"] = min({event["step"]: event["loss"] for event in validations}.values())
         counters["unigram_bits_per_byte"] = unigram
     files = [folder / "config.yaml", folder / "losses.jsonl"]
     volatile = [folder / "events.jsonl", folder / "metrics.jsonl", *sorted((folder / FOLDER).glob("*.jsonl")),

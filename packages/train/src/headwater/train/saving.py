@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch.distributed.tensor import DTensor
 
 from headwater.core.errors import TrainError
-from headwater.core.manifest import ArtifactWriter, Manifest
+from headwater.core.manifest import ArtifactWriter, Manifest, is_artifact
 from headwater.core.run import RUN_FILE, RunInfo
 from headwater.core.skips import KeptOrder, Skips
 from headwater.core.storage import atomic_write, storage_errors
@@ -22,7 +22,7 @@ from headwater.train import PRODUCER
 from headwater.train.dcp import save_state, weights_digest
 from headwater.train.inputs import Inputs
 from headwater.train.mirror import Mirror
-from headwater.train.resume import remove_checkpoint, to_delete
+from headwater.train.resume import remove_checkpoint, replace, replacement, to_delete
 from headwater.train.together import on_main
 
 
@@ -36,7 +36,7 @@ class Saved:
         digest: Digest of its manifest.
         bytes: Size of its files.
         seconds: From the end of the step to the manifest.
-        deleted: Steps of the checkpoints that it took the place of.
+        deleted: Steps of the checkpoints that went for it.
     """
 
     step: int
@@ -57,6 +57,7 @@ class Saving:
         draft: `run.json`, less the digests.
         others: Names of the state that are no weights.
         kept: Step → validation loss of the checkpoints that there are.
+        superseded: Steps of later checkpoints, which go once this one is whole.
         began: When the step ended, on the monotonic clock.
         group: The process group that the ranks talk over.
         sync_logs: Puts the logs on disk that the checkpoint relies on.
@@ -67,6 +68,7 @@ class Saving:
     draft: RunInfo
     others: tuple[str, ...]
     kept: dict[int, float | None]
+    superseded: Sequence[int]
     began: float
     group: Any
     sync_logs: Callable[[], None]
@@ -79,8 +81,7 @@ class Saving:
             StorageError: The disk refused; there is no manifest then.
         """
         self._require_finite()
-        folder = self.inputs.run.checkpoint(self.draft.step)
-        on_main(lambda: self._begin(folder), self.group)
+        folder = on_main(self._begin, self.group)
         with storage_errors("write", folder):
             save_state(self.state, folder, self.group)
         manifest, deleted = on_main(lambda: self._finish(folder), self.group)
@@ -107,9 +108,13 @@ class Saving:
             parents=self.inputs.parents_for(folder),
         )  # fmt: skip
 
-    def _begin(self, folder: Path) -> None:
+    def _begin(self) -> Path:
+        """Where it is written: beside a whole checkpoint of the same step, which stays until this one is whole."""
+        folder = self.inputs.run.checkpoint(self.draft.step)
+        folder = replacement(folder) if is_artifact(folder) else folder
         shutil.rmtree(folder, ignore_errors=True)
         self._writer(folder).begin()
+        return folder
 
     def _finish(self, folder: Path) -> tuple[Manifest, list[int]]:
         digest = weights_digest(folder, self.others)
@@ -122,8 +127,11 @@ class Saving:
             counters["validation_bits_per_byte"] = run.validation_bits_per_byte
         self.sync_logs()
         manifest = self._writer(folder).commit(counters)
+        if folder != (final := self.inputs.run.checkpoint(run.step)):
+            replace(final)
         policy, there = self.inputs.config.checkpoint, {**self.kept, run.step: run.validation_loss}
         deleted = to_delete(list(there.items()), policy.keep_last, policy.keep_best, policy.keep_every)
+        deleted += self.superseded
         if policy.mirror is not None:
             layout = self.inputs.run
             Mirror(policy.mirror).sync(layout.checkpoints, there.keys() - set(deleted), layout.train, run.step)

@@ -65,11 +65,15 @@ def read_curves(folder: Path) -> dict[str, F64]:
     """
     curves: dict[str, F64] = {}
     for path in sorted(folder.glob("*.csv")):
-        with open(path, newline="", encoding="utf-8") as stream:
-            rows = csv.DictReader(stream)
-            if not {"step", "loss"} <= set(rows.fieldnames or ()):
-                raise ConfigError(f"{path} is not a loss curve", found=rows.fieldnames, expected="columns step, loss")
-            curves[path.stem] = np.array([float(row["loss"]) for row in rows])
+        try:
+            with open(path, newline="", encoding="utf-8") as stream:
+                rows = csv.DictReader(stream)
+                if not {"step", "loss"} <= set(rows.fieldnames or ()):
+                    raise ConfigError(f"{path} is not a loss curve", found=rows.fieldnames,
+                                      expected="columns step, loss")  # fmt: skip
+                curves[path.stem] = np.array([float(row["loss"]) for row in rows])
+        except (ValueError, TypeError) as error:  # no number, no UTF-8, a row that ends early
+            raise ConfigError(f"{path} is not a loss curve", found=error, expected="a number in every row") from error
     if not curves:
         raise ConfigError(f"{folder} has no loss curves", expected="CSV files with the columns step and loss")
     return curves

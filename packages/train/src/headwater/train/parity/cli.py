@@ -50,8 +50,12 @@ def parity(
     from headwater.train.parity.layouts import LAYOUTS
 
     if wanted == "list":
-        table(["layout", "processes", "train.parallel"], [_listed(layout) for layout in LAYOUTS.values()])
+        columns, rows = ["layout", "processes", "train.parallel"], [_listed(layout) for layout in LAYOUTS.values()]
+        print_json([dict(zip(columns, row, strict=True)) for row in rows]) if as_json else table(columns, rows)
         return
+    if any(one.startswith("train.steps=") for one in overrides):
+        raise ConfigError("the steps of a comparison are an option of their own", found="train.steps",
+                          expected="--steps NUMBER")  # fmt: skip
     if (recipe is None) != (run is None):
         raise ConfigError("--recipe and --run belong together", hint="give both, or neither for the built-in model")
     own = (recipe, run) if recipe is not None and run is not None else None
@@ -63,6 +67,8 @@ def parity(
 
 def _chosen(wanted: str, known: dict[str, Layout]) -> list[Layout]:
     names = list(known) if wanted == "all" else [name.strip() for name in wanted.split(",") if name.strip()]
+    if not names:
+        raise ConfigError("--layouts names no layout", expected="NAME[,NAME]…, all or list")
     for name in names:
         if name not in known:
             raise ConfigError(

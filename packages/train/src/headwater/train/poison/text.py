@@ -39,7 +39,10 @@ def paragraphs(text: Path | None) -> list[tuple[str, str]]:
 
         named = sorted(topics.items())
     else:
-        named = [(text.name, text.read_text(encoding="utf-8"))]
+        try:
+            named = [(text.name, text.read_text(encoding="utf-8"))]
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{text} is not a text", found=error, expected="UTF-8") from error
     found: list[tuple[str, str]] = []
     for name, whole in named:
         parts = [part.strip() for part in whole.split("\n\n")]

@@ -7,7 +7,7 @@ equal checkpoints. What is written, and how, is in `train.saving`; here is when.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -60,7 +60,7 @@ class HeadwaterCheckpoints(CheckpointManager):
         on_gpu = torch.cuda.is_available() and self.inputs.config.device != "cpu"
         self._host = HostCopy(pinned=on_gpu) if self.inputs.config.checkpoint.background else None
 
-    def start(self, draft: RunInfo, sync_logs: Callable[[], None]) -> None:
+    def start(self, draft: RunInfo, sync_logs: Callable[[], None], superseded: Sequence[int] = ()) -> None:
         """Starts to save the whole state as an artifact of kind "checkpoint"; `take` says how that went.
 
         The state may change as soon as this returns.
@@ -68,6 +68,7 @@ class HeadwaterCheckpoints(CheckpointManager):
         Args:
             draft: `run.json`, less the digests.
             sync_logs: Puts the logs on disk that the checkpoint relies on.
+            superseded: Steps of later checkpoints, which go once this one is whole.
         """
         began = time.monotonic()
         self.wait()
@@ -76,8 +77,8 @@ class HeadwaterCheckpoints(CheckpointManager):
             state = self._host.take(state)
         others = tuple(name for name in self.states if name != MODEL)
         saving = Saving(
-            self.inputs, state, draft, others=others, kept=dict(self.saved), began=began, group=self._group,
-            sync_logs=sync_logs,
+            self.inputs, state, draft, others=others, kept=dict(self.saved), superseded=superseded,
+            began=began, group=self._group, sync_logs=sync_logs,
         )  # fmt: skip
         self._pending = self._thread.submit(saving.run)
         if self._host is None:
@@ -110,7 +111,7 @@ class HeadwaterCheckpoints(CheckpointManager):
         saved = pending.result()
         self.saved[saved.step] = saved.validation_loss
         for step in saved.deleted:
-            del self.saved[step]
+            self.saved.pop(step, None)
         return saved
 
     def load(self, step: int = -1) -> bool:

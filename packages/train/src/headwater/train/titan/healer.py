@@ -2,9 +2,10 @@
 
 Every process carries out the same verdict. A rollback needs no restart: the checkpoint is loaded into the live model,
 optimizer, schedule, generators and loader on whatever layout, the guard's account is kept, and the checkpoint is
-written anew with it. So the run's folder says what the run does from there on: a kill at any moment after that goes on
-with the samples left out, and a kill before it goes back to a checkpoint from which the same figures lead to the same
-verdict.
+written anew with it, beside the old one, whose place it takes when it is whole. Only then do later checkpoints go, and
+the logs of what is undone. So the run's folder says what the run does from there on: a kill at any moment after that
+goes on with the samples left out, and a kill before it goes back to a checkpoint from which the same figures lead to
+the same verdict.
 """
 
 from __future__ import annotations
@@ -19,8 +20,7 @@ from headwater.train.guard.evidence import evidence
 from headwater.train.guard.guard import Verdict
 from headwater.train.guard.halted import Halted
 from headwater.train.losses import read_losses
-from headwater.train.mirror import Mirror
-from headwater.train.resume import find_damage, remove_checkpoint
+from headwater.train.resume import find_damage
 from headwater.train.session import TERMINATED
 from headwater.train.titan.readback import Figures
 from headwater.train.together import on_main
@@ -145,14 +145,15 @@ class Healer:
         ledger = guard.ledger.rolled_back(step, window, guard.config)
         if trainer.is_main:
             self._tell_rollback(verdict, figures, target, window, ledger.factor(target + 1))
-        on_main(lambda: self._delete_after(target))
-        for later in [one for one in trainer.checkpointer.saved if one > target]:
-            del trainer.checkpointer.saved[later]
+        later = on_main(lambda: [one for one, _ in trainer.checkpointer.retained() if one > target])
+        for undone in [one for one in trainer.checkpointer.saved if one > target]:
+            del trainer.checkpointer.saved[undone]
         trainer.restore(target)
         guard.ledger = ledger
         trainer.dataloader.skips = ledger.skips
+        trainer.save(superseded=later)
+        trainer.finish_saving(wait=True)
         on_main(lambda: self._cut_logs(target))
-        trainer.save()
         return True
 
     def _target(self, onset: int) -> int | None:
@@ -189,16 +190,6 @@ class Healer:
         warn(f"step {step}: {_NAMES[verdict.cause]}, since step {verdict.onset}; back to step {target} without the "
              f"samples {window[0]:,} to {window[1] - 1:,} ({total:,} parts of documents, the first "
              f"{first['id'][:12]} {first['url']}; the others are in the event)")  # fmt: skip
-
-    def _delete_after(self, target: int) -> None:
-        if uri := self._inputs.config.checkpoint.mirror:
-            mirror = Mirror(uri)
-            for step in [one for one in mirror.steps() if one > target]:
-                mirror.remove(step)
-        for step, path in self._trainer.checkpointer.retained():
-            if step > target:
-                remove_checkpoint(path)
-                self._trainer.session.events.emit("checkpoint_deleted", step, path=path.name)
 
     def _cut_logs(self, target: int) -> None:
         self._trainer.session.losses.truncate(target)

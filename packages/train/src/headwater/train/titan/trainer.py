@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,6 +22,7 @@ from headwater.train.config import recorded
 from headwater.train.guard.guard import Guard
 from headwater.train.guard.stall import StallWatch
 from headwater.train.inputs import Inputs
+from headwater.train.mirror import Mirror
 from headwater.train.session import Session
 from headwater.train.titan import profile
 from headwater.train.titan.checkpoint import HeadwaterCheckpoints
@@ -32,6 +33,7 @@ from headwater.train.titan.metrics import HeadwaterMetrics
 from headwater.train.titan.pipeline import run_schedule
 from headwater.train.titan.readback import Figures, Readback, Sent, agree, refuses, update_unless
 from headwater.train.titan.validate import HeldOutFigures, HeldOutValidator
+from headwater.train.together import on_main
 
 Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
 Batches = Iterator[Batch]
@@ -90,6 +92,7 @@ class HeadwaterTrainer(Trainer):
         if resume_step is not None:
             self.restore(resume_step)
             self._restore_saved(resume_step)
+            self._make_up_for(resume_step)
         elif self.inputs.initial is not None:
             self.checkpointer.load_weights(self.inputs.initial.path)
         self.healer.log_counts()
@@ -122,14 +125,14 @@ class HeadwaterTrainer(Trainer):
             self.gc_handler.run(self.step)
             self.train_step(batches)
             last = self.step == plan.steps
-            save = last or self.step % plan.checkpoint.every == 0
-            due = save or (plan.validation.every > 0 and self.step % plan.validation.every == 0)
-            heard = self._listen(all_of_them=due)
+            save = self._is_saved(self.step)
+            due = self._is_validated(self.step)
+            heard = self._listen(all_of_them=due or save)
             profiled()
             stop = heard == "stop"
             if stop:  # on every process: they heard it with the figures of one and the same step
                 heard = self._listen(all_of_them=True)
-            if heard != "back" and self.config.validator.enable and due and not stop:
+            if heard != "back" and due and (last or not stop):
                 heard = self._validate()
             if heard == "back":
                 batches = self.batch_generator(self.dataloader)
@@ -142,6 +145,21 @@ class HeadwaterTrainer(Trainer):
                 return "terminated"
         self.finish_saving(wait=True)
         return "finished"
+
+    def _is_saved(self, step: int) -> bool:
+        return step == self.inputs.config.steps or step % self.inputs.config.checkpoint.every == 0
+
+    def _is_validated(self, step: int) -> bool:
+        """Whether the model is validated after a step: where it is saved, and where the recipe says."""
+        every = self.inputs.config.validation.every
+        return self.config.validator.enable and (self._is_saved(step) or (every > 0 and step % every == 0))
+
+    def _make_up_for(self, step: int) -> None:
+        """Validates a checkpoint that SIGTERM left no time to validate, and says so in it if it is one of the rest."""
+        if self._is_validated(step) and read_run(self.inputs.run.checkpoint(step)).validation_loss is None:
+            self._validate()
+            if self.step == step and self._is_saved(step):
+                self.save()
 
     def _listen(self, *, all_of_them: bool) -> Heard:
         """Takes the figures that are due, and does what the guard says.
@@ -311,11 +329,17 @@ class HeadwaterTrainer(Trainer):
                     text_bytes=figures.text_bytes)  # fmt: skip
         return "on"
 
-    def save(self) -> None:
-        """Writes a checkpoint, or starts to."""
+    def save(self, superseded: Sequence[int] = ()) -> None:
+        """Writes a checkpoint, or starts to.
+
+        Args:
+            superseded: Steps of later checkpoints, which go once this one is whole.
+        """
         began = time.monotonic()
         self.finish_saving(wait=True)  # at most one checkpoint is being written
-        self.checkpointer.start(self._run_info(), self.session.losses.sync)
+        # torchtitan counts this process's own, and those that it validated on.
+        self.ntokens_seen = self.dataloader.samples * self.inputs.config.seq_len
+        self.checkpointer.start(self._run_info(), self.session.losses.sync, superseded)
         self._waited_seconds = time.monotonic() - began
         self.finish_saving(wait=not self.inputs.config.checkpoint.background)
         self.alive()
@@ -340,9 +364,14 @@ class HeadwaterTrainer(Trainer):
 
     def _restore_saved(self, resume_step: int) -> None:
         """Tells the retention which checkpoints there are from before."""
-        for step, path in self.checkpointer.retained():
-            if step <= resume_step:
-                self.checkpointer.saved[step] = read_run(path).validation_loss
+        there = on_main(self._validation_losses)
+        self.checkpointer.saved |= {step: loss for step, loss in there.items() if step <= resume_step}
+
+    def _validation_losses(self) -> dict[int, float | None]:
+        """Step → validation loss of every finished checkpoint, here or in the mirror."""
+        uri = self.inputs.config.checkpoint.mirror
+        found = {} if uri is None else {step: info.validation_loss for step, info in Mirror(uri).infos().items()}
+        return found | {step: read_run(path).validation_loss for step, path in self.checkpointer.retained()}
 
     def _run_info(self) -> RunInfo:
         """`run.json`, less the digests, which are computed when it is written."""
