@@ -1,13 +1,14 @@
 """How the documents stage grows: CPU seconds a page and peak memory of one process at 1×, 4× and 16× of one corpus.
 
-    python benchmarks/data/scaling.py --corpus FOLDER [--workers 1] [--json FILE]
+    python benchmarks/data/scaling.py --corpus FOLDER [--workers 1] [--rows-per-file 1000] [--json FILE]
 
 16× are all pages, 4× and 1× the first quarter and sixteenth of each file. The recipe has every kind of step:
 extraction, language, Gopher, C4 and FineWeb rules, redaction, exact and near-duplicates. Linear growth shows as equal
 CPU milliseconds for each page more than in the row above, flat memory as a column that hardly moves. One process does
 all the work, so that its figures are those of a worker; a small run before warms the compiled kernels. Memory is what a
 process holds itself; beside it, with the pages of files that it has mapped, which the system takes away when somebody
-else needs them.
+else needs them. The largest thing that a process holds is one of the files that it writes: `--rows-per-file` is low
+enough that they are full at 1× too.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ documents:
       - pii
   decontaminate: null
   max_duplicate_ratio: 1
+  rows_per_file: {rows}
   engine: {{workers: {workers}}}
 """
 
@@ -86,6 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--workers", type=int, default=1, help="more are not seen in CPU seconds and memory")
+    parser.add_argument("--rows-per-file", type=int, default=1000, help="of a recipe: 5,000, unless it says otherwise")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     if not any(asked.corpus.glob("*.warc.gz")):
@@ -97,7 +100,7 @@ def main() -> None:
             here = Path(folder) / name
             pages = part(asked.corpus, here, 16 // size)
             recipe = Path(folder) / f"{name}.yaml"
-            recipe.write_text(RECIPE.format(files=here / "*.warc.gz", workers=asked.workers))
+            recipe.write_text(RECIPE.format(files=here / "*.warc.gz", workers=asked.workers, rows=asked.rows_per_file))
             options = ["--recipe", str(recipe), "--run", f"{here}-run"]
             measured([headwater, "data", "collect", *options])
             wall, cpu, own, mapped = measured([headwater, "data", "run", *options])

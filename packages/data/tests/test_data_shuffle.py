@@ -50,7 +50,7 @@ def rows(numbers):
 @settings(max_examples=50)
 def test_rows_of_one_key_meet_in_one_partition(keys, count):
     table = pa.table({"key": pa.array(keys, pa.binary()), "place": list(range(len(keys)))})
-    pieces = split(table, ["key"], count)
+    pieces = list(split(table, ["key"], count))
     assert len(pieces) == count
     assert sorted(place for piece in pieces for place in piece.column("place").to_pylist()) == list(range(len(keys)))
     owners = defaultdict(set)

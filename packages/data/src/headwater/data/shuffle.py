@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,10 @@ from headwater.data.engine import GroupFunction
 
 I64 = npt.NDArray[np.int64]
 
-JOINED_BYTES = 16_000_000
+JOINED_BYTES = 4_000_000
 """What a join adds to a batch at once, about: one long document may be the right side of any number of rows."""
+MOVED_BYTES = 8_000_000
+"""Rows that are copied from where they lie to where they belong at once, about; more where one group has more."""
 _BASE = 0x9E3779B97F4A7C15  # odd, so it has an inverse modulo 2**64
 
 
@@ -30,23 +33,80 @@ def partitions_of(rows: pa.Table | pa.RecordBatch, keys: Sequence[str], count: i
     return (mixed % np.uint64(count)).astype(np.int64)
 
 
-def split(rows: pa.Table, keys: Sequence[str], count: int) -> list[pa.Table]:
-    """The rows of each partition, in their order."""
+def split(rows: pa.Table, keys: Sequence[str], count: int) -> Iterator[pa.Table]:
+    """The rows of each partition, in their order; no more than about `MOVED_BYTES` are copied at once."""
     if count == 1:
-        return [rows]
-    places = partitions_of(rows, keys, count)
-    order = np.argsort(places, kind="stable")
-    bounds = np.searchsorted(places[order], np.arange(count + 1)).tolist()
-    moved = take(rows, order)
-    return [moved.slice(bounds[p], bounds[p + 1] - bounds[p]) for p in range(count)]
+        yield rows
+        return
+    owners = partitions_of(rows, keys, count)
+    order = np.argsort(owners, kind="stable")
+    sizes = bytes_of(rows)[order]
+    bounds = np.searchsorted(owners[order], np.arange(count + 1))
+    for part in slices(np.add.reduceat(np.append(sizes, 0), bounds[:-1]) * (np.diff(bounds) > 0), MOVED_BYTES):
+        start, ends = int(bounds[part.start]), bounds[part.start : part.stop + 1].tolist()
+        moved = gather(rows, order[start : ends[-1]])
+        yield from (moved.slice(first - start, stop - first) for first, stop in pairwise(ends))
 
 
-def run_groups(rows: pa.Table, keys: Sequence[str], order: Sequence[str], function: GroupFunction) -> pa.Table:
-    """Sorts one partition's rows and gives them to a function."""
+def run_groups(
+    rows: pa.Table, keys: Sequence[str], order: Sequence[str], function: GroupFunction
+) -> Iterator[pa.Table]:  # fmt: skip
+    """Sorts one partition's rows and gives whole groups, of about `MOVED_BYTES` together, to a function.
+
+    Rows that are mapped from files stay there until their groups' turn comes.
+    """
     if not rows.num_rows:
-        return function.output.empty_table()
+        return
     places = sorted_places(rows, list(dict.fromkeys([*keys, *order])))
-    return function(take(rows, places).combine_chunks()).select(function.output.names).cast(function.output)
+    begins = np.flatnonzero(_begins(rows.select(list(dict.fromkeys(keys))), places))
+    ends = np.append(begins[1:], len(places))
+    for part in slices(np.add.reduceat(bytes_of(rows)[places], begins), MOVED_BYTES):
+        groups = gather(rows, places[begins[part.start] : ends[part.stop - 1]])
+        yield function(groups).select(function.output.names).cast(function.output)
+
+
+def _begins(keys: pa.Table, places: I64) -> npt.NDArray[np.bool_]:
+    """Where a group begins, of rows at places that are sorted by all of the key's columns. Shape [places]."""
+    found = np.zeros(len(places), np.bool_)
+    found[:1] = True
+    for column in gather(keys, places).columns:
+        values = column.chunk(0)
+        found[1:] |= compute.not_equal(values.slice(1), values.slice(0, len(values) - 1)).to_numpy(zero_copy_only=False)
+    return found
+
+
+def gather(rows: pa.Table, places: I64) -> pa.Table:
+    """The rows at places, in one chunk.
+
+    Arrow's own `take` copies all chunks of a column together first, however few of its rows are wanted.
+    """
+    chunks = rows.to_batches()
+    if len(chunks) < 2:
+        return take(rows, places).combine_chunks()
+    starts = np.cumsum([0, *(chunk.num_rows for chunk in chunks)])
+    order = np.argsort(places, kind="stable")
+    sought = places[order]
+    bounds = np.searchsorted(sought, starts).tolist()
+    pieces = [
+        take(chunk, sought[first:stop] - start)
+        for chunk, start, first, stop in zip(chunks, starts.tolist(), bounds, bounds[1:], strict=False)
+        if first < stop
+    ]
+    together = pa.Table.from_batches(pieces, schema=rows.schema).combine_chunks()
+    del pieces
+    back = np.empty_like(order)
+    back[order] = np.arange(len(order))
+    return take(together, back).combine_chunks()
+
+
+def bytes_of(rows: pa.Table) -> I64:
+    """About how many bytes each row takes: those of strings and binary are counted, the others' are the mean."""
+    counted = np.zeros(rows.num_rows, np.int64)
+    for column in rows.columns:
+        kind = column.type
+        if pa.types.is_large_binary(kind) or pa.types.is_binary(kind) or pa.types.is_string(kind):
+            counted += np.concatenate([np.diff(_offsets(chunk)) for chunk in column.chunks] or [np.empty(0, np.int64)])
+    return counted + max(0, rows.nbytes - int(counted.sum())) // max(1, rows.num_rows)
 
 
 def sorted_places(rows: pa.Table, names: Sequence[str]) -> I64:

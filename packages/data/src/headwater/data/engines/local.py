@@ -196,13 +196,14 @@ class _Gather:
         else:
             batches = [batch for part in self.data.parts for batch in part()]
         rows = pa.Table.from_batches(batches, schema=self.data.schema)
-        found = shuffle.run_groups(rows, self.keys, self.order, self.function)
+        groups = shuffle.run_groups(rows, self.keys, self.order, self.function)
         writer = PartWriter(_part(self.folder, "rows", rank), self.function.output)
         try:
             if self.in_one_batch:
-                writer.write_batch(found)
+                writer.write_batch(pa.concat_tables([self.function.output.empty_table(), *groups]))
             else:
-                writer.write(found)
+                for found in groups:
+                    writer.write(found)
             writer.finish()
         finally:
             writer.abandon()
@@ -264,7 +265,13 @@ class _Executor(LocalPipelineExecutor):
 
 
 def _run_rank(executor: _Executor, rank: int) -> Tally | None:
-    return executor.run_rank(rank)
+    # Arrow's own allocator keeps what a task had for the next one, so that a process holds the most of all of them.
+    pool = pa.system_memory_pool()
+    pa.set_memory_pool(pool)
+    try:
+        return executor.run_rank(rank)
+    finally:
+        pool.release_unused()
 
 
 class LocalEngine:

@@ -232,7 +232,8 @@ class GroupUnit(_Noted):
 
     def _groups(self, pieces: Iterable[pa.RecordBatch]) -> Iterator[tuple[str, pa.Table]]:
         rows = pa.Table.from_batches(list(pieces), schema=self._schema)
-        yield ROWS, shuffle.run_groups(rows, self._keys, self._order, self._function)
+        for found in shuffle.run_groups(rows, self._keys, self._order, self._function):
+            yield ROWS, found
 
 
 ROWS = "rows"
