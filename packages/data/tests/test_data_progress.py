@@ -36,6 +36,7 @@ def test_the_note_says_speed_and_the_top_three_reasons():
     assert display.note(first) == "10 documents/s · 2.0 MB/s · 50% set aside: b 5, c 2, d 2, …"
     assert display.note(Tally(20, 4_000_000)) == "10 documents/s · 2.0 MB/s · 25% set aside: b 5, c 2, d 2, …"
     assert display.note(None) is None
+    assert Tally(1, 400).line(4.0).startswith("0.25 documents/s")
     assert Tally(3, 3).line(1.0) == "3 documents/s · 3 bytes/s · 0% set aside"
 
 

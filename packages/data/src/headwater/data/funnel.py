@@ -129,7 +129,8 @@ def refuse_empty(
     Raises:
         DataError: No document is left, in all or (unless allowed) in one source.
     """
-    for source, content in funnel["sources"].items():
+    # The largest source first: where nothing at all is left, it says the most.
+    for source, content in sorted(funnel["sources"].items(), key=lambda item: -item[1]["documents_in"]):
         everything = funnel["total"]["documents_out"] == 0
         if content["documents_out"] or (allow_empty_sources and not everything):
             continue

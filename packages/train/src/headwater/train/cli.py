@@ -42,6 +42,7 @@ def run(
     """
     # Read once, when torch is imported. Threads that wait by spinning made a run on a busy machine thirty times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # the profiler's own log, on stderr
 
     from headwater.train.runner import train as start
     from headwater.train.session import TERMINATED

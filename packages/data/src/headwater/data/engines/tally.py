@@ -63,7 +63,9 @@ class Tally:
         gone = self.reasons.total()
         rejects = ", ".join(f"{reason} {count:,}" for reason, count in ranked(self.reasons)[:_SHOWN])
         more = ", …" if len(self.reasons) > _SHOWN else ""
-        speed = f"{self.documents / seconds:,.0f} documents/s · {size(self.bytes / seconds)}/s"
+        rate = self.documents / seconds
+        shown = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+        speed = f"{shown} documents/s · {size(self.bytes / seconds)}/s"
         return f"{speed} · {gone / self.documents:.0%} set aside" + (f": {rejects}{more}" if gone else "")
 
 
