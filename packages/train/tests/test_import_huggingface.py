@@ -318,6 +318,9 @@ def test_a_run_can_start_from_the_checkpoint_of_another(started: tuple[RunLayout
     other = RunLayout(tmp_path / "other")
     shutil.copytree(run.tokenizer, other.tokenizer)
     shutil.copytree(run.tokens_root, other.tokens_root)
+    with pytest.raises(ManifestError) as caught:
+        train(recipe, other.root, [f"train.init_from={run.checkpoints}"])
+    assert "step-00000004" in str(caught.value)
     start = run.checkpoint(4)
     overrides = [f"train.init_from={start}", "train.optimizer.learning_rate=1e-12", "train.steps=1", "seed=9"]
     train(recipe, other.root, overrides)

@@ -10,7 +10,7 @@ import yaml
 
 from headwater.core.errors import ConfigError, ManifestError
 from headwater.core.layout import RunLayout
-from headwater.core.manifest import Manifest, read_manifest
+from headwater.core.manifest import Manifest, is_artifact, read_manifest
 from headwater.core.run import ModelShape, read_run
 from headwater.train.model import recipe_of
 
@@ -77,6 +77,8 @@ def initial_weights(run: RunLayout, init_from: str, shape: ModelShape, tokenizer
     except ManifestError as error:
         if init_from == IMPORTED and error.hint:
             error.hint = f"run: headwater import hf FOLDER --run {run.root}"
+        elif inside := sorted(each.name for each in path.glob("step-*") if is_artifact(each)):
+            error.hint = f"name one of the checkpoints in it: {', '.join(inside)}"
         raise
     ours, theirs = _comparable(shape), _comparable(found.shape)
     for name in ours:
