@@ -58,6 +58,10 @@ def test_a_folder_without_curves_is_refused(tmp_path: Path):
     (tmp_path / "a.csv").write_text("step,value\n0,1\n")
     with pytest.raises(ConfigError, match="not a loss curve"):
         read_curves(tmp_path)
+    for rows in (b"0,abc\n", b"0,1\n1\n", b"0,\xff\n"):
+        (tmp_path / "a.csv").write_bytes(b"step,loss\n" + rows)
+        with pytest.raises(ConfigError, match=r"a\.csv is not a loss curve"):
+            read_curves(tmp_path)
 
 
 def test_the_command_prints_every_detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from headwater.core.errors import ConfigError
 from headwater.core.layout import RunLayout
 from headwater.core.mixture import Mixture
 from headwater.core.mixture_resolve import resolve_order
@@ -33,6 +34,14 @@ def test_poison_changes_the_samples_that_it_is_told_and_nothing_else(tmp_path: P
     sidecar = Sidecar(run.tokens(SOURCE))
     held = {one.id for offset in offsets.tolist() for one in sidecar.covering(offset, offset + 64)}
     assert touched == held and touched
+
+
+def test_a_text_that_is_none_or_too_short_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    for content, told in ((b"\x89PNG\xff", "is not a text"), (b"one paragraph of some words", "found: *27 char")):
+        path.write_bytes(content)
+        with pytest.raises(ConfigError, match=told):
+            make_data(tmp_path / "run", path)
 
 
 @pytest.mark.slow
