@@ -119,6 +119,8 @@ def test_what_was_once_taken_for_personal_data_stays(text):
         ("电话：010-62782051", "电话：<PHONE>"),
         ("(201-559-7881) or 1-800-528-4800", "(<PHONE>) or <PHONE>"),
         ("pay by 4539 5787 6362 1486 09/27", "pay by <CARD> 09/27"),
+        ("DE89 3704 0044 0532 0130 00 4539 5787 6362 1486", "<IBAN> <CARD>"),
+        ("ü 4539 5787 6362 1486 DE89 3704 0044 0532 0130 00 ä", "ü <CARD> <IBAN> ä"),
         ("VISA 4539578763621486", "VISA <CARD>"),
         ("IBAN: DE89 3704 0044 0532 0130 00.", "IBAN: <IBAN>."),
         ("IBAN:GB29NWBK60161331926819 BIC", "IBAN:<IBAN> BIC"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -11,7 +13,10 @@ import pyarrow as pa
 
 from headwater.data.operators.pii import card, email, iban, ip, name, phone, secret
 from headwater.data.operators.pii.config import PiiConfig
-from headwater.data.operators.pii.spans import Span, merged
+from headwater.data.operators.pii.spans import Span, merged, replaced
+
+_GAP = rb"[ .\-()/\xc2\xa0\xe2\x80\x90-\x93\xaf]{1,3}"
+_BESIDE, _BEHIND = re.compile(rb"\d" + _GAP + rb"\Z"), re.compile(_GAP + rb"\d")
 
 Anchor = tuple[int, int, int]  # kind, place, extra: see `kernels.pii_anchors`
 
@@ -27,8 +32,34 @@ def found_in(texts: pa.Array, config: PiiConfig) -> Iterator[tuple[int, bytes, l
         text = data[offsets[row] : offsets[row + 1]].tobytes()
         anchors = zip(*(column[bounds[row] : bounds[row + 1]].tolist() for column in columns), strict=True)
         spans = merged([*_spans(text, anchors, config), *name.names_in(text, config)])
+        # Groups of digits near together are taken for one number: what is one of them may hide the next.
+        while any(
+            _BESIDE.search(text[max(0, span.start - 4) : span.start]) or _BEHIND.match(text, span.stop)
+            for span in spans
+        ):
+            more = merged([*spans, *_uncovered(text, spans, config)])
+            if more == spans:
+                break
+            spans = more
         if spans:
             yield row, text, spans
+
+
+def _uncovered(text: bytes, spans: Sequence[Span], config: PiiConfig) -> Iterator[Span]:
+    """What is found once spans are replaced, in places of the text."""
+    from headwater.data.operators.kernels.texts import texts_of_array
+
+    redacted, _ = replaced(text, spans, config.placeholder_of())
+    data, offsets = texts_of_array(pa.array([redacted], pa.binary()).cast(pa.string()))
+    _, *columns = _anchors(data, offsets)
+    ends, shifts, place = [0], [0], 0  # where each placeholder ends, and how much further that is in the text
+    for start, stop, kind in spans:
+        place = start - shifts[-1] + len(config.placeholder_of()[kind].encode())
+        ends.append(place)
+        shifts.append(stop - place)
+    for found in _spans(redacted, zip(*(column.tolist() for column in columns), strict=True), config):
+        first, last = bisect_right(ends, found.start) - 1, bisect_right(ends, found.stop) - 1
+        yield Span(found.start + shifts[first], found.stop + shifts[last], found.kind)
 
 
 def _spans(text: bytes, anchors: Iterator[Anchor], config: PiiConfig) -> Iterator[Span]:
