@@ -113,7 +113,7 @@ def prepare(folder: Path, setting: dict[str, Any], asked: argparse.Namespace) ->
         "micro_batch": setting["batch"], "steps": steps, "threads": asked.threads, "device": asked.device,
         "compile": setting.get("compile", False), "precision": setting.get("precision", "float32"),
         "validation": {"every": 0}, "checkpoint": {"every": steps, "keep_best": 0},
-        "optimizer": {"learning_rate": 1e-3},  # as the peers: the tokens are noise, and must not make the guard act
+        "optimizer": {"learning_rate": 1e-5},  # the tokens are noise: what is learnt of them would make the guard act
     }  # fmt: skip
     recipe = {"name": "speed", "seed": 1, "mixture": {"weights": {"web": 1}}, "train": train}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
