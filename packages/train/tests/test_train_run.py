@@ -32,6 +32,7 @@ from headwater.core.tokens import MegatronReader
 from headwater.core.trace.steps import trace_step
 from headwater.core.trace.training import order_of
 from headwater.train.losses import read_losses
+from headwater.train.resume import replacement
 from headwater.train.runner import train
 from headwater.train.session import TERMINATED
 
@@ -294,6 +295,7 @@ def test_fresh_and_on_change_restart_train_anew(trained: Path, long_recipe: Path
     override = "train.steps=3"
     train(long_recipe, trained, [override], on_change="restart")
     assert steps_of(trained) == [3] and len(read_losses(trained / "train" / "losses.jsonl")) == 3
+    shutil.copytree(RunLayout(trained).checkpoint(3), replacement(RunLayout(trained).checkpoint(9)))  # a kill left it
     train(long_recipe, trained, ["train.steps=2"], fresh=True)
     assert steps_of(trained) == [2] and len(read_losses(trained / "train" / "losses.jsonl")) == 2
 

@@ -38,6 +38,7 @@ from headwater.train.resume import (
     last_is_whole,
     refuse_changed_logs,
     refuse_if_changed,
+    settle,
 )
 from headwater.train.session import Session
 from headwater.train.together import on_main
@@ -247,6 +248,7 @@ def _refuse_to_lose(found: Found | None, damaged: Sequence[Path]) -> None:
 
 
 def _wipe(layout: RunLayout) -> None:
+    settle(layout.checkpoints)
     for _, folder in checkpoint_folders(layout.checkpoints):
         with storage_errors("remove", folder):
             shutil.rmtree(folder)
