@@ -134,9 +134,10 @@ def _open(name: str, sink: Any, arguments: Mapping[str, Any]) -> MetricSink:
                 f"the metric sink {name} has no option {option}", expected=f"one of: {', '.join(known)}",
                 hint=f"did you mean {near[0]}?" if near else None,
             )  # fmt: skip
-    required = [name for name, one in inspect.signature(sink).parameters.items() if one.default is one.empty]
-    for option in [one for one in required if one not in arguments]:
-        raise ConfigError(f"the metric sink {name} needs the option {option}", expected=f"{name}: {{{option}: …}}")
+    for option, one in inspect.signature(sink).parameters.items():
+        named = one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)
+        if named and one.default is one.empty and option not in arguments:
+            raise ConfigError(f"the metric sink {name} needs the option {option}", expected=f"{name}: {{{option}: …}}")
     return sink(**arguments)
 
 
