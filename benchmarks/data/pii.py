@@ -94,7 +94,10 @@ def main() -> None:
     if asked.corpus is None:
         print("speed: skipped, no corpus; give the folder of one by --corpus")
     else:
-        batches = corpus.batches(asked.corpus, asked.limit)
+        batches = [
+            batch.append_column("content_type", pa.nulls(len(batch), pa.string()))
+            for batch in corpus.batches(asked.corpus, asked.limit)
+        ]
         print(f"{corpus.megabytes(batches):.1f} MB of text")
         for name, config in (("e-mail and IP", PiiConfig(kinds=("email", "ip"))), ("all kinds", PiiConfig())):
             found = paired.measure({"ours": ours(config), f"datatrove, ours {name}": theirs}, batches, asked.repeats)

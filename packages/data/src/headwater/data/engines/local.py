@@ -264,14 +264,38 @@ class _Executor(LocalPipelineExecutor):
         return tally
 
 
+class _Memory:
+    """Arrow's memory in a worker, given back to the machine between tasks.
+
+    Arrow's own allocator keeps what a task had for the next one, so that a process holds the most of all of them.
+    What is given back has to be fetched again, which takes milliseconds: many small tasks do it once.
+    """
+
+    _KEPT = 256_000_000  # bytes that are allocated, and mostly freed, in between
+
+    def __init__(self) -> None:
+        self.pool = pa.system_memory_pool()
+        self.given_back = 0
+
+    def use(self) -> None:
+        pa.set_memory_pool(self.pool)
+
+    def give_back(self) -> None:
+        allocated = self.pool.total_bytes_allocated()
+        if allocated - self.given_back >= self._KEPT:
+            self.pool.release_unused()
+            self.given_back = allocated
+
+
+_MEMORY = _Memory()
+
+
 def _run_rank(executor: _Executor, rank: int) -> Tally | None:
-    # Arrow's own allocator keeps what a task had for the next one, so that a process holds the most of all of them.
-    pool = pa.system_memory_pool()
-    pa.set_memory_pool(pool)
+    _MEMORY.use()
     try:
         return executor.run_rank(rank)
     finally:
-        pool.release_unused()
+        _MEMORY.give_back()
 
 
 class LocalEngine:

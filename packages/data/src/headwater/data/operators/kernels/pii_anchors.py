@@ -11,7 +11,7 @@ import numpy as np
 from headwater.data.operators.kernels.compiled import compiled
 
 AT, IPV4, IPV6, PLUS, AREA, NUMBER, IBAN, PREFIX, ASSIGNED = range(9)
-"""An @ (or "(at)") · a dotted quad · "2001:" · "+49" · a 3-3-4 group of digits · 7 to 24 digits near together ·
+"""An @ (or "(at)") · a dotted quad · "2001:" · "+49" · a 3-3-4 group of digits · 7 digits or more near together ·
 "DE89" · the beginning of a known token · a long value after = or : and a name such as api_key."""
 
 _DIGIT, _ALNUM, _UPPER, _HEX, _SEPARATOR, _VALUE, _LETTER = 1, 2, 4, 8, 16, 32, 64
@@ -134,7 +134,7 @@ def pii_anchors(data, offsets, prefixes, prefix_sizes, prefix_firsts, names, nam
                     near = _CLASSES[data[between]] & _SEPARATOR != 0
                     between += 1
                 if not near:
-                    if 7 <= digits <= 24:
+                    if digits >= 7:
                         if found < room:
                             texts[found], kinds[found] = text, NUMBER
                             places[found], extras[found] = start - begin, stop - begin
@@ -203,7 +203,7 @@ def pii_anchors(data, offsets, prefixes, prefix_sizes, prefix_firsts, names, nam
                     texts[found], kinds[found] = text, anchor
                     places[found], extras[found] = where - begin, max(extra - begin, 0)
                 found += 1
-        if 7 <= digits <= 24:
+        if digits >= 7:
             if found < room:
                 texts[found], kinds[found], places[found], extras[found] = text, NUMBER, start - begin, stop - begin
             found += 1

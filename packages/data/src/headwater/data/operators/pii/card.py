@@ -22,8 +22,29 @@ _CODE_AFTER = re.compile(rb" ?[)\]}*/+|]")
 _ACCOUNT_BEFORE = re.compile(rb"\b[A-Z]{2}\d\d(?: |\xc2\xa0)\Z")  # these groups go on an account number
 
 
+_MOST_DIGITS = 32  # near together: two numbers; more are a table
+_NEAR = 3  # bytes between numbers
+
+
 def cards_in(text: bytes, start: int, stop: int) -> Iterator[tuple[int, int]]:
-    """The card numbers within text[start:stop], digits and what groups them."""
+    """The card numbers within text[start:stop], digits and what groups them.
+
+    Where many digits are near together, as in a table, some groups have the form of a card number by chance: there,
+    groups count after a word such as "Visa" and beside another card number only.
+    """
+    found = list(_cards(text, start, stop))
+    if len(found) and sum(48 <= byte <= 57 for byte in text[start:stop]) > _MOST_DIGITS:
+        spans = [span for span, _ in found]
+        for (first, last), grouped in found:
+            beside = any(0 <= first - end <= _NEAR or 0 <= begin - last <= _NEAR for begin, end in spans)
+            if not grouped or beside or _word_before(text, first):
+                yield first, last
+    else:
+        yield from (span for span, _ in found)
+
+
+def _cards(text: bytes, start: int, stop: int) -> Iterator[tuple[tuple[int, int], bool]]:
+    """What may be a card number, and whether its digits are in groups."""
     for match in _CARD.finditer(text, start, min(len(text), stop + 2)):
         digits = re.sub(rb"\D", b"", match[0])
         before = text[max(0, match.start() - 6) : match.start()]
@@ -31,7 +52,7 @@ def cards_in(text: bytes, start: int, stop: int) -> Iterator[tuple[int, int]]:
             continue
         free = len(digits) < 19 and not _in_code(text, match.start(), match.end())
         if match[1] or match[3] or free or _word_before(text, match.start()):
-            yield match.span()
+            yield match.span(), bool(match[1] or match[3])
 
 
 def luhn(digits: bytes) -> bool:

@@ -62,6 +62,8 @@ _WORD_PATTERNS = [(_before(words), regions) for words, regions in _WORDS.items()
 _SOME_WORD = _before(b"|".join(_WORDS))
 _ANY_WORD = 40  # bytes before a number in which its word stands
 _MOST_DIGITS, _TRIES = 16, 4
+_LONGEST = 64  # bytes of one number with what groups its digits
+_TABLE_DIGITS = 24  # more of them near together are a table rather than one number
 
 
 def plus_at(text: bytes, place: int) -> tuple[int, int] | None:
@@ -113,6 +115,7 @@ def number_in(text: bytes, start: int, stop: int, region: str) -> tuple[int, int
                 return start, end
     regions = _regions_by_word(text, start)
     trunk = text[start : start + 1] == b"0" or text[start : start + 2] == b"(0"
+    trunk = trunk and _digits(text[start:stop]) <= _TABLE_DIGITS
     if regions:
         regions = (region, *regions)
     elif trunk and _country_code(region) != 1:
@@ -128,8 +131,9 @@ def number_in(text: bytes, start: int, stop: int, region: str) -> tuple[int, int
 
 def _stops(text: bytes, start: int, stop: int) -> list[int]:
     """Where the number may end: after each of its last groups that a word or a decimal does not go on from."""
+    stop = min(len(text), stop, start + _LONGEST)
     ends = [match.end() for match in _GROUP_END.finditer(text, start, min(len(text), stop + 1))]
-    good = [end for end in ends if _ends(text, end) and sum(48 <= byte <= 57 for byte in text[start:end]) >= 7]
+    good = [end for end in ends if _ends(text, end) and 7 <= _digits(text[start:end]) <= _MOST_DIGITS]
     return good[: -_TRIES - 1 : -1]
 
 
@@ -138,6 +142,10 @@ def _ends(text: bytes, stop: int) -> bool:
     return not after[:1] or not (
         _is_word(after[0]) or (after[:1] in b".-,:" and after[1:].isdigit()) or after[:1] == b"%"
     )
+
+
+def _digits(text: bytes) -> int:
+    return sum(48 <= byte <= 57 for byte in text)
 
 
 def _is_word(byte: int) -> bool:
@@ -162,7 +170,7 @@ def _country_code(region: str) -> int:
 def _valid(written: bytes, region: str | None) -> bool:
     import phonenumbers
 
-    if not 7 <= sum(48 <= byte <= 57 for byte in written) <= _MOST_DIGITS:
+    if not 7 <= _digits(written) <= _MOST_DIGITS:
         return False
     try:
         return phonenumbers.is_valid_number(phonenumbers.parse(written.decode("utf-8", "replace"), region))

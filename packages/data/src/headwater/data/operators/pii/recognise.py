@@ -74,10 +74,11 @@ def _spans(text: bytes, anchors: Iterator[Anchor], config: PiiConfig) -> Iterato
             if "secret" in wanted and text[place] == 64:
                 found.append(("secret", secret.password_at(text, place)))
         elif kind == anchor.NUMBER:
-            if "card" in wanted:
-                found += [("card", span) for span in card.cards_in(text, place, extra)]
+            cards = list(card.cards_in(text, place, extra)) if "card" in wanted else []
+            found += [("card", span) for span in cards]
             if "phone" in wanted:
-                found.append(("phone", phone.number_in(text, place, extra, region)))
+                stop = next((first - 1 for first, _ in cards if first > place), extra)
+                found.append(("phone", phone.number_in(text, place, stop, region)))
         elif kind == anchor.PLUS and "phone" in wanted:
             found.append(("phone", phone.plus_at(text, place)))
         elif kind == anchor.AREA and "phone" in wanted:
