@@ -107,14 +107,16 @@ def test_batch_size_does_not_change_answers(loaded, lm):
     assert np.abs(a - b).max() < 1e-4
 
 
-def test_shared_inputs_run_once(loaded, lm, monkeypatch):
-    rows = []
+def test_no_token_is_read_twice(loaded, lm, monkeypatch):
+    read = []
     inner = loaded.model.model.forward
-    monkeypatch.setattr(loaded.model.model, "forward", lambda **kw: (rows.append(len(kw["input_ids"])), inner(**kw))[1])
+    monkeypatch.setattr(
+        loaded.model.model, "forward", lambda **kw: (read.append(kw["input_ids"].shape), inner(**kw))[1]
+    )
     lm.loglikelihood(_instances("loglikelihood", [("The river", f" {letter}") for letter in "abcd"]))
-    assert sum(rows) <= 4
-    tokens = [len(lm.text.encode(f"The river {letter}")) for letter in "abcd"]
-    assert sum(rows) == len({tuple(lm.text.encode(f"The river {letter}")[:-1]) for letter in "abcd"}) < len(tokens)
+    inputs = [tuple(lm.text.encode(f"The river {letter}")[:-1]) for letter in "abcd"]
+    distinct = {tokens[:size] for tokens in inputs for size in range(1, len(tokens) + 1)}
+    assert read == [(1, len(distinct))]
 
 
 def test_generation_stops_and_is_counted(lm):
@@ -139,9 +141,17 @@ def test_generation_equals_recomputing_every_step(loaded, lm, build):
         assert text == lm.text.decode(ids[start:])
 
 
-def test_sampling_is_refused(lm):
-    with pytest.raises(EvalError, match="sampled generation"):
-        lm.generate_until(_instances("generate_until", [("a", {"do_sample": True, "temperature": 0.8})]))
+def test_drawn_answers_are_the_same_again_and_differ_from_each_other(lm):
+    settings = {"do_sample": True, "temperature": 0.8, "top_k": 40, "max_gen_toks": 12}
+    asked = [Instance("generate_until", {}, ("The river", settings), number, ("task", 0, 6)) for number in range(6)]
+    texts = lm.generate_until(asked)
+    assert len(set(texts)) > 1
+    assert lm.generate_until(asked[::-1])[::-1] == texts
+    cold = [("The river", settings | {"temperature": 1e-4})]
+    greedy = [("The river", {"max_gen_toks": 12})]
+    assert lm.generate_until(_instances("generate_until", cold)) == lm.generate_until(
+        _instances("generate_until", greedy)
+    )
 
 
 def test_scores_have_interval_chance_and_group(lm, test_tasks, tmp_path):

@@ -27,7 +27,11 @@ class EvalConfig(Section):
         default=None, ge=0, description="Examples before each question; by default what the task itself says."
     )
     max_gen_tokens: Whole = Field(default=256, ge=1, description="Most tokens generated for one item.")
-    batch_tokens: Whole = Field(default=16384, ge=1, description="Most tokens, padding included, in one forward pass.")
+    batch_tokens: Whole | None = Field(
+        default=None,
+        ge=1,
+        description="Most tokens, padding included, in one forward pass; by default what suits the device.",
+    )
     bits_per_byte: bool = Field(default=True, description="Measure bits per byte on the held-out documents.")
     held_out_tokens: Whole = Field(
         default=16384, ge=1, description="Most held-out tokens per source that bits per byte reads."

@@ -1,24 +1,66 @@
-"""Greedy generation with a key/value cache, in batches of prompts of similar length.
+"""Greedy or sampled generation with a key/value cache: a sequence that ends makes room for the next at once.
 
-Shapes: B sequences in a batch, L positions.
+What all prompts begin with is read once. The result of a prompt does not depend on the order of the others.
+
+Shapes: B sequences under way, L positions, V vocabulary.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, NamedTuple
+
+import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from headwater.eval.answers import Kept
+from headwater.eval.attention import Beginning, Reader, Slots
 from headwater.eval.scoring import Advance, batches
 from headwater.eval.tokenizer import EvalTokenizer
 
+_CHUNK = 8
+"""Prompts of a chunk, in units of what runs at once: a chunk is finished before the next begins."""
+_STEM_TOKENS = 16
+"""A shorter common beginning is read again with each prompt."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn; without it, the likeliest is taken.
+
+    Attributes:
+        temperature: Above 0; divides the logits.
+        top_p: Only the likeliest tokens that together have this probability.
+        top_k: Only so many of the likeliest; 0 for all.
+        seed: The same seed, prompt and number of the answer draw the same, whatever else is generated.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int = 0
+
 
 class Prompt(NamedTuple):
-    """Continue `tokens` until one of `stops` appears, the document ends, or `max_tokens` were generated."""
+    """Continue `tokens` until one of `stops` appears, the document ends, or `max_tokens` were generated.
+
+    Attributes:
+        tokens: Token ids, not empty.
+        max_tokens: Most tokens of the answer.
+        stops: Texts that end it.
+        sampling: How tokens are drawn.
+        answer: Which of several answers to the same prompt this is.
+    """
 
     tokens: Sequence[int]
     max_tokens: int
     stops: tuple[str, ...] = ()
+    sampling: Sampling | None = None
+    answer: int = 0
 
 
 class Generated(NamedTuple):
@@ -40,25 +82,52 @@ class Generated(NamedTuple):
 class _Job:
     """A prompt being continued."""
 
-    def __init__(self, index: int, prompt: Prompt, max_length: int) -> None:
-        self.index = index
+    def __init__(self, prompt: Prompt, max_length: int) -> None:
         # Half the model's window at most goes to the answer, so that a question is always left to answer.
         self.limit = max(1, min(prompt.max_tokens, max_length // 2))
         room = max_length - self.limit
-        self.prompt = list(prompt.tokens)[-room:]
+        self.prompt = tuple(prompt.tokens)[-room:]
         self.truncated = len(prompt.tokens) > room
         self.stops = prompt.stops
+        self.sampling = prompt.sampling
+        # A token is a byte or more, so these hold any stop string that ends in the last one.
+        self._tail = max((len(stop.encode()) for stop in prompt.stops), default=0) + 4
+        self._random: Any = None
+        if prompt.sampling is not None:
+            name = repr((prompt.sampling.seed, prompt.answer, self.prompt)).encode()
+            key = np.frombuffer(hashlib.sha256(name).digest()[:16], np.uint64)
+            self._random = np.random.Generator(np.random.Philox(key=key))
         self.new: list[int] = []
         self.finished = False
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What decides a greedy answer."""
+        return self.prompt, self.limit, self.stops
 
     def size(self) -> int:
         return len(self.prompt) + self.limit
 
+    def choose(self, logits_V: torch.Tensor) -> int:
+        """Draws a token."""
+        assert self.sampling is not None
+        order = logits_V.double().sort(descending=True, stable=True)
+        weights = (order.values / self.sampling.temperature).softmax(0).cpu().numpy()
+        before = np.cumsum(weights) - weights
+        kept = before < self.sampling.top_p
+        if self.sampling.top_k:
+            kept[self.sampling.top_k :] = False
+        weights = np.cumsum(np.where(kept, weights, 0.0))
+        place = int(np.searchsorted(weights, self._random.random() * weights[-1], side="right"))
+        return int(order.indices[min(place, int(kept.sum()) - 1)])
+
     def take(self, token: int, tokenizer: EvalTokenizer) -> bool:
         """Appends a token; returns whether generation goes on."""
         self.new.append(token)
-        text = tokenizer.decode(self.new)
-        self.finished = token == tokenizer.eot_id or any(stop in text for stop in self.stops)
+        self.finished = token == tokenizer.eot_id
+        if self.stops and not self.finished:
+            tail = tokenizer.decode(self.new[-self._tail :])
+            self.finished = any(stop in tail for stop in self.stops)
         return not self.finished and len(self.new) < self.limit
 
     def result(self, tokenizer: EvalTokenizer) -> Generated:
@@ -69,38 +138,150 @@ class _Job:
 
 
 def generate(
-    model: PreTrainedModel,
+    model: PreTrainedModel | Reader,
     tokenizer: EvalTokenizer,
     prompts: Sequence[Prompt],
     *,
     max_length: int,
     batch_tokens: int,
+    cache_tokens: int,
     advance: Advance | None = None,
+    kept: Kept | None = None,
 ) -> list[Generated]:
-    """Continues every prompt greedily.
+    """Continues every prompt.
 
     Args:
         model: A causal language model in evaluation mode.
         tokenizer: Its tokenizer.
         prompts: What to continue; none empty.
         max_length: Longest sequence of the model, in tokens, prompt and answer together.
-        batch_tokens: Most tokens in a batch, prompt and room for the answer together. One sequence always fits.
-        advance: Called with the number of prompts that each batch has finished.
+        batch_tokens: Most tokens in a forward pass over prompts, padding included. One prompt always fits.
+        cache_tokens: Most tokens whose keys and values are held at once, room for the answers included. One sequence
+            always fits.
+        advance: Called with the number of prompts that have been finished.
+        kept: Chunks that are answered there are not generated, others are added.
 
     Returns:
         One `Generated` a prompt, in their order.
     """
-    jobs = [_Job(index, prompt, max_length) for index, prompt in enumerate(prompts)]
-    ordered = sorted(jobs, key=lambda job: (-job.size(), -len(job.prompt), job.prompt, job.index))
-    for batch in batches(ordered, _Job.size, batch_tokens):
-        _run_batch(model, tokenizer, batch)
+    reader = model if isinstance(model, Reader) else Reader(model)
+    jobs = [_Job(prompt, max_length) for prompt in prompts]
+    # What is asked twice is answered once, unless it is drawn.
+    same: dict[Any, _Job] = {}
+    leaders = [same.setdefault((job.key, job.sampling and number), job) for number, job in enumerate(jobs)]
+    asked: dict[int, int] = {}
+    for leader in leaders:
+        asked[id(leader)] = asked.get(id(leader), 0) + 1
+    ordered = sorted(same.values(), key=lambda job: (-job.size(), -len(job.prompt), job.prompt))
+    for finished in _run(reader, tokenizer, ordered, batch_tokens, cache_tokens, kept):
         if advance is not None:
-            advance(len(batch))
-    return [job.result(tokenizer) for job in jobs]
+            advance(sum(asked[id(job)] for job in finished))
+    results = [leader.result(tokenizer) for leader in leaders]
+    return [result._replace(truncated=job.truncated) for result, job in zip(results, jobs, strict=True)]
+
+
+def _run(
+    reader: Reader,
+    tokenizer: EvalTokenizer,
+    jobs: Sequence[_Job],
+    batch_tokens: int,
+    cache_tokens: int,
+    kept: Kept | None,
+) -> Iterator[list[_Job]]:
+    """Runs jobs, longest first, in chunks that are always the same; gives those that each pass has finished."""
+    shared = _shared([job.prompt for job in jobs]) if reader.shares else 0
+    beginning: Beginning | None = None
+    left = list(jobs)
+    for number in count():
+        if not left:
+            return
+        at_once = max(1, cache_tokens // (left[0].size() - shared))
+        chunk, left = left[: at_once * _CHUNK], left[at_once * _CHUNK :]
+        if kept is not None and (known := kept.get(number)) is not None:
+            for job, answer in zip(chunk, known, strict=True):
+                job.new, job.finished = answer
+            yield chunk
+            continue
+        if shared and beginning is None:
+            with torch.inference_mode():
+                beginning = reader.begin(torch.tensor(chunk[0].prompt[:shared], device=reader.model.device), 0, None)
+        if reader.shares:
+            yield from _run_chunk(reader, tokenizer, chunk, at_once, batch_tokens, shared, beginning)
+        else:
+            for batch in batches(chunk, _Job.size, batch_tokens):
+                _run_whole(reader.model, tokenizer, batch)
+                yield batch
+        if kept is not None:
+            kept.put(number, [[job.new, job.finished] for job in chunk])
+
+
+def _shared(prompts: Sequence[tuple[int, ...]]) -> int:
+    """How many tokens all prompts begin with, one less than the shortest at most; 0 when it is not worth a pass."""
+    if len(prompts) < 2:
+        return 0
+    first, last = min(prompts), max(prompts)  # in their order, so all others begin with what these have in common
+    size = min(map(len, prompts)) - 1
+    shared = next((k for k in range(size) if first[k] != last[k]), size)
+    return shared if shared >= _STEM_TOKENS else 0
 
 
 @torch.inference_mode()
-def _run_batch(model: PreTrainedModel, tokenizer: EvalTokenizer, batch: list[_Job]) -> None:
+def _run_chunk(
+    reader: Reader,
+    tokenizer: EvalTokenizer,
+    jobs: Sequence[_Job],
+    at_once: int,
+    batch_tokens: int,
+    shared: int,
+    beginning: Beginning | None,
+) -> Iterator[list[_Job]]:
+    device = reader.model.device
+    slots = Slots(min(at_once, len(jobs)), max(job.size() for job in jobs) - shared)
+    waiting = list(reversed(jobs))
+    alive: list[_Job] = []
+    while waiting or alive:
+        finished: list[_Job] = []
+        while waiting and len(alive) < slots.count:
+            batch: list[_Job] = []
+            while waiting and len(alive) + len(batch) < slots.count:
+                width = max(len(job.prompt) for job in [*batch, waiting[-1]]) - shared
+                if batch and (len(batch) + 1) * width > batch_tokens:
+                    break
+                batch.append(waiting.pop())
+            lengths = [len(job.prompt) - shared for job in batch]
+            ids_BL = torch.zeros((len(batch), max(lengths)), dtype=torch.long)
+            for row, job in enumerate(batch):
+                ids_BL[row, : lengths[row]] = torch.tensor(job.prompt[shared:])
+            logits_BV, kept = reader.prefill(ids_BL.to(device), lengths, shared, beginning)
+            for row, (job, token) in enumerate(zip(batch, _choose(batch, logits_BV), strict=True)):
+                if job.take(token, tokenizer):
+                    slots.add(kept, row, lengths[row])
+                    alive.append(job)
+                else:
+                    finished.append(job)
+        if alive:
+            ids_B = torch.tensor([job.new[-1] for job in alive], device=device)
+            tokens = _choose(alive, reader.step(ids_B, slots, shared, beginning))
+            for slot in reversed([k for k, job in enumerate(alive) if not job.take(tokens[k], tokenizer)]):
+                finished.append(alive[slot])
+                slots.remove(slot)
+                last = alive.pop()
+                if slot < len(alive):
+                    alive[slot] = last
+        if finished:
+            yield finished
+
+
+def _choose(jobs: Sequence[_Job], logits_BV: torch.Tensor) -> list[int]:
+    likeliest = logits_BV.argmax(-1).tolist()
+    return [
+        likeliest[row] if job.sampling is None else job.choose(logits_BV[row]) for row, job in enumerate(jobs)
+    ]  # fmt: skip
+
+
+@torch.inference_mode()
+def _run_whole(model: PreTrainedModel, tokenizer: EvalTokenizer, batch: list[_Job]) -> None:
+    """For models whose attention cannot be taken over: transformers' own cache."""
     device = model.device
     width = max(len(job.prompt) for job in batch)
     # Prompts stand on the right, so that the last position of every row is the one that predicts.
@@ -123,7 +304,7 @@ def _run_batch(model: PreTrainedModel, tokenizer: EvalTokenizer, batch: list[_Jo
             logits_to_keep=1,
         )
         cache = output.past_key_values
-        next_B = output.logits[:, -1].argmax(-1)
+        next_B = torch.tensor(_choose(alive, output.logits[:, -1]), device=device)
         kept = [i for i, job in enumerate(alive) if job.take(int(next_B[i]), tokenizer)]
         if len(kept) < len(alive):
             if not kept:

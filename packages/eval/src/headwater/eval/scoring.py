@@ -1,22 +1,29 @@
-"""Log-probabilities of continuations, in length-sorted batches.
+"""Log-probabilities of continuations: no token is read twice, and the output head runs at scored positions only.
 
-Three things make it cheap: requests that feed the model the same tokens (the choices of a multiple-choice question
-that differ in their last token only) share one forward pass; batches hold sequences of similar length up to a token
-budget; and the output head, which is most of a small model, runs at scored positions only.
+Inputs that begin with the same tokens (a few-shot header, the choices of a question) share them: see `trie`. Pieces of
+similar length are read together up to a budget of tokens.
 
-Shapes: B sequences in a batch, L positions, D model width, P scored positions of a batch, V vocabulary.
+Shapes: B sequences in a batch, L positions, P scored positions of a batch, V vocabulary, D model width.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from transformers import LlamaForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
+
+from headwater.eval.answers import Kept
+from headwater.eval.attention import Beginning, Reader
+from headwater.eval.trie import Bundle, Row, Stem, grow
 
 # Rows of logits held at once: bounds memory at rows · V · 4 bytes without slowing small batches.
 _HEAD_ROWS = 2048
+# Pairs of tokens that the masks of a batch may hold.
+_MASK_PAIRS = 1 << 24
 
 Advance = Callable[[int], None]
 T = TypeVar("T")
@@ -48,22 +55,38 @@ class _Target(NamedTuple):
     tokens: tuple[int, ...]
 
 
-@dataclass
-class _Row:
-    """One distinct model input, and every continuation that ends with its last position."""
+@dataclass(frozen=True)
+class Plan:
+    """Distinct model inputs, what is scored at the end of each, and the pieces in which they are read."""
 
-    tokens: tuple[int, ...]
-    scored: int = 0
-    targets: list[_Target] = field(default_factory=list[_Target])
+    rows: list[Row]
+    targets: list[list[_Target]]
+    truncated: list[bool]
+    root: Stem
+
+
+def plan(requests: Sequence[Request], max_length: int, *, share: bool = True) -> Plan:
+    """Decides what the model reads.
+
+    Args:
+        requests: What to score.
+        max_length: Longest input of the model, in tokens.
+        share: Whether inputs that begin alike share tokens; otherwise each is read whole, equal ones once.
+    """
+    rows, targets, truncated = _distinct(requests, max_length)
+    if share:
+        return Plan(rows, targets, truncated, grow(rows))
+    return Plan(rows, targets, truncated, grow(rows, bundle=0, stem=max_length + 1))
 
 
 def score(
-    model: PreTrainedModel,
+    model: PreTrainedModel | Reader,
     requests: Sequence[Request],
     *,
     max_length: int,
     batch_tokens: int,
     advance: Advance | None = None,
+    kept: Kept | None = None,
 ) -> list[Scored]:
     """Scores every request.
 
@@ -76,20 +99,60 @@ def score(
         max_length: Longest input of the model, in tokens.
         batch_tokens: Most tokens in a forward pass, padding included. One sequence always fits.
         advance: Called with the number of requests that each batch has finished.
+        kept: Batches that are answered there are not computed, others are added.
 
     Returns:
         One `Scored` a request, in their order.
     """
-    rows, truncated = _distinct_rows(requests, max_length)
+    reader = model if isinstance(model, Reader) else Reader(model)
+    planned = plan(requests, max_length, share=reader.shares)
     logprobs = np.zeros(len(requests), dtype=np.float64)
     greedy = np.ones(len(requests), dtype=bool)
-    for batch in batches(rows, lambda row: len(row.tokens), batch_tokens):
-        owner, picked, best = _score_batch(model, batch)
+    for number, (beginning, batch) in enumerate(_work(reader, planned.root, batch_tokens)):
+        known = None if kept is None else kept.get(number)
+        owner, picked, best = _fitting(reader, planned, batch, beginning, known)
+        if kept is not None and known is None:
+            kept.put(number, [picked.tolist(), best.tolist()])
         np.add.at(logprobs, owner, picked)
         np.logical_and.at(greedy, owner, best)
         if advance is not None:
-            advance(sum(len(row.targets) for row in batch))
-    return [Scored(float(p), bool(g), t) for p, g, t in zip(logprobs, greedy, truncated, strict=True)]
+            advance(sum(len(planned.targets[row]) for bundle in batch for row in bundle.rows))
+    return [Scored(float(p), bool(g), t) for p, g, t in zip(logprobs, greedy, planned.truncated, strict=True)]
+
+
+class _Lazy:
+    """The beginning that a stem ends, read when a batch first needs it, which it may not where answers are kept."""
+
+    def __init__(self, reader: Reader, stem: Stem, before: _Lazy | None) -> None:
+        self._make = (reader, stem, before)
+        self._made: Beginning | None = None
+
+    @torch.inference_mode()
+    def __call__(self) -> Beginning:
+        if self._made is None:
+            reader, stem, before = self._make
+            tokens = torch.tensor(stem.tokens, device=reader.model.device)
+            self._made = reader.begin(tokens, stem.start, before() if before else None)
+        return self._made
+
+
+def _work(reader: Reader, root: Stem, batch_tokens: int) -> Iterator[tuple[_Lazy | None, list[Bundle]]]:
+    """Batches, with the beginning that each goes on from; beginnings are let go when nothing grows from them."""
+    open_: list[tuple[Stem, _Lazy | None]] = [(root, None)]
+    while open_:
+        stem, beginning = open_.pop()
+        if stem.tokens:
+            beginning = _Lazy(reader, stem, beginning)
+        ordered = sorted(stem.bundles, key=lambda bundle: (bundle.branches, -len(bundle)))
+        for group in _alike(ordered):
+            for batch in batches(group, len, batch_tokens, _MASK_PAIRS if group[0].branches else None):
+                yield beginning, batch
+        open_ += [(each, beginning) for each in reversed(stem.stems)]
+
+
+def _alike(ordered: list[Bundle]) -> Iterator[list[Bundle]]:
+    cut = next((k for k, bundle in enumerate(ordered) if bundle.branches), len(ordered))
+    yield from (part for part in (ordered[:cut], ordered[cut:]) if part)
 
 
 def windows(tokens: Sequence[int], prefix: int, max_length: int) -> list[Request]:
@@ -107,11 +170,13 @@ def windows(tokens: Sequence[int], prefix: int, max_length: int) -> list[Request
     return cut
 
 
-def batches(items: Sequence[T], length: Callable[[T], int], budget: int) -> Iterator[list[T]]:
-    """Cuts items, sorted longest first, into runs whose padded size stays within `budget` tokens."""
+def batches(items: Sequence[T], length: Callable[[T], int], budget: int, pairs: int | None = None) -> Iterator[list[T]]:
+    """Cuts items, sorted longest first, into runs of a padded size within `budget` tokens, and `pairs` of tokens."""
     batch: list[T] = []
     for item in items:
-        if batch and (len(batch) + 1) * length(batch[0]) > budget:
+        width = length(batch[0]) if batch else 0
+        size = (len(batch) + 1) * width
+        if batch and (size > budget or (pairs is not None and size * width > pairs)):
             yield batch
             batch = []
         batch.append(item)
@@ -119,8 +184,8 @@ def batches(items: Sequence[T], length: Callable[[T], int], budget: int) -> Iter
         yield batch
 
 
-def _distinct_rows(requests: Sequence[Request], max_length: int) -> tuple[list[_Row], list[bool]]:
-    rows: dict[tuple[int, ...], _Row] = {}
+def _distinct(requests: Sequence[Request], max_length: int) -> tuple[list[Row], list[list[_Target]], list[bool]]:
+    targets: dict[tuple[int, ...], list[_Target]] = {}
     truncated: list[bool] = []
     for index, request in enumerate(requests):
         tokens = [*request.context, *request.continuation]
@@ -133,40 +198,67 @@ def _distinct_rows(requests: Sequence[Request], max_length: int) -> tuple[list[_
             pieces = [Request(cut[:at], cut[at:])]
         for piece in pieces:
             key = (*piece.context, *piece.continuation[:-1])
-            row = rows.setdefault(key, _Row(key))
-            row.targets.append(_Target(index, tuple(piece.continuation)))
-            row.scored = max(row.scored, len(piece.continuation))
-    return sorted(rows.values(), key=lambda row: (-len(row.tokens), row.tokens)), truncated
+            targets.setdefault(key, []).append(_Target(index, tuple(piece.continuation)))
+    rows = [Row(key, max(len(target.tokens) for target in found)) for key, found in targets.items()]
+    return rows, list(targets.values()), truncated
+
+
+def _fitting(
+    reader: Reader, planned: Plan, batch: list[Bundle], beginning: _Lazy | None, known: Any
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores a batch, in halves where the device has not the memory for it."""
+    try:
+        return _score_batch(reader, planned, batch, beginning, known)
+    except torch.OutOfMemoryError:
+        if len(batch) == 1:
+            raise
+    middle = len(batch) // 2
+    halves = [_fitting(reader, planned, half, beginning, known) for half in (batch[:middle], batch[middle:])]
+    first, second = halves
+    return tuple(np.concatenate(pair) for pair in zip(first, second, strict=True))  # pyright: ignore[reportReturnType]
 
 
 @torch.inference_mode()
-def _score_batch(model: PreTrainedModel, batch: list[_Row]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each scored token of the batch: its request, its log-probability, and whether it was the likeliest."""
-    device = model.device
-    width = max(len(row.tokens) for row in batch)
-    # Padding stands on the right, where causal attention never looks: no mask is needed.
-    ids_BL = torch.zeros((len(batch), width), dtype=torch.long)
-    for i, row in enumerate(batch):
-        ids_BL[i, : len(row.tokens)] = torch.tensor(row.tokens)
-    at_P = torch.cat(
-        [i * width + torch.arange(len(row.tokens) - row.scored, len(row.tokens)) for i, row in enumerate(batch)]
-    )
+def _score_batch(
+    reader: Reader, planned: Plan, batch: list[Bundle], beginning: _Lazy | None, known: Any
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each scored token of the batch: its request, its log-probability, and whether it was the likeliest.
+
+    Without a pass of the model where the latter two are `known`.
+    """
+    device = reader.model.device
+    width = len(batch[0])
+    # Padding stands on the right, where no token before it looks.
+    ids_BL, positions_BL = np.zeros((2, len(batch), width), np.int64)
+    mask_BLL = None
+    if batch[0].branches:
+        mask_BLL = np.broadcast_to(np.tri(width, dtype=np.bool_), (len(batch), width, width)).copy()
+    places: dict[int, int] = {}  # place in the batch → number among those that the head reads
     where: list[int] = []
     target: list[int] = []
     owner: list[int] = []
-    start = 0
-    for row in batch:
-        start += row.scored
-        for request, tokens in row.targets:
-            where.extend(range(start - len(tokens), start))
-            target.extend(tokens)
-            owner.extend([request] * len(tokens))
-    head = _head_inputs(model, ids_BL.to(device), at_P.to(device))
+    for i, bundle in enumerate(batch):
+        ids_BL[i, : len(bundle)] = bundle.tokens
+        positions_BL[i, : len(bundle)] = bundle.positions
+        if mask_BLL is not None:
+            mask_BLL[i, : len(bundle), : len(bundle)] = bundle.mask()
+        for row, wanted in zip(bundle.rows, bundle.wanted, strict=True):
+            at = [places.setdefault(i * width + place, len(places)) for place in wanted.tolist()]
+            for request, tokens in planned.targets[row]:
+                where += at[len(at) - len(tokens) :]
+                target += tokens
+                owner += [request] * len(tokens)
+    if known is not None:
+        return np.asarray(owner), np.asarray(known[0]), np.asarray(known[1], bool)
+    ids, positions = torch.from_numpy(ids_BL).to(device), torch.from_numpy(positions_BL).to(device)
+    mask = None if mask_BLL is None else torch.from_numpy(mask_BLL).to(device)
+    at_P = torch.tensor(list(places), device=device)
     where_T, target_T = torch.tensor(where), torch.tensor(target)
     picked_T = torch.empty(len(where), dtype=torch.float32)
     best_T = torch.empty(len(where), dtype=torch.bool)
+    read = reader.read(ids, positions, mask, beginning() if beginning else None, at_P)
     for first in range(0, len(at_P), _HEAD_ROWS):
-        logits_PV = head(first, first + _HEAD_ROWS).float()
+        logits_PV = read(first, first + _HEAD_ROWS).float()
         chosen = ((where_T >= first) & (where_T < first + _HEAD_ROWS)).nonzero().squeeze(1)
         rows = (where_T[chosen] - first).to(device)
         targets = target_T[chosen].to(device)
@@ -174,16 +266,3 @@ def _score_batch(model: PreTrainedModel, batch: list[_Row]) -> tuple[np.ndarray,
         picked_T[chosen] = logp.cpu()
         best_T[chosen] = (logits_PV.argmax(-1)[rows] == targets).cpu()
     return np.asarray(owner), picked_T.double().numpy(), best_T.numpy()
-
-
-def _head_inputs(
-    model: PreTrainedModel, ids_BL: torch.Tensor, at_P: torch.Tensor
-) -> Callable[[int, int], torch.Tensor]:
-    """Runs the body once; returns a function that gives logits for a slice of the scored positions."""
-    if isinstance(model, LlamaForCausalLM):
-        hidden_BLD = model.model(input_ids=ids_BL, use_cache=False).last_hidden_state
-        hidden_PD = hidden_BLD.reshape(-1, hidden_BLD.shape[-1])[at_P]
-        return lambda first, stop: model.lm_head(hidden_PD[first:stop])
-    # Other families may scale or cap their logits outside the head: take them as the model gives them.
-    logits_PV = model(input_ids=ids_BL, use_cache=False).logits.flatten(0, 1)[at_P]
-    return lambda first, stop: logits_PV[first:stop]

@@ -1,5 +1,6 @@
 """One evaluation from start to end, with the model in memory only while something is left to measure."""
 
+import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from headwater.core.layout import RunLayout
 from headwater.core.manifest import is_artifact
 from headwater.core.storage import atomic_write
 from headwater.eval import checkpoint as checkpoints
+from headwater.eval.answers import Answers
+from headwater.eval.attention import Reader
 from headwater.eval.config import EvalConfig
 from headwater.eval.held_out import HeldOut, bits_per_byte, read_held_out
 from headwater.eval.notes import notes
@@ -80,6 +83,21 @@ class Session:
             return checkpoints.load(self.checkpoint, "cuda" if torch.cuda.is_available() else "cpu")
 
     @cached_property
+    def _reader(self) -> Reader:
+        return Reader(self._loaded.model)
+
+    def _decisive(self) -> dict[str, Any]:
+        """What decides an answer besides its prompt and the task."""
+        model = self._loaded.model
+        return {
+            "weights": self._loaded.weights_digest,
+            "tokenizer": hashlib.sha256(self._tokenizer.inner.to_str().encode()).hexdigest(),
+            "dtype": str(model.dtype),
+            "device": model.device.type,
+            "software": {name: version(name) for name in ("torch", "transformers", "tokenizers")},
+        }
+
+    @cached_property
     def _tokenizer(self) -> EvalTokenizer:
         loaded = self._loaded
         own = loaded.run is not None or not (self.checkpoint / "tokenizer.json").is_file()
@@ -99,7 +117,7 @@ class Session:
         return int(self._loaded.model.config.max_position_embeddings)
 
     def _tasks(self) -> tuple[list[Score], list[Refused]]:
-        tokenizer, model = self._tokenizer, self._loaded.model
+        tokenizer = self._tokenizer
         with self._timed("load tasks"):
             # Imported here: lm-eval takes seconds, and a wrong checkpoint or tokenizer should be told at once.
             from headwater.eval.harness.model import HeadwaterLM
@@ -110,12 +128,13 @@ class Session:
                 self.config.tasks, self._include(), hub=self.config.hub, sandbox_problem=self.sandbox_problem
             )
         lm = HeadwaterLM(
-            model,
+            self._reader,
             tokenizer,
             max_length=self._max_length,
             batch_tokens=self.config.batch_tokens,
             max_gen_tokens=self.config.max_gen_tokens,
             bars=progress,
+            answers=Answers(self.work / "answers", self._decisive()),
         )
         outcomes = []
         for name, task in loaded.tasks.items():
@@ -159,10 +178,10 @@ class Session:
     def _score_held_out(self, held_out: HeldOut, requests: list[Request]) -> list[Scored]:
         with progress(len(requests), f"held-out {held_out.source}") as bar:
             return score(
-                self._loaded.model,
+                self._reader,
                 requests,
                 max_length=self._max_length,
-                batch_tokens=self.config.batch_tokens,
+                batch_tokens=self.config.batch_tokens or self._reader.batch_tokens,
                 advance=bar.advance,
             )
 

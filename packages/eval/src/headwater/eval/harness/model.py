@@ -1,10 +1,11 @@
 """`HeadwaterLM`: lm-eval's model interface over Headwater's scorer and generator."""
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
@@ -14,7 +15,9 @@ from transformers import PreTrainedModel
 
 from headwater.core.console import Progress
 from headwater.core.errors import EvalError
-from headwater.eval.generation import Generated, Prompt, generate
+from headwater.eval.answers import Answers, Kept
+from headwater.eval.attention import Reader
+from headwater.eval.generation import Generated, Prompt, Sampling, generate
 from headwater.eval.scoring import Request, Scored, score, windows
 from headwater.eval.tokenizer import EvalTokenizer
 
@@ -41,26 +44,36 @@ class HeadwaterLM(TemplateLM):
         model: A causal language model in evaluation mode.
         tokenizer: Its tokenizer.
         max_length: Longest sequence of the model, in tokens.
-        batch_tokens: Most tokens in a forward pass, padding included.
+        batch_tokens: Most tokens in a forward pass, padding included; by default what suits the device.
+        cache_tokens: Most tokens whose keys and values are held at once while texts are generated; by default what
+            suits the device.
         max_gen_tokens: Most tokens generated for one item; a task may ask for fewer.
         bars: Opens a progress display for so many requests under a label.
+        answers: Where answers are kept and found again; without it nothing is kept.
     """
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        model: PreTrainedModel | Reader,
         tokenizer: EvalTokenizer,
         *,
         max_length: int,
-        batch_tokens: int = 16384,
+        batch_tokens: int | None = None,
+        cache_tokens: int | None = None,
         max_gen_tokens: int = 256,
         bars: Bars = _no_bar,
+        answers: Answers | None = None,
     ) -> None:
         super().__init__()
-        self.model = model
+        self.reader = model if isinstance(model, Reader) else Reader(model)
+        self.model = self.reader.model
         self.text = tokenizer
         self.max_length = max_length
-        self.batch_tokens = batch_tokens
+        self.batch_tokens = batch_tokens or self.reader.batch_tokens
+        self.cache_tokens = cache_tokens or self.reader.cache_tokens
+        self.answers = answers
+        self.versions: dict[str, str] = {}
+        """Task → its version, a part of what answers are kept under."""
         self.max_gen_tokens = max_gen_tokens
         self.bars = bars
         self.truncated: defaultdict[str, set[int]] = defaultdict(set)
@@ -99,7 +112,8 @@ class HeadwaterLM(TemplateLM):
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
         """For each `(context, continuation)`: the log-probability, and whether greedy decoding gives it."""
-        scored = self._score([self._request(*instance.args) for instance in requests], _label(requests))
+        asked = [self._request(*instance.args) for instance in requests]
+        scored = self._score(asked, _label(requests), self._kept(requests))
         for instance, answer in zip(requests, scored, strict=True):
             self._note(self.truncated, instance, answer.truncated)
         return [(answer.logprob, answer.greedy) for answer in scored]
@@ -121,15 +135,29 @@ class HeadwaterLM(TemplateLM):
         scored = self._score([Request(context, continuation) for _, context, continuation in requests], "scoring")
         return [(answer.logprob, answer.greedy) for answer in scored]
 
-    def _score(self, requests: list[Request], label: str) -> list[Scored]:
+    def _score(self, requests: list[Request], label: str, kept: Kept | None = None) -> list[Scored]:
         with self.bars(len(requests), label) as bar:
             return score(
-                self.model,
+                self.reader,
                 requests,
                 max_length=self.max_length,
                 batch_tokens=self.batch_tokens,
                 advance=bar.advance,
+                kept=kept,
             )
+
+    def _kept(self, requests: list[Instance]) -> Kept | None:
+        if self.answers is None or not requests:
+            return None
+        asked = hashlib.sha256()
+        for instance in requests:
+            asked.update(repr((instance.request_type, instance.idx, instance.args)).encode())
+        return self.answers.of(
+            task=_label(requests),
+            version=self.versions.get(_label(requests)),
+            requests=asked.hexdigest(),
+            sizes=[self.max_length, self.batch_tokens, self.cache_tokens, self.max_gen_tokens],
+        )
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = True) -> list[float]:
         """The log-probability of each whole text, in consecutive windows of the model's length."""
@@ -140,41 +168,46 @@ class HeadwaterLM(TemplateLM):
             pieces.extend(cut)
             owners.extend([index] * len(cut))
         totals = [0.0] * len(requests)
-        for index, answer in zip(owners, self._score(pieces, _label(requests)), strict=True):
+        for index, answer in zip(owners, self._score(pieces, _label(requests), self._kept(requests)), strict=True):
             totals[index] += answer.logprob
         return totals
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = True) -> list[str]:
-        """Continues each context greedily until a stop string, the end of the document or the limit."""
-        prompts = [self._prompt(*instance.args) for instance in requests]
+        """Continues each context until a stop string, the end of the document or the limit.
+
+        Tokens are drawn where the task says `do_sample: true`, the same ones each time: see `generation.Sampling`.
+        """
+        prompts: list[Prompt] = []
+        for instance in requests:
+            context, settings = cast("tuple[str, dict[str, Any]]", instance.args)
+            prompts.append(self._prompt(context, settings, instance.idx))
         with self.bars(len(prompts), _label(requests)) as bar:
             answers: list[Generated] = generate(
-                self.model,
+                self.reader,
                 self.text,
                 prompts,
                 max_length=self.max_length,
                 batch_tokens=self.batch_tokens,
+                cache_tokens=self.cache_tokens,
                 advance=bar.advance,
+                kept=self._kept(requests),
             )
         for instance, answer in zip(requests, answers, strict=True):
             self._note(self.truncated, instance, answer.truncated)
             self._note(self.cut_short, instance, not answer.finished)
         return [answer.text for answer in answers]
 
-    def _prompt(self, context: str, settings: dict[str, Any]) -> Prompt:
+    def _prompt(self, context: str, settings: dict[str, Any], number: int) -> Prompt:
         kwargs: dict[str, Any] = dict(normalize_gen_kwargs(settings, self.max_gen_tokens))
-        if kwargs.get("do_sample") and float(kwargs.get("temperature") or 0.0) > 0:
-            raise EvalError(
-                "a task asks for sampled generation, which HeadwaterLM does not do",
-                found=f"generation_kwargs {settings}",
-                expected="do_sample: false (greedy)",
-                hint="copy the task's YAML and set do_sample: false, under another name",
-            )
+        temperature = float(kwargs.get("temperature") or 0.0)
+        sampling = None
+        if kwargs.get("do_sample") and temperature > 0:
+            sampling = Sampling(temperature, float(kwargs.get("top_p") or 1.0), int(kwargs.get("top_k") or 0))
         stops: Any = kwargs.get("until") or []
         stops = [stops] if isinstance(stops, str) else list(stops)
         limit = min(int(kwargs["max_gen_toks"]), self.max_gen_tokens)
         tokens = self.text.encode(context) or [self.eot_token_id]
-        return Prompt(tokens, limit, tuple(stop for stop in stops if stop))
+        return Prompt(tokens, limit, tuple(stop for stop in stops if stop), sampling, number if sampling else 0)
 
     @staticmethod
     def _note(where: defaultdict[str, set[int]], instance: Instance, applies: bool) -> None:

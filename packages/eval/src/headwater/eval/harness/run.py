@@ -2,10 +2,12 @@
 
 import random
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lm_eval import utils
 from lm_eval.api.task import Task
 from lm_eval.evaluator import evaluate
 
@@ -20,6 +22,8 @@ from headwater.eval.results import Score, TaskOutcome
 # lm-eval's own defaults, so that the few-shot examples drawn are those of its command line.
 _RANDOM_SEED, _OTHER_SEED = 0, 1234
 _BOOTSTRAP = 1000
+# lm-eval compiles a task's templates again for every item.
+utils.env.from_string = lru_cache(maxsize=4096)(utils.env.from_string)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def run_task(
@@ -41,6 +45,7 @@ def run_task(
     if kept.is_file():
         return TaskOutcome.model_validate_json(kept.read_bytes())
     _set_few_shot(task, few_shot)
+    lm.versions[name] = str(task.VERSION)
     # Seeded for each task, so that a resumed evaluation draws what an uninterrupted one draws.
     random.seed(_RANDOM_SEED)
     np.random.seed(_OTHER_SEED)
