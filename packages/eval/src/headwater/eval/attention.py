@@ -40,7 +40,7 @@ class Beginning:
 
 
 class Slots:
-    """Keys and values of sequences that grow by a token a pass, each in a slot of its own; the first slots are in use.
+    """Keys and values of sequences that grow, each in a slot of its own; the first slots are in use.
 
     Args:
         count: Sequences at most.
@@ -51,8 +51,9 @@ class Slots:
         self.count, self.length = count, length
         self.lengths: list[int] = []
         self._layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-        self._at: torch.Tensor | None = None
-        self._mask: torch.Tensor | None = None
+        self._at_BL = torch.empty(0)
+        self.mask = torch.empty(0)
+        """What each new token attends to. Shape [slots in use, 1, new tokens, places]."""
 
     def add(self, kept: Mapping[int, tuple[torch.Tensor, torch.Tensor]], row: int, length: int) -> None:
         """Takes in a sequence that was read in a row of a batch."""
@@ -60,7 +61,8 @@ class Slots:
         for layer, pair in kept.items():
             if layer not in self._layers:
                 shapes = [(self.count, each.shape[1], self.length, each.shape[3]) for each in pair]
-                self._layers[layer] = tuple(each.new_zeros(shape) for each, shape in zip(pair, shapes, strict=True))  # pyright: ignore[reportArgumentType]
+                key, value = (each.new_zeros(shape) for each, shape in zip(pair, shapes, strict=True))
+                self._layers[layer] = key, value
             for mine, each in zip(self._layers[layer], pair, strict=True):
                 mine[slot, :, :length] = each[row, :, :length]
         self.lengths.append(length)
@@ -74,26 +76,24 @@ class Slots:
                     mine[slot, :, :length] = mine[len(self.lengths), :, :length]
             self.lengths[slot] = length
 
-    def grow(self, device: torch.device) -> torch.Tensor:
-        """Makes room for one token more in each; the places of these tokens. Shape [slots in use]."""
-        self._at = torch.tensor(self.lengths, device=device)
-        self.lengths = [length + 1 for length in self.lengths]
-        self._mask = (torch.arange(max(self.lengths), device=device) <= self._at[:, None])[:, None, None]
-        return self._at
+    def room(self, tokens: int, device: torch.device) -> torch.Tensor:
+        """Makes room for so many tokens in each; the places of these. Shape [slots in use, tokens].
+
+        They are of the sequence only when `lengths` says so: what comes later takes their places.
+        """
+        self._at_BL = torch.tensor(self.lengths, device=device)[:, None] + torch.arange(tokens, device=device)
+        places = torch.arange(max(self.lengths) + tokens, device=device)
+        self.mask = (places <= self._at_BL[..., None])[:, None]
+        return self._at_BL
 
     def extended(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """All keys and values of a layer with one token more, the room for it made before. Shapes [slots, K, P, D]."""
-        used, width = len(self.lengths), max(self.lengths)
-        rows = torch.arange(used, device=key.device)
+        """All keys and values of a layer with the new ones, for which there is room. Shapes [slots in use, K, P, D]."""
+        used, width = len(self.lengths), self.mask.shape[-1]
+        rows = torch.arange(used, device=key.device)[:, None]
         for mine, each in zip(self._layers[layer], (key, value), strict=True):
-            mine[rows, :, self._at] = each[:, :, 0]
+            mine[rows, :, self._at_BL] = each.transpose(1, 2)
         keys, values = self._layers[layer]
         return keys[:used, :, :width], values[:used, :, :width]
-
-    @property
-    def mask(self) -> torch.Tensor | None:
-        """Which places hold a token. Shape [slots in use, 1, 1, P]."""
-        return self._mask
 
 
 @dataclass
@@ -179,14 +179,11 @@ class Reader:
         last = torch.tensor(lengths, device=ids_BL.device) - 1
         return self.head(hidden_BLD[torch.arange(len(lengths), device=ids_BL.device), last]), found.kept
 
-    def step(self, ids_B: torch.Tensor, slots: Slots, start: int, beginning: Beginning | None) -> torch.Tensor:
-        """Reads one token more of each sequence. The logits after it. Shape [B, vocabulary]."""
-        at_B = slots.grow(ids_B.device)
+    def step(self, ids_BL: torch.Tensor, slots: Slots, start: int, beginning: Beginning | None) -> torch.Tensor:
+        """Reads some tokens more of each sequence. The logits after each of them. Shape [B, L, vocabulary]."""
+        at_BL = slots.room(ids_BL.shape[1], ids_BL.device)
         with _attending(self.model, _Pass(beginning, slots=slots)):
-            hidden_BLD = self.body(
-                input_ids=ids_B[:, None], position_ids=(start + at_B)[:, None], use_cache=False
-            ).last_hidden_state
-        return self.head(hidden_BLD[:, -1])
+            return self.head(self.body(input_ids=ids_BL, position_ids=start + at_BL, use_cache=False).last_hidden_state)
 
     def _hidden(self, ids: Any, positions: Any, mask: Any, beginning: Beginning | None) -> torch.Tensor:
         if not self.shares:
@@ -267,9 +264,9 @@ def _attention(
     mask, shape = _pass.mask, query.shape
     if _pass.slots is not None:
         key, value = _pass.slots.extended(layer, key, value)
-        mask = _pass.slots.mask
-        # A query alone: those of the heads that share a key head are queries of one.
+        # Query heads that share a key head are queries of one: nothing is copied for each of them.
         query = query.reshape(shape[0], key.shape[1], -1, shape[3])
+        mask = _pass.slots.mask.repeat(1, 1, shape[1] // key.shape[1], 1)
     if _pass.beginning is None:
         found = scaled_dot_product_attention(
             query, key, value, mask, is_causal=mask is None, scale=scaling, enable_gqa=query.shape[1] != key.shape[1]
