@@ -6,7 +6,7 @@
 Measured are CPU seconds of lm-eval's `evaluate()`: prompts, tokens, model and scores. Contenders take turns; `hf` runs
 with each of the batch sizes and its fastest counts. Above 1, ours is faster.
 
-- `mmlu`, `gsm8k`: lm-eval's own definitions (5 examples before each question; GSM8K's differ from question to question).
+- `mmlu`, `gsm8k`: lm-eval's own definitions, 5 examples before each question; GSM8K's differ from one to the next.
 - `hellaswag`, `arc`: lm-eval's prompts for these sets on questions of MMLU, since their own data is not in the folder:
   five fixed examples and four endings; a question and its answers as texts.
 
@@ -107,10 +107,8 @@ def shaped(name: str, data: Path, folder: Path) -> Path:
 
 def tasks_of(name: str, asked: argparse.Namespace, work: Path) -> dict[str, Any]:
     """Fresh tasks with their prompts not yet built."""
-    if name in OWN:
-        include = shaped(name, asked.eval_data, work)
-    else:
-        include = prepare_data_dir(asked.eval_data, work, [name])
+    data = asked.eval_data
+    include = shaped(name, data, work) if name in OWN else prepare_data_dir(data, work, [name])
     tasks = load_tasks([name], [include], hub=False, sandbox_problem=None).tasks
     for task in tasks.values():
         if name in SHOTS:
@@ -186,9 +184,8 @@ def main() -> None:
         if asked.model is None:
             make_model(folder, asked.eval_data)
         model, tokenizer = checkpoint.load(folder).model, load_tokenizer(folder)
-        print(
-            f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}M parameters, context {LENGTH:,}, {asked.threads} thread(s)"
-        )
+        size = sum(weight.numel() for weight in model.parameters()) / 1e6
+        print(f"{size:.1f}M parameters, context {LENGTH:,}, {asked.threads} thread(s)")
         for name in asked.tasks.split(","):
             work = Path(temporary) / name
             work.mkdir()

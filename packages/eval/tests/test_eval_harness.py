@@ -1,5 +1,7 @@
 """HeadwaterLM against lm-eval's own `hf` model, on the same weights and the same tasks."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -163,12 +165,44 @@ def test_scores_have_interval_chance_and_group(lm, test_tasks, tmp_path):
     assert words.chance == pytest.approx(1 / 3)
     assert letters.interval.method == "wilson"
     assert letters.interval.low <= letters.value <= letters.interval.high
-    (group,) = group_scores(found, outcomes)
+    group = next(score for score in group_scores(found, outcomes) if score.metric == "acc")
     assert group.group
     assert group.items == 39
     assert group.value == pytest.approx((letters.value * 24 + words.value * 15) / 39)
     assert group.chance == pytest.approx((0.25 * 24 + 15 / 3) / 39)
     assert group.version == "7"
+
+
+def test_what_the_right_choice_got_is_scored(lm, test_tasks, tmp_path):
+    found = load_tasks(["test_group"], [test_tasks], hub=False, sandbox_problem=None)
+    outcomes = [run_task(lm, n, t, tmp_path, limit=None, few_shot=None) for n, t in found.tasks.items()]
+    scores = {(score.task, score.metric): score for outcome in outcomes for score in outcome.scores}
+    lines = (tmp_path / "samples" / "test_words.jsonl").read_text().splitlines()
+    samples = [json.loads(line) for line in lines]
+    texts = [json.loads(line) for line in (test_tasks / "words.jsonl").read_text().splitlines()]
+    for sample, item in zip(samples, texts, strict=True):
+        logprobs, right = np.array(sample["logprobs"]), item["answer"]
+        metrics = sample["filters"]["none"]["metrics"]
+        size = len(f" {item['choices'][right]}".encode())
+        assert metrics["gold_bits_per_byte"] == pytest.approx(-logprobs[right] / np.log(2) / size, rel=1e-6)
+        shares = np.exp(logprobs - np.logaddexp.reduce(logprobs))
+        assert metrics["gold_probability"] == pytest.approx(shares[right], rel=1e-6)
+    bits = scores["test_words", "gold_bits_per_byte"]
+    assert bits.higher_is_better is False and bits.interval.low < bits.value < bits.interval.high
+    group = {score.metric: score for score in group_scores(found, outcomes)}
+    assert group["gold_bits_per_byte"].items == 39 and group["acc"].members == ("test_letters", "test_words")
+
+
+def test_some_items_are_the_same_ones_each_time(lm, test_tasks, tmp_path):
+    def indices(folder, **asked):
+        task = load_tasks(["test_words"], [test_tasks], hub=False, sandbox_problem=None).tasks["test_words"]
+        run_task(lm, "test_words", task, tmp_path / folder, few_shot=None, **asked)
+        lines = (tmp_path / folder / "samples" / "test_words.jsonl").read_text().splitlines()
+        return [json.loads(line)["index"] for line in lines]
+
+    some = indices("a", limit=None, items=6)
+    assert len(some) == 6 and some == sorted(some) != list(range(6)) and indices("b", limit=None, items=6) == some
+    assert max(indices("c", limit=8, items=4)) < 8 and indices("d", limit=3, items=6) == [0, 1, 2]
 
 
 def test_a_finished_task_is_not_run_again(lm, test_tasks, tmp_path, monkeypatch):

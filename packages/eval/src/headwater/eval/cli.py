@@ -8,7 +8,12 @@ import click
 from headwater.core.cli_options import recipe_options
 
 # Commands that live in another module of this package, imported when they are asked for.
-_ATTACHED = {"items": "headwater.eval.items_cli:items", "data": "headwater.eval.items_cli:data"}
+_ATTACHED = {
+    "items": "headwater.eval.items_cli:items",
+    "data": "headwater.eval.items_cli:data",
+    "gate": "headwater.eval.gate_cli:gate",
+    "suites": "headwater.eval.gate_cli:suites",
+}
 
 
 class EvalCommands(click.Group):
@@ -28,13 +33,14 @@ class EvalCommands(click.Group):
 
 @click.group("eval", cls=EvalCommands)
 def eval_group() -> None:
-    """Evaluate checkpoints: tasks, held-out bits per byte, items."""
+    """Evaluate checkpoints: tasks and suites, held-out bits per byte, a gate between two models, items."""
 
 
 @eval_group.command("run")
 @recipe_options
 @click.option("--checkpoint", metavar="best|last|STEP|PATH", help="Which checkpoint (default: eval.checkpoint).")
 @click.option("--tasks", metavar="NAME,NAME…", help="lm-eval tasks or groups (default: eval.tasks).")
+@click.option("--suite", metavar="NAME|FILE", help="A suite in place of tasks; see `headwater eval suites`.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N items of every task.")
 @click.option(
     "--data-dir",
@@ -69,6 +75,7 @@ def run_command(
     overrides: tuple[str, ...],
     checkpoint: str | None,
     tasks: str | None,
+    suite: str | None,
     limit: int | None,
     data_dir: Path | None,
     checksums: Path | None,
@@ -81,6 +88,7 @@ def run_command(
     \b
     headwater eval run --recipe demo --run demo
     headwater eval run --recipe demo --run demo --checkpoint last --limit 20
+    headwater eval run --recipe demo --run demo --suite ci --data-dir DIR --output DIR
     headwater eval run --recipe demo --run demo --tasks mmlu,gsm8k,humaneval --data-dir DIR --output DIR
     """  # noqa: D301 - click reads the backspace
     from headwater.core.config import load_section, validate
@@ -91,10 +99,12 @@ def run_command(
     from headwater.eval.summary import print_summary
 
     config = load_section("eval", EvalConfig, recipe, overrides)
-    given: dict[str, object] = {"checkpoint": checkpoint, "limit": limit, "hub": hub or None}
+    given: dict[str, object] = {"checkpoint": checkpoint, "limit": limit, "hub": hub or None, "suite": suite}
     if tasks is not None:
         given["tasks"] = [name.strip() for name in tasks.split(",")]
     changed = {key: value for key, value in given.items() if value is not None}
+    if tasks is not None and suite is None:
+        changed["suite"] = None
     config = validate(EvalConfig, config.model_dump() | changed, "eval")
     evaluation = run_eval(
         RunLayout(run), config, data_dir=data_dir, checksum_file=checksums, include=include, output=output

@@ -1,10 +1,12 @@
 """The `eval` section of a recipe."""
 
+from functools import cached_property
 from pathlib import Path
 
 from pydantic import Field, field_validator
 
 from headwater.core.config import Section, Whole
+from headwater.eval.suites import Asked, load_suite
 
 MINI_TASKS = ("headwater_mini_mmlu", "headwater_mini_gsm8k", "headwater_mini_humaneval")
 
@@ -17,6 +19,11 @@ class EvalConfig(Section):
 
     tasks: tuple[str, ...] = Field(
         default=MINI_TASKS, description="lm-eval task or group names; Headwater's own and lm-eval's built-in ones."
+    )
+    suite: str | None = Field(
+        default=None,
+        min_length=1,
+        description="A suite in place of `tasks`: one of Headwater's (`headwater eval suites`) or a YAML file.",
     )
     checkpoint: str = Field(
         default="best",
@@ -43,6 +50,13 @@ class EvalConfig(Section):
         "What lies in it decides the results, where it lies does not.",
     )
     hub: bool = Field(default=False, description="Allow data sets to come from the Hugging Face hub (needs a network).")
+
+    @cached_property
+    def asked(self) -> dict[str, Asked]:
+        """Task or group → how it is run, from the suite or the settings here."""
+        if self.suite is not None:
+            return dict(load_suite(self.suite).tasks)
+        return {name: Asked() for name in self.tasks}
 
     @property
     def data_folder(self) -> Path | None:

@@ -292,7 +292,7 @@ def _run_chunk(
             logits_BLV = reader.step(ids_BL.to(device), slots, shared, beginning)
             likeliest = logits_BLV.argmax(-1).tolist()
             for slot in reversed(range(len(alive))):
-                job, guess = alive[slot], guesses[slot]
+                job, guess, goes_on = alive[slot], guesses[slot], True
                 for k in range(1 + len(guess)):
                     token = likeliest[slot][k] if job.sampling is None else job.choose(logits_BLV[slot, k])
                     goes_on = job.take(token, tokenizer)

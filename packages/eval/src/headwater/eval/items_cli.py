@@ -52,7 +52,7 @@ def items(
     config = load_section("eval", EvalConfig, recipe, overrides)
     result = write_items(
         RunLayout(run).items,
-        config.tasks,
+        list(config.asked),
         data_dir or config.data_folder,
         checksum_file=checksums,
         include=include,

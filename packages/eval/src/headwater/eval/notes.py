@@ -24,7 +24,7 @@ def notes(scores: Sequence[Score], max_length: int, config: EvalConfig) -> list[
         config: The `eval` section.
     """
     lines: list[str] = []
-    guessed = [s.task for s in headline(scores, config.tasks) if s.indistinguishable_from_chance]
+    guessed = [s.task for s in headline(scores, list(config.asked)) if s.indistinguishable_from_chance]
     if guessed:
         lines.append(
             f"Indistinguishable from chance: {', '.join(guessed)}. The interval includes the score of a guess, "
@@ -36,4 +36,6 @@ def notes(scores: Sequence[Score], max_length: int, config: EvalConfig) -> list[
         lines.append(f"Prompts whose beginning did not fit the model's {max_length:,} tokens: {named}.")
     if config.limit is not None:
         lines.append(f"Only the first {config.limit} items of each task were run: these are no benchmark scores.")
+    if some := [f"{name} ({how.items} of each task)" for name, how in config.asked.items() if how.items is not None]:
+        lines.append(f"Only some items were run: {', '.join(some)}. These are no benchmark scores.")
     return lines

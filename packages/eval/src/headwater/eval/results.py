@@ -43,6 +43,7 @@ class Score(_Record):
         version: The task's version.
         truncated: Items of which a prompt was cut to fit the model.
         cut_short: Generated answers that ended at the length limit.
+        members: The tasks of a group.
     """
 
     task: str
@@ -60,6 +61,7 @@ class Score(_Record):
     version: str
     truncated: int
     cut_short: int = 0
+    members: tuple[str, ...] = ()
 
 
 class Refused(_Record):

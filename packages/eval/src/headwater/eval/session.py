@@ -64,7 +64,7 @@ class Session:
 
     def results(self, settings: dict[str, Any]) -> Results:
         """Measures what is missing and gathers all of it."""
-        scores, refused = self._tasks() if self.config.tasks else ([], [])
+        scores, refused = self._tasks() if self.config.asked else ([], [])
         bits = self._bits_per_byte() if self.config.bits_per_byte else None
         names = ("lm-eval", "torch", "transformers", "tokenizers", "datasets")
         return Results(
@@ -124,9 +124,8 @@ class Session:
             from headwater.eval.harness.run import group_scores, run_task
             from headwater.eval.harness.tasks import load_tasks
 
-            loaded = load_tasks(
-                self.config.tasks, self._include(), hub=self.config.hub, sandbox_problem=self.sandbox_problem
-            )
+            asked = self.config.asked
+            loaded = load_tasks(list(asked), self._include(), hub=self.config.hub, sandbox_problem=self.sandbox_problem)
         lm = HeadwaterLM(
             self._reader,
             tokenizer,
@@ -138,9 +137,12 @@ class Session:
         )
         outcomes = []
         for name, task in loaded.tasks.items():
+            how = asked[loaded.asked[name]]
+            few_shot = self.config.few_shot if how.few_shot is None else how.few_shot
+            lm.max_gen_tokens = how.max_gen_tokens or self.config.max_gen_tokens
             with self._timed(name):
                 outcomes.append(
-                    run_task(lm, name, task, self.work, limit=self.config.limit, few_shot=self.config.few_shot)
+                    run_task(lm, name, task, self.work, limit=self.config.limit, few_shot=few_shot, items=how.items)
                 )
         scores = [*group_scores(loaded, outcomes), *(score for outcome in outcomes for score in outcome.scores)]
         return scores, loaded.refused
@@ -150,11 +152,11 @@ class Session:
         if self.data_dir is not None:
             from headwater.eval.data_dir import prepare_data_dir
 
-            made = prepare_data_dir(self.data_dir, self.work, list(self.config.tasks), self.checksum_file)
+            made = prepare_data_dir(self.data_dir, self.work, list(self.config.asked), self.checksum_file)
             return [*self.include, made]
         from headwater.eval.harness.tasks import hub_task_files
 
-        return [*hub_task_files(self.config.tasks, self.work / "hub_tasks"), *self.include]
+        return [*hub_task_files(list(self.config.asked), self.work / "hub_tasks"), *self.include]
 
     def _bits_per_byte(self) -> HeldOutBits | None:
         kept = self.work / "bits_per_byte.json"

@@ -136,6 +136,10 @@ def _settings(
     settings: dict[str, Any] = {"eval": config.model_dump(mode="json", exclude={"data_dir"})}
     if config.checkpoint not in ("best", "last") and not config.checkpoint.isdigit():
         settings["eval"]["checkpoint"] = checkpoint.name
+    # A suite's name says nothing of what it held on the day.
+    settings["eval"]["tasks"] = list(config.asked)
+    if config.suite is not None:
+        settings["suite"] = {name: how.model_dump(mode="json") for name, how in config.asked.items()}
     settings["sandbox"] = sandbox
     settings["lm_eval"] = version("lm-eval")
     settings["own_tasks"] = _tree_digest(_OWN_TASKS)
@@ -144,7 +148,7 @@ def _settings(
     if include:
         settings["include_files"] = [_tree_digest(folder) for folder in include]
     if data_dir is not None:
-        settings["data_files"] = _data_digest(data_dir, config.tasks)
+        settings["data_files"] = _data_digest(data_dir, tuple(config.asked))
     return settings
 
 

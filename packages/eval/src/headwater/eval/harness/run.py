@@ -15,7 +15,7 @@ from headwater.core.errors import ConfigError, EvalError
 from headwater.core.storage import atomic_write
 from headwater.eval.harness.model import HeadwaterLM
 from headwater.eval.harness.samples import item_samples
-from headwater.eval.harness.scores import group_rows, task_outcome
+from headwater.eval.harness.scores import add_gold, group_rows, task_outcome
 from headwater.eval.harness.tasks import LoadedTasks
 from headwater.eval.results import Score, TaskOutcome
 
@@ -27,7 +27,14 @@ utils.env.from_string = lru_cache(maxsize=4096)(utils.env.from_string)  # pyrigh
 
 
 def run_task(
-    lm: HeadwaterLM, name: str, task: Task, work: Path, *, limit: int | None, few_shot: int | None
+    lm: HeadwaterLM,
+    name: str,
+    task: Task,
+    work: Path,
+    *,
+    limit: int | None,
+    few_shot: int | None,
+    items: int | None = None,
 ) -> TaskOutcome:
     """Runs one task, or returns what an earlier, interrupted run finished.
 
@@ -40,6 +47,7 @@ def run_task(
         work: Folder that survives a kill.
         limit: Only the first so many items.
         few_shot: Solved examples before each question; by default the task's own number.
+        items: So many of those items, drawn evenly, the same ones each time.
     """
     kept = work / "outcomes" / f"{name}.json"
     if kept.is_file():
@@ -53,7 +61,7 @@ def run_task(
     found: Any = evaluate(
         lm=lm,
         task_dict={"tasks": {name: task}, "groups": {}, "group_map": {}},
-        limit=limit,
+        **_chosen(name, task, limit, items),
         bootstrap_iters=_BOOTSTRAP,
         log_samples=True,
         confirm_run_unsafe_code=True,
@@ -61,6 +69,7 @@ def run_task(
     samples: list[dict[str, Any]] = found["samples"][name]
     if not samples:
         raise EvalError(f"the task {name} gave no items", hint="check its data")
+    add_gold(task, found["results"][name], samples)
     outcome = task_outcome(lm, name, task, found, samples)
     lines = [sample.model_dump_json() for sample in item_samples(lm, name, samples)]
     for folder in ("samples", "outcomes"):
@@ -84,6 +93,14 @@ def group_scores(loaded: LoadedTasks, outcomes: Sequence[TaskOutcome]) -> list[S
             continue
         scores += group_rows(group, dict(group.aggregate(metrics)), [by_task[str(leaf)] for leaf in leaves])
     return scores
+
+
+def _chosen(name: str, task: Task, limit: int | None, items: int | None) -> dict[str, Any]:
+    """Which items lm-eval is to run."""
+    count = len(task.eval_docs) if limit is None else min(limit, len(task.eval_docs))
+    if items is None or items >= count:
+        return {"limit": limit}
+    return {"samples": {name: sorted(random.Random(name).sample(range(count), items))}}  # noqa: S311 - any will do
 
 
 def _set_few_shot(task: Task, few_shot: int | None) -> None:

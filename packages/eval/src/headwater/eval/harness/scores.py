@@ -14,6 +14,8 @@ from headwater.eval.results import ConfidenceInterval, Score, TaskOutcome
 # Metrics of multiple-choice tasks for which guessing gives one over the number of choices.
 _ACCURACIES = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info")
 _EXACT = ("exact_match", "pass@1")
+GOLD = {"gold_bits_per_byte": False, "gold_probability": True}
+"""What the right choice of a question got, and whether more is better: see `add_gold`."""
 
 
 def task_outcome(
@@ -68,6 +70,33 @@ def task_outcome(
     return TaskOutcome(task=name, scores=scores, values=values, raw=row)
 
 
+def add_gold(task: Task, row: dict[str, Any], samples: list[dict[str, Any]]) -> None:
+    """Adds what moves while accuracy is still at chance to a multiple-choice task's samples and results.
+
+    `gold_bits_per_byte` are the bits that the right choice took, over its UTF-8 bytes; `gold_probability` is its share
+    of the probability of all choices.
+
+    Args:
+        task: The task.
+        row: lm-eval's results of it; added to.
+        samples: lm-eval's samples of it; added to.
+    """
+    if not isinstance(task, ConfigurableTask) or task.OUTPUT_TYPE != "multiple_choice":
+        return
+    for sample in samples:
+        right, count = sample["target"], len(task.doc_to_choice(sample["doc"]))
+        logprobs = [float(answer[0][0]) for answer in sample["resps"][:count]]
+        if isinstance(right, bool) or not isinstance(right, int) or not 0 <= right < len(logprobs):
+            return
+        size = len(str(sample["arguments"][right][1]).encode())
+        whole = float(np.logaddexp.reduce(logprobs))
+        sample["gold_bits_per_byte"] = -logprobs[right] / math.log(2) / max(size, 1)
+        sample["gold_probability"] = math.exp(logprobs[right] - whole)
+        sample["metrics"] = [*sample["metrics"], *GOLD]
+    for name in GOLD:
+        row[f"{name},none"] = float(np.mean([sample[name] for sample in samples if sample["filter"] == "none"]))
+
+
 def group_rows(group: Group, row: dict[str, Any], leaves: list[TaskOutcome]) -> list[Score]:
     """The scores of a group.
 
@@ -80,6 +109,10 @@ def group_rows(group: Group, row: dict[str, Any], leaves: list[TaskOutcome]) -> 
         leaves: Its finished tasks.
     """
     scores: list[Score] = []
+    for name in GOLD:  # lm-eval aggregates the metrics that its group names
+        pooled = [value for leaf in leaves for value in leaf.values.get(f"{name},none", [])]
+        if pooled and all(f"{name},none" in leaf.values for leaf in leaves):
+            row = row | {f"{name},none": float(np.mean(pooled))}
     for key, value in row.items():
         metric, comma, answer_filter = key.partition(",")
         if not comma or metric.endswith("_stderr") or not isinstance(value, int | float):
@@ -118,6 +151,7 @@ def group_rows(group: Group, row: dict[str, Any], leaves: list[TaskOutcome]) -> 
                 version=str(group.version),
                 truncated=sum(s.truncated for s in members),
                 cut_short=sum(s.cut_short for s in members),
+                members=tuple(leaf.task for leaf in leaves),
             )
         )
     return scores
@@ -134,6 +168,8 @@ def _chance(task: Task, metric: str, samples: list[dict[str, Any]]) -> float | N
 
 
 def _higher_is_better(task: Task, metric: str) -> bool | None:
+    if metric in GOLD:
+        return GOLD[metric]
     directions: dict[str, Any] = task.higher_is_better() or {}
     # A metric function that gives several metrics, pass@1 and pass@10, is declared under its own name only.
     found = directions.get(metric, next(iter(directions.values())) if len(directions) == 1 else None)

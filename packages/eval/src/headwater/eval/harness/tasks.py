@@ -15,6 +15,7 @@ import headwater.eval as package
 from headwater.core.errors import EvalError
 from headwater.core.storage import atomic_write
 from headwater.eval.data_dir import FAMILIES, leaf_tasks
+from headwater.eval.harness.index import Known
 from headwater.eval.harness.names import unknown_task
 from headwater.eval.results import Refused
 
@@ -36,6 +37,8 @@ class LoadedTasks:
     tasks: dict[str, Task]
     groups: dict[str, Group] = field(default_factory=dict[str, Group])
     refused: list[Refused] = field(default_factory=list[Refused])
+    asked: dict[str, str] = field(default_factory=dict[str, str])
+    """Leaf task → the name that asked for it first."""
 
 
 def load_tasks(names: Sequence[str], include: Sequence[Path], *, hub: bool, sandbox_problem: str | None) -> LoadedTasks:
@@ -54,6 +57,7 @@ def load_tasks(names: Sequence[str], include: Sequence[Path], *, hub: bool, sand
     manager = _manager(names, [OWN_TASKS, *include])
     tasks: dict[str, Task] = {}
     groups: dict[str, Group] = {}
+    asked: dict[str, str] = {}
     for name in names:
         try:
             loaded = manager.load([name])
@@ -61,7 +65,9 @@ def load_tasks(names: Sequence[str], include: Sequence[Path], *, hub: bool, sand
             raise _not_loaded(name, error, hub=hub) from error
         tasks |= loaded["tasks"]
         groups |= loaded.get("groups", {})
-    found = LoadedTasks(list(names), tasks, groups)
+        for leaf in loaded["tasks"]:
+            asked.setdefault(leaf, name)
+    found = LoadedTasks(list(names), tasks, groups, asked=asked)
     for name, task in list(tasks.items()):
         if (reason := _refusal(task, sandbox_problem)) is not None:
             found.refused.append(Refused(task=name, reason=reason))
@@ -108,11 +114,12 @@ def _manager(names: Sequence[str], include: Sequence[Path]) -> TaskManager:
     manager = TaskManager(include_defaults=False, include_path=paths)
     if all(name in manager.task_index for name in names):
         return manager
-    # Indexing lm-eval's 14,000 task files takes seconds: only when one of them is asked for.
-    manager = TaskManager(include_defaults=True, include_path=paths)
+    known = Known()
+    for name, entry in known.entries(names).items():
+        manager.task_index.setdefault(name, entry)
     for name in names:
         if name not in manager.task_index:
-            raise unknown_task(name, manager.all_tasks)
+            raise unknown_task(name, [*manager.all_tasks, *known.names])
     return manager
 
 

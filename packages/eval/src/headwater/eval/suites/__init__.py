@@ -1,0 +1,84 @@
+"""Suites: which tasks are run, with how many examples and items. A suite is a YAML file that users copy and change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from headwater.core.errors import ConfigError
+from headwater.core.storage import storage_errors
+
+FOLDER = Path(__file__).parent
+
+
+class Asked(BaseModel):
+    """How one task or group is run.
+
+    Attributes:
+        few_shot: Solved examples before each question; by default the task's own number.
+        items: So many items of each of its tasks, drawn evenly: the same ones each time; by default all.
+        max_gen_tokens: Most tokens generated for one item, where it is not the recipe's.
+        metric: The metric that a gate compares (`acc_norm`, `exact_match,flexible-extract`); by default the first.
+        margin: The loss that a gate allows; by default the gate's own.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    few_shot: int | None = Field(default=None, ge=0)
+    items: int | None = Field(default=None, ge=1)
+    max_gen_tokens: int | None = Field(default=None, ge=1)
+    metric: str | None = None
+    margin: float | None = Field(default=None, ge=0)
+
+
+class Suite(BaseModel):
+    """A suite file.
+
+    Attributes:
+        description: What it is for, in a sentence.
+        tasks: Task or group of lm-eval → how it is run.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    description: str
+    tasks: dict[str, Asked] = Field(min_length=1)
+
+
+def names() -> list[str]:
+    """The suites that come with Headwater."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def load_suite(name: str) -> Suite:
+    """One of Headwater's suites, or a file.
+
+    Args:
+        name: Its name, or the path of a YAML file.
+
+    Raises:
+        ConfigError: There is no such suite, or it is not one.
+    """
+    path = Path(name).expanduser() if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
+    if not path.is_file():
+        raise ConfigError(
+            f"there is no suite {name}", expected=f"{', '.join(names())}, or the path of a YAML file",
+            hint="see them with: headwater eval suites",
+        )  # fmt: skip
+    with storage_errors("read", path):
+        text = path.read_text(encoding="utf-8")
+    try:
+        value: Any = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is no YAML: {error}") from error
+    if isinstance(value, dict) and isinstance(value.get("tasks"), dict):
+        value = value | {"tasks": {task: asked or {} for task, asked in value["tasks"].items()}}
+    try:
+        return Suite.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ConfigError(f"{path} is no suite: {place}: {first['msg']}", found=first.get("input")) from error
