@@ -141,7 +141,11 @@ def difference(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
             a, b = [float(x[0]) for x in a], [float(x[0]) for x in b]
             most = max(most, *(abs(x - y) for x, y in zip(a, b, strict=True)))
             changed += max(range(len(a)), key=a.__getitem__) != max(range(len(b)), key=b.__getitem__)
-    return {"items": items, "changed": changed, "difference": most}
+    means = [
+        statistics.fmean(float(s[s["metrics"][0]]) for samples in side.values() for s in samples)
+        for side in (ours, theirs)
+    ]
+    return {"items": items, "changed": changed, "difference": most, "score": means[0], "hf_score": means[1]}
 
 
 def savings(lm: HeadwaterLM, name: str, asked: argparse.Namespace, work: Path) -> dict[str, float]:
@@ -168,9 +172,7 @@ def main() -> None:
     parser.add_argument("--eval-data", type=Path, required=True, help="a folder with mmlu and gsm8k")
     parser.add_argument("--tasks", default="mmlu,hellaswag,arc,gsm8k")
     parser.add_argument("--limit", type=int, default=40, help="items of a task (of each of MMLU's 57); 0: all")
-    parser.add_argument(
-        "--model", type=Path, help="a Hugging Face folder, or a checkpoint of ours with its tokenizer beside it"
-    )
+    parser.add_argument("--model", type=Path, help="a Hugging Face folder, as `headwater export hf` makes")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--hf-batch", default="1,8", help="batch sizes of hf; the fastest counts")
     parser.add_argument("--threads", type=int, default=1)
@@ -211,7 +213,8 @@ def main() -> None:
             told = f"ceiling {row['ceiling']:.1f}×, reads {row['reads']:.1f}×, " if "ceiling" in row else ""
             print(
                 f"{name:10} {row['ratio']:.2f}× ({ratios[0]:.2f}–{ratios[-1]:.2f}) against {peer}; {told}"
-                f"{row['changed']} of {row['items']} answers changed, log-probabilities within {row['difference']:.1e}",
+                f"{row['changed']} of {row['items']:,} answers changed, "
+                f"log-probabilities within {row['difference']:.1e}; score {row['score']:.4f}, hf {row['hf_score']:.4f}",
                 flush=True,
             )
     if asked.json:

@@ -88,6 +88,15 @@ class RunLayout:
         return self.root / "eval"
 
     @property
+    def evals(self) -> Path:
+        """The folder that holds an evaluation for each checkpoint that was watched."""
+        return self.root / "evals"
+
+    def eval_of(self, step: int) -> Path:
+        """Evaluation of the checkpoint written after `step` steps."""
+        return self.evals / f"step-{step:08d}"
+
+    @property
     def report(self) -> Path:
         """The report page."""
         return self.root / "report"

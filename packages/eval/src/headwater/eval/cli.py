@@ -13,6 +13,7 @@ _ATTACHED = {
     "data": "headwater.eval.items_cli:data",
     "gate": "headwater.eval.gate_cli:gate",
     "suites": "headwater.eval.gate_cli:suites",
+    "watch": "headwater.eval.watch_cli:watch",
 }
 
 

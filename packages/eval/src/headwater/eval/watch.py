@@ -1,0 +1,61 @@
+"""Evaluates each checkpoint of a run as it appears, beside the training."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from headwater.core.errors import ManifestError
+from headwater.core.layout import RunLayout
+from headwater.core.manifest import is_artifact
+from headwater.eval.config import EvalConfig
+from headwater.eval.stage import Evaluation, run_eval
+
+
+def steps_of(run: RunLayout) -> list[int]:
+    """The steps of the finished checkpoints, in order."""
+    found = sorted(run.checkpoints.glob("step-*")) if run.checkpoints.is_dir() else []
+    return [int(path.name.removeprefix("step-")) for path in found if is_artifact(path)]
+
+
+def watch(
+    run: RunLayout,
+    config: EvalConfig,
+    *,
+    once: bool = False,
+    poll: float = 20.0,
+    data_dir: Path | None = None,
+    include: Sequence[Path] = (),
+    gone: Callable[[int], None] = lambda step: None,
+) -> Iterator[tuple[int, Evaluation]]:
+    """Evaluates checkpoints, oldest first, into `RUN/evals/step-…`, until the training is finished.
+
+    What was evaluated already is found again. Training keeps only some checkpoints: one that is removed before its turn
+    comes, or during it, is left out.
+
+    Args:
+        run: The run folder; training need not have begun.
+        config: The `eval` section; its `checkpoint` is not looked at.
+        once: Only what is there now.
+        poll: Seconds between two looks.
+        data_dir: See `run_eval`.
+        include: See `run_eval`.
+        gone: Called with the step of a checkpoint that was removed meanwhile.
+    """
+    seen: set[int] = set()
+    while True:
+        # Looked at before the checkpoints: what is written before the end is then not missed.
+        finished = is_artifact(run.train)
+        for step in [step for step in steps_of(run) if step not in seen]:
+            seen.add(step)
+            chosen = config.model_copy(update={"checkpoint": str(step)})
+            try:
+                yield step, run_eval(run, chosen, data_dir=data_dir, include=include, output=run.eval_of(step))
+            except (ManifestError, FileNotFoundError):
+                if is_artifact(run.checkpoint(step)):
+                    raise
+                gone(step)
+        if once or finished:
+            return
+        time.sleep(poll)

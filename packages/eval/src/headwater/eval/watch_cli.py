@@ -1,0 +1,76 @@
+"""`headwater eval watch`. Only click is imported until it runs."""
+
+from pathlib import Path
+
+import click
+
+from headwater.core.cli_options import recipe_options
+
+
+@click.command("watch")
+@recipe_options
+@click.option("--suite", metavar="NAME|FILE", help="A suite in place of eval.tasks; see `headwater eval suites`.")
+@click.option("--once", is_flag=True, help="Only the checkpoints that are there now.")
+@click.option("--poll", type=click.FloatRange(0.1), default=20.0, show_default=True, help="Seconds between two looks.")
+@click.option(
+    "--data-dir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Data of the tasks: no network is used (default: eval.data_dir).",
+)
+@click.option(
+    "--include",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    multiple=True,
+    metavar="DIR",
+    help="Folder of your own lm-eval task files; may be given again.",
+)
+def watch(
+    recipe: str,
+    run: Path,
+    as_json: bool,
+    overrides: tuple[str, ...],
+    suite: str | None,
+    once: bool,
+    poll: float,
+    data_dir: Path | None,
+    include: tuple[Path, ...],
+) -> None:
+    """Evaluate each checkpoint of a run as it appears, until the training is finished.
+
+    Results go to RUN/evals/step-…; a checkpoint is evaluated once. With --json a line for each.
+
+    \b
+    headwater eval watch --recipe demo --run demo --suite ci --data-dir DIR
+    headwater eval watch --recipe demo --run demo --once --json
+    """  # noqa: D301 - click reads the backspace
+    import json
+
+    from headwater.core.config import load_section, validate
+    from headwater.core.console import done, warn
+    from headwater.core.layout import RunLayout
+    from headwater.eval.config import EvalConfig
+    from headwater.eval.summary import one_line
+    from headwater.eval.watch import watch as each_checkpoint
+
+    config = load_section("eval", EvalConfig, recipe, overrides)
+    if suite is not None:
+        config = validate(EvalConfig, config.model_dump() | {"suite": suite}, "eval")
+    found = each_checkpoint(
+        RunLayout(run), config, once=once, poll=poll, data_dir=data_dir, include=include,
+        gone=lambda step: warn(f"the checkpoint of step {step:,} was removed before it was evaluated"),
+    )  # fmt: skip
+    count = 0
+    for step, evaluation in found:
+        count += 1
+        if as_json:
+            scores = [score.model_dump(mode="json") for score in evaluation.results.tasks]
+            bits = evaluation.results.bits_per_byte
+            click.echo(
+                json.dumps({"step": step, "artifact": str(evaluation.folder), "up_to_date": not evaluation.fresh,
+                            "tasks": scores, "bits_per_byte": bits.model if bits else None})
+            )  # fmt: skip
+        else:
+            done("eval", one_line(evaluation))
+    if not as_json:
+        done("watch", f"{count} checkpoint{'' if count == 1 else 's'} of {run}")

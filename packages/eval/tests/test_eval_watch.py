@@ -1,0 +1,61 @@
+"""The watcher: every checkpoint once, those that come later too, and none that is gone."""
+
+import json
+import shutil
+import threading
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from headwater.core.config import validate
+from headwater.eval.config import EvalConfig
+from headwater.eval.watch import steps_of, watch
+from headwater.eval.watch_cli import watch as command
+
+pytestmark = pytest.mark.slow
+
+CONFIG = validate(EvalConfig, {"tasks": ["headwater_mini_mmlu"], "limit": 3, "held_out_tokens": 64}, "eval")
+
+
+def test_what_is_there_is_evaluated_once(own_run, build):
+    build.make_checkpoint(own_run, 20, 2.0)
+    first = list(watch(own_run, CONFIG, once=True))
+    assert [(step, found.fresh) for step, found in first] == [(10, True), (20, True)]
+    weights = {found.results.checkpoint.weights_digest for _, found in first}
+    assert weights == {"weights-10", "weights-20"}
+    assert [found.fresh for _, found in watch(own_run, CONFIG, once=True)] == [False, False]
+    assert sorted(path.name for path in own_run.evals.iterdir()) == ["step-00000010", "step-00000020"]
+
+
+def test_it_goes_on_until_the_training_is_finished(own_run, build):
+    def train():
+        time.sleep(1.0)
+        build.make_checkpoint(own_run, 20, 2.0)
+        build.write_artifact(own_run.train, "training", "training")
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    assert [step for step, _ in watch(own_run, CONFIG, poll=0.1)] == [10, 20]
+    thread.join()
+
+
+def test_a_checkpoint_that_is_removed_is_left_out(own_run, build):
+    build.make_checkpoint(own_run, 20, 2.0)
+    assert steps_of(own_run) == [10, 20]
+    (own_run.checkpoints / "step-00000030").mkdir()  # unfinished
+    gone = []
+    found = watch(own_run, CONFIG, once=True, gone=gone.append)
+    assert next(found)[0] == 10
+    shutil.rmtree(own_run.checkpoint(20))
+    assert list(found) == [] and gone == [20]
+
+
+def test_the_command_tells_a_line_for_each(own_run, tmp_path):
+    (tmp_path / "r.yaml").write_text("name: r\neval: {tasks: [headwater_mini_mmlu], limit: 2, bits_per_byte: false}\n")
+    result = CliRunner().invoke(
+        command, ["--recipe", str(tmp_path / "r.yaml"), "--run", str(own_run.root), "--once", "--json"]
+    )
+    assert result.exit_code == 0, result.output
+    (line,) = [json.loads(line) for line in result.stdout.splitlines()]
+    assert line["step"] == 10 and {score["task"] for score in line["tasks"]} == {"headwater_mini_mmlu"}
