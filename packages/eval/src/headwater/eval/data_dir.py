@@ -58,6 +58,9 @@ def prepare_data_dir(data_dir: Path, work: Path, tasks: Sequence[str], checksum_
         EvalError: The folder lacks data of one of the tasks, or does not match its checksums; all files are named.
     """
     wanted = leaf_tasks(tasks)
+    pulled = data_dir / "hub"
+    if pulled.is_dir():  # what is not in a folder of its own comes from there
+        wanted = [task for task in wanted if (data_dir / task.family).is_dir()]
     check_data_dir(data_dir, wanted, checksum_file)
     data_dir = data_dir.resolve()
     folder = work / "task_files"
@@ -88,8 +91,9 @@ def check_data_dir(data_dir: Path, wanted: Sequence[LocalTask], checksum_file: P
         raise EvalError(f"there is no data folder {data_dir}", expected=_LAYOUT)
     data_dir = data_dir.resolve()
     _check_files(data_dir, wanted)
-    if wanted:
-        _check_sums(data_dir, sorted({task.family for task in wanted}), checksum_file)
+    parts = sorted({task.family for task in wanted}) + ["hub"] * (data_dir / "hub").is_dir()
+    if parts:
+        _check_sums(data_dir, parts, checksum_file)
 
 
 def leaf_tasks(names: Sequence[str]) -> list[LocalTask]:

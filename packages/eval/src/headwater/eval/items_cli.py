@@ -1,6 +1,7 @@
 """`headwater eval items` and `headwater eval data`. Only click is imported until a command runs."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
@@ -73,7 +74,50 @@ def items(
 
 @click.group("data")
 def data() -> None:
-    """Checksums of a folder with the data of real benchmarks."""
+    """The data of real benchmarks in a folder: pull it once, check it, evaluate without a network."""
+
+
+@data.command("pull")
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--tasks", metavar="NAME,NAME…", help="lm-eval tasks or groups.")
+@click.option("--suite", metavar="NAME|FILE", help="The tasks of a suite; see `headwater eval suites`.")
+@click.option(
+    "--include",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    multiple=True,
+    metavar="DIR",
+    help="Folder of your own lm-eval task files; may be given again.",
+)
+@json_option
+def pull_command(folder: Path, tasks: str | None, suite: str | None, include: tuple[Path, ...], as_json: bool) -> None:
+    """Write the data sets of tasks into a folder, with its checksums; the Hugging Face hub is asked.
+
+    
+    headwater eval data pull DIR --suite core
+    headwater eval run --recipe demo --run demo --suite core --data-dir DIR     # no network
+    """
+    from headwater.core.console import done, print_json
+    from headwater.core.errors import ConfigError
+    from headwater.eval.checksums import write
+    from headwater.eval.suites import load_suite
+
+    if (tasks is None) == (suite is None):
+        raise ConfigError("say what to pull", expected="either --tasks or --suite")
+    names = list(load_suite(suite).tasks) if suite is not None else [each.strip() for each in str(tasks).split(",")]
+    from headwater.eval.harness.environment import prepare
+
+    prepare(hub=True)
+    from headwater.eval.harness.hub_data import HubFolder
+    from headwater.eval.harness.tasks import hub_task_files, pull
+
+    with TemporaryDirectory() as temporary:
+        own = hub_task_files(names, Path(temporary))
+        written = pull(names, [*own, *include], HubFolder(folder))
+    _, found = write(folder, None)
+    if as_json:
+        print_json({"data_sets": [str(each) for each in written], "files": found})
+    else:
+        done("pull", f"{len(written):,} data sets in {folder}, {len(found):,} files listed in SHA256SUMS")
 
 
 @data.command("checksum")

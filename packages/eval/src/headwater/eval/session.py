@@ -120,12 +120,19 @@ class Session:
         tokenizer = self._tokenizer
         with self._timed("load tasks"):
             # Imported here: lm-eval takes seconds, and a wrong checkpoint or tokenizer should be told at once.
+            from headwater.eval.harness.hub_data import HubFolder
             from headwater.eval.harness.model import HeadwaterLM
             from headwater.eval.harness.run import group_scores, run_task
             from headwater.eval.harness.tasks import load_tasks
 
             asked = self.config.asked
-            loaded = load_tasks(list(asked), self._include(), hub=self.config.hub, sandbox_problem=self.sandbox_problem)
+            loaded = load_tasks(
+                list(asked),
+                self._include(),
+                hub=self.config.hub,
+                sandbox_problem=self.sandbox_problem,
+                data=HubFolder(self.data_dir) if self.data_dir is not None else None,
+            )
         lm = HeadwaterLM(
             self._reader,
             tokenizer,
@@ -149,13 +156,14 @@ class Session:
 
     def _include(self) -> list[Path]:
         """The user's task files, and those made for this evaluation: from the data folder, or for the hub."""
+        from headwater.eval.harness.tasks import hub_task_files
+
         if self.data_dir is not None:
             from headwater.eval.data_dir import prepare_data_dir
 
             made = prepare_data_dir(self.data_dir, self.work, list(self.config.asked), self.checksum_file)
-            return [*self.include, made]
-        from headwater.eval.harness.tasks import hub_task_files
-
+            own = hub_task_files(list(self.config.asked), self.work / "hub_tasks")
+            return [*own, *self.include, made]
         return [*hub_task_files(list(self.config.asked), self.work / "hub_tasks"), *self.include]
 
     def _bits_per_byte(self) -> HeldOutBits | None:

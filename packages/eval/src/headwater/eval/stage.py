@@ -159,7 +159,7 @@ def _data_digest(data_dir: Path, tasks: tuple[str, ...]) -> dict[str, str]:
             hint="give an existing folder with --data-dir or eval.data_dir (relative to the working directory)",
         )
     families = sorted({task.partition("_")[0] for task in tasks})
-    return {name: _tree_digest(data_dir / name) for name in families if (data_dir / name).is_dir()}
+    return {name: _tree_digest(data_dir / name) for name in (*families, "hub") if (data_dir / name).is_dir()}
 
 
 def _tree_digest(folder: Path) -> str:

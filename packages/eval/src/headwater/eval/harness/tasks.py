@@ -3,6 +3,7 @@
 import inspect
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ from lm_eval.api.task import Task
 from lm_eval.tasks import TaskManager
 
 import headwater.eval as package
-from headwater.core.errors import EvalError
+from headwater.core.errors import EvalError, HeadwaterError
 from headwater.core.storage import atomic_write
-from headwater.eval.data_dir import FAMILIES, leaf_tasks
+from headwater.eval.harness.hub_data import HubFolder
 from headwater.eval.harness.index import Known
 from headwater.eval.harness.names import unknown_task
 from headwater.eval.results import Refused
@@ -41,7 +42,14 @@ class LoadedTasks:
     """Leaf task → the name that asked for it first."""
 
 
-def load_tasks(names: Sequence[str], include: Sequence[Path], *, hub: bool, sandbox_problem: str | None) -> LoadedTasks:
+def load_tasks(
+    names: Sequence[str],
+    include: Sequence[Path],
+    *,
+    hub: bool,
+    sandbox_problem: str | None,
+    data: HubFolder | None = None,
+) -> LoadedTasks:
     """Builds the named tasks and groups, with their data.
 
     Args:
@@ -49,6 +57,7 @@ def load_tasks(names: Sequence[str], include: Sequence[Path], *, hub: bool, sand
         include: Folders of task files that come before lm-eval's own.
         hub: Whether data may come from the hub (only used in messages here).
         sandbox_problem: Why generated code cannot run here, or None when it can.
+        data: Data sets that were pulled.
 
     Raises:
         ConfigError: A name that is no task.
@@ -60,7 +69,10 @@ def load_tasks(names: Sequence[str], include: Sequence[Path], *, hub: bool, sand
     asked: dict[str, str] = {}
     for name in names:
         try:
-            loaded = manager.load([name])
+            with data.answering(hub=hub) if data is not None else nullcontext():
+                loaded = manager.load([name])
+        except HeadwaterError:
+            raise
         except Exception as error:  # a task file may run any code and read any data set
             raise _not_loaded(name, error, hub=hub) from error
         tasks |= loaded["tasks"]
@@ -80,14 +92,39 @@ def _not_loaded(name: str, error: Exception, *, hub: bool) -> EvalError:
     # What `datasets` raises for a data set that it may not fetch and does not have.
     if hub or not isinstance(error, ConnectionError | FileNotFoundError):
         return EvalError(f"the task {name} cannot be loaded: {cause}")
-    local = f"give a folder that holds it with --data-dir DIR or eval.data_dir ({', '.join(FAMILIES)}), or "
     return EvalError(
-        f"the task {name} has no data here: no data folder was given, and the hub is not allowed"
-        if leaf_tasks([name])
-        else f"the task {name} has no data here: the hub is not allowed",
+        f"the task {name} has no data here, and the hub is not allowed",
         found=cause,
-        hint=f"{local if leaf_tasks([name]) else ''}allow the Hugging Face hub with --hub or eval.hub=true",
+        hint="give a folder that holds it with --data-dir DIR or eval.data_dir (made where there is a network by: "
+        f"headwater eval data pull DIR --tasks {name}), or allow the Hugging Face hub with --hub or eval.hub=true",
     )
+
+
+def pull(names: Sequence[str], include: Sequence[Path], data: HubFolder) -> list[Path]:
+    """Writes the data of tasks and groups into a folder.
+
+    Args:
+        names: Task, group or tag names.
+        include: Folders of task files that come before lm-eval's own.
+        data: Where it is written.
+
+    Returns:
+        The folders written, one a data set.
+
+    Raises:
+        ConfigError: A name that is no task.
+        EvalError: A task's data cannot be had.
+    """
+    manager = _manager(names, [OWN_TASKS, *include])
+    with data.recording() as written:
+        for name in names:
+            try:
+                manager.load([name])
+            except HeadwaterError:
+                raise
+            except Exception as error:  # see load_tasks
+                raise _not_loaded(name, error, hub=True) from error
+    return list(dict.fromkeys(written))
 
 
 def hub_task_files(names: Sequence[str], folder: Path) -> list[Path]:
