@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from headwater.core.config import validate
 from headwater.core.layout import RunLayout
 from headwater.core.manifest import is_artifact, read_manifest
+from headwater.eval.config import EvalConfig
+from headwater.eval.stage import open_eval, run_eval, run_share
 
 pytestmark = pytest.mark.slow
 
@@ -187,3 +190,16 @@ def test_help_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_shares_of_several_processes_make_the_same_artifact(own_run, tmp_path):
+    config = validate(EvalConfig, {"limit": 2, "max_gen_tokens": 4, "checkpoint": "10", "held_out_tokens": 64}, "eval")
+    work = open_eval(own_run, config, output=tmp_path / "shared")
+    for part in (1, 0):
+        run_share(own_run, config, work, part, 2)
+    outcomes = {path.stem for path in (work / "outcomes").iterdir()}
+    assert outcomes >= {"headwater_mini_mmlu", "headwater_mini_gsm8k"}
+    shared = run_eval(own_run, config, output=tmp_path / "shared")
+    alone = run_eval(own_run, config, output=tmp_path / "alone")
+    assert {f.path: f.sha256 for f in shared.manifest.files} == {f.path: f.sha256 for f in alone.manifest.files}
+    assert open_eval(own_run, config, output=tmp_path / "shared") is None

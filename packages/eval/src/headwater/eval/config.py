@@ -29,6 +29,12 @@ class EvalConfig(Section):
         default="best",
         description="`best` (lowest validation loss), `last`, a step number, or the path of a checkpoint.",
     )
+    every: Whole | None = Field(
+        default=None,
+        ge=1,
+        description="Also evaluate during training, every so many steps, on its processes; a multiple of "
+        "train.checkpoint.every.",
+    )
     limit: Whole | None = Field(default=None, ge=1, description="Only the first so many items of every task.")
     few_shot: Whole | None = Field(
         default=None, ge=0, description="Examples before each question; by default what the task itself says."

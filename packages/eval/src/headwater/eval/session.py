@@ -116,7 +116,12 @@ class Session:
     def _max_length(self) -> int:
         return int(self._loaded.model.config.max_position_embeddings)
 
-    def _tasks(self) -> tuple[list[Score], list[Refused]]:
+    def run_tasks(self, part: int, parts: int) -> None:
+        """Runs every `parts`-th task, the first of them number `part`; they are kept under `work`."""
+        if self.config.asked:
+            self._tasks(part, parts)
+
+    def _tasks(self, part: int = 0, parts: int = 1) -> tuple[list[Score], list[Refused]]:
         tokenizer = self._tokenizer
         with self._timed("load tasks"):
             # Imported here: lm-eval takes seconds, and a wrong checkpoint or tokenizer should be told at once.
@@ -143,7 +148,7 @@ class Session:
             answers=Answers(self.work / "answers", self._decisive()),
         )
         outcomes = []
-        for name, task in loaded.tasks.items():
+        for name, task in list(loaded.tasks.items())[part::parts]:
             how = asked[loaded.asked[name]]
             few_shot = self.config.few_shot if how.few_shot is None else how.few_shot
             lm.max_gen_tokens = how.max_gen_tokens or self.config.max_gen_tokens
@@ -151,6 +156,8 @@ class Session:
                 outcomes.append(
                     run_task(lm, name, task, self.work, limit=self.config.limit, few_shot=few_shot, items=how.items)
                 )
+        if parts > 1:
+            return [], loaded.refused
         scores = [*group_scores(loaded, outcomes), *(score for outcome in outcomes for score in outcome.scores)]
         return scores, loaded.refused
 

@@ -76,6 +76,29 @@ def run_eval(
         return _evaluate(run, config, checkpoint, data_dir or config.data_folder, checksum_file, include, folder)
 
 
+def open_eval(run: RunLayout, config: EvalConfig, *, output: Path) -> Path | None:
+    """Opens an evaluation that several processes share: its work folder, or None when it is up to date.
+
+    See `run_eval` for the arguments and what it raises; `run_share` runs some of its tasks, and `run_eval` the rest.
+    """
+    with exclusive(output):
+        writer, _, _ = _writer(run, config, choose_checkpoint(run, config.checkpoint), config.data_folder, (), output)
+        return None if writer.up_to_date() is not None else writer.begin()
+
+
+def run_share(run: RunLayout, config: EvalConfig, work: Path, part: int, parts: int) -> None:
+    """Runs every `parts`-th task, the first of them number `part`, into the work folder of an open evaluation."""
+    from headwater.eval.harness.environment import prepare
+    from headwater.eval.sandbox import sandbox_problem
+
+    prepare(config.hub)
+    from headwater.eval.session import Session
+
+    checkpoint = choose_checkpoint(run, config.checkpoint)
+    session = Session(run, config, checkpoint, work, config.data_folder, None, (), sandbox_problem())
+    session.run_tasks(part, parts)
+
+
 def _evaluate(
     run: RunLayout,
     config: EvalConfig,
@@ -85,18 +108,7 @@ def _evaluate(
     include: Sequence[Path],
     folder: Path,
 ) -> Evaluation:
-    from headwater.eval.sandbox import sandbox_problem
-
-    problem = sandbox_problem()
-    settings = _settings(config, checkpoint, data_dir, include, sandbox=problem is None)
-    writer = ArtifactWriter(
-        folder,
-        kind="eval",
-        name=checkpoint.name,
-        producer=PRODUCER,
-        config=settings,
-        parents=_parents(run, config, checkpoint, folder),
-    )
+    writer, settings, problem = _writer(run, config, checkpoint, data_dir, include, folder)
     if (manifest := writer.up_to_date()) is not None:
         return Evaluation(folder, manifest, _read_results(folder), fresh=False)
     work = writer.begin()
@@ -113,6 +125,30 @@ def _evaluate(
     _publish(folder, work, results, session, time.monotonic() - started)
     manifest = writer.commit(_counters(results), volatile=[folder / "timing.json"])
     return Evaluation(folder, manifest, results, fresh=True)
+
+
+def _writer(
+    run: RunLayout,
+    config: EvalConfig,
+    checkpoint: Path,
+    data_dir: Path | None,
+    include: Sequence[Path],
+    folder: Path,
+) -> tuple[ArtifactWriter, dict[str, Any], str | None]:
+    """The artifact's writer, what decides the results, and why generated code cannot run here."""
+    from headwater.eval.sandbox import sandbox_problem
+
+    problem = sandbox_problem()
+    settings = _settings(config, checkpoint, data_dir, include, sandbox=problem is None)
+    writer = ArtifactWriter(
+        folder,
+        kind="eval",
+        name=checkpoint.name,
+        producer=PRODUCER,
+        config=settings,
+        parents=_parents(run, config, checkpoint, folder),
+    )
+    return writer, settings, problem
 
 
 def _require_own(folder: Path) -> None:
@@ -133,7 +169,7 @@ def _settings(
     config: EvalConfig, checkpoint: Path, data_dir: Path | None, include: Sequence[Path], *, sandbox: bool
 ) -> dict[str, Any]:
     """Everything that decides the results and is no parent artifact. Holds no path: folders may move."""
-    settings: dict[str, Any] = {"eval": config.model_dump(mode="json", exclude={"data_dir"})}
+    settings: dict[str, Any] = {"eval": config.model_dump(mode="json", exclude={"data_dir", "every"})}
     if config.checkpoint not in ("best", "last") and not config.checkpoint.isdigit():
         settings["eval"]["checkpoint"] = checkpoint.name
     # A suite's name says nothing of what it held on the day.

@@ -13,8 +13,9 @@ from typing import Any
 
 from headwater.core.config import dump_yaml, load_base, load_section
 from headwater.core.console import progress, warn
-from headwater.core.errors import TrainError
+from headwater.core.errors import ConfigError, TrainError
 from headwater.core.events import read_events
+from headwater.core.in_loop import in_loop
 from headwater.core.layout import RunLayout
 from headwater.core.lock import exclusive
 from headwater.core.manifest import ArtifactWriter, Manifest
@@ -86,7 +87,14 @@ def train(
     done = None if fresh else writer.up_to_date()
     if done is not None and last_is_whole(inputs.run, inputs.config.steps):
         return Result("up to date", inputs.config.steps, done)
-    session = Session(inputs.run, profile_steps)
+    between = in_loop(recipe, overrides)
+    for each in between:
+        if each.every % inputs.config.checkpoint.every:
+            raise ConfigError(
+                f"{each.name}.every falls on steps without a checkpoint", found=each.every,
+                expected=f"a multiple of train.checkpoint.every, {inputs.config.checkpoint.every}",
+            )  # fmt: skip
+    session = Session(inputs.run, profile_steps, between)
     return _train(inputs, writer, session, fresh=fresh, on_change=on_change)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
 from headwater.core.events import EventLog
+from headwater.core.in_loop import InLoop
 from headwater.core.layout import RunLayout
 from headwater.train.losses import LossLog
 
@@ -22,6 +23,7 @@ class Session:
     Args:
         run: The run folder.
         profile_steps: How many steps to trace with torch's profiler.
+        in_loop: What is done with checkpoints between steps.
 
     Attributes:
         events: `events.jsonl`.
@@ -31,8 +33,8 @@ class Session:
         terminated: Whether SIGTERM came: the step is finished, a checkpoint written, and the run ends.
     """
 
-    def __init__(self, run: RunLayout, profile_steps: int = 0) -> None:
-        self.run, self.profile_steps = run, profile_steps
+    def __init__(self, run: RunLayout, profile_steps: int = 0, in_loop: Sequence[InLoop] = ()) -> None:
+        self.run, self.profile_steps, self.in_loop = run, profile_steps, in_loop
         self.events = EventLog(run.train / "events.jsonl")
         self.losses = LossLog(run.train / "losses.jsonl")
         self.checkpoints_written = 0

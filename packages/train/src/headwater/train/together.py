@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, TypeVar
+
+from headwater.core.in_loop import InLoop
+from headwater.core.layout import RunLayout
 
 T = TypeVar("T")
 
@@ -30,3 +34,49 @@ def on_main(action: Callable[[], T], group: Any = None) -> T:
     if box[1] is not None:
         raise box[1]
     return box[0]
+
+
+def share_work(work: InLoop, run: RunLayout, step: int) -> tuple[dict[str, Any] | None, str | None]:
+    """Shares work on a checkpoint among all ranks.
+
+    Args:
+        work: The work.
+        run: The run folder.
+        step: The checkpoint's step.
+
+    Returns:
+        What it gave, on every rank, None when it had been done before; and why it failed, None when it did not.
+    """
+    import torch.distributed as dist
+
+    # One rank may have much more to do than another: longer than a collective of the training waits.
+    group = dist.new_group(backend="gloo", timeout=timedelta(days=7)) if dist.get_world_size() > 1 else None
+    try:
+        return _shared(work, run, step, group)
+    finally:
+        if group is not None:
+            dist.destroy_process_group(group)
+
+
+def _shared(work: InLoop, run: RunLayout, step: int, group: Any) -> tuple[dict[str, Any] | None, str | None]:
+    import torch.distributed as dist
+
+    try:
+        begun = on_main(lambda: work.begin(run, step), group)
+    except Exception as error:
+        return None, str(error)
+    if begun is None:
+        return None, None
+    failed: list[str | None] = [None] * dist.get_world_size()
+    try:
+        work.share(run, step, begun, dist.get_rank(), dist.get_world_size())
+    except Exception as error:  # the others wait for this rank
+        failed[dist.get_rank()] = f"{type(error).__name__}: {error}"
+    if group is not None:
+        dist.all_gather_object(failed, failed[dist.get_rank()], group=group)
+    if found := next((each for each in failed if each is not None), None):
+        return None, found
+    try:
+        return on_main(lambda: work.finish(run, step), group), None
+    except Exception as error:
+        return None, str(error)

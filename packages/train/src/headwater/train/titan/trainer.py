@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
+import random
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torchtitan.components.loss import IGNORE_INDEX
 from torchtitan.distributed import utils as dist_utils
 from torchtitan.trainer import Trainer
 
+from headwater.core.console import warn
 from headwater.core.fed import as_text
 from headwater.core.run import RunInfo, read_run
 from headwater.core.skips import KeptOrder
@@ -33,7 +37,7 @@ from headwater.train.titan.metrics import HeadwaterMetrics
 from headwater.train.titan.pipeline import run_schedule
 from headwater.train.titan.readback import Figures, Readback, Sent, agree, refuses, update_unless
 from headwater.train.titan.validate import HeldOutFigures, HeldOutValidator
-from headwater.train.together import on_main
+from headwater.train.together import on_main, share_work
 
 Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
 Batches = Iterator[Batch]
@@ -93,6 +97,7 @@ class HeadwaterTrainer(Trainer):
             self.restore(resume_step)
             self._restore_saved(resume_step)
             self._make_up_for(resume_step)
+            self._work_in_loop()
         elif self.inputs.initial is not None:
             self.checkpointer.load_weights(self.inputs.initial.path)
         self.healer.log_counts()
@@ -139,12 +144,51 @@ class HeadwaterTrainer(Trainer):
                 continue
             if save or stop:
                 self.save()
+            if save and not (stop and not last):
+                self._work_in_loop()
             if stop and not last:
                 self.finish_saving(wait=True)
                 self._event("stop", reason="SIGTERM")
                 return "terminated"
         self.finish_saving(wait=True)
         return "finished"
+
+    def _work_in_loop(self) -> None:
+        """Does with this step's checkpoint what other packages do with it; the training is as it was afterwards."""
+        for work in self.session.in_loop:
+            if self.step == 0 or self.step % work.every or not self._is_saved(self.step):
+                continue
+            self.finish_saving(wait=True)
+            with self._aside():
+                told, error = share_work(work, self.inputs.run, self.step)
+            if told is not None and self.is_main:
+                self._event(work.name, **told)
+            if error is not None and self.is_main:
+                warn(f"{work.name} of step {self.step:,} failed, and the training goes on: {error}")
+                self._event(work.name, error=error)
+
+    @contextmanager
+    def _aside(self) -> Iterator[None]:
+        """Random numbers go on afterwards as if nothing had been between, and it is no stall."""
+        states = random.getstate(), np.random.get_state()
+        devices = [self.device] if self.device.type == "cuda" else []
+        stopped = threading.Event()
+
+        def beat() -> None:
+            while not stopped.wait(1.0):
+                self.alive()
+
+        beating = threading.Thread(target=beat, name="work in the loop", daemon=True)
+        beating.start()
+        try:
+            with torch.random.fork_rng(devices=devices):
+                yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+            stopped.set()
+            beating.join()
+            self.alive()
 
     def _is_saved(self, step: int) -> bool:
         return step == self.inputs.config.steps or step % self.inputs.config.checkpoint.every == 0
