@@ -21,7 +21,7 @@ def test_own_tasks_run_from_the_checkpoint(finished_run, tmp_path, capsys):
     if problem := sandbox.sandbox_problem():
         pytest.skip(f"generated code cannot run here: {problem}")
     done = run_eval(finished_run, validate(EvalConfig, CONFIG, "eval"), output=tmp_path / "out")
-    rows = {row.task: row for row in done.results.tasks}
+    rows = {row.task: row for row in done.results.tasks if "gold" not in row.metric}
     assert tuple(rows) == MINI_TASKS
     assert rows["headwater_mini_mmlu"].chance == 0.25
     code = rows["headwater_mini_humaneval"]
@@ -52,16 +52,6 @@ def test_a_second_evaluation_in_the_folder_is_refused(finished_run, tmp_path):
     with exclusive(tmp_path / "out"), pytest.raises(StorageError, match="another process is writing"):
         run_eval(finished_run, config, output=tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())
-
-
-def test_humaneval_from_the_hub_uses_the_sandbox(tmp_path):
-    from headwater.eval.harness.tasks import hub_task_files
-
-    (folder,) = hub_task_files(["humaneval", "gsm8k"], tmp_path / "hub")
-    text = (folder / "humaneval.yaml").read_text()
-    assert "humaneval_base" in text
-    assert "dataset_path: openai/openai_humaneval" in text
-    assert hub_task_files(["gsm8k"], tmp_path / "none") == []
 
 
 def test_the_place_of_the_data_is_no_part_of_the_artifact(finished_run, tmp_path):
@@ -103,19 +93,12 @@ def test_checksums_kept_elsewhere_are_compared(finished_run, tmp_path):
     assert "changed: gsm8k/test.jsonl; changed: gsm8k/train.jsonl" in str(done.exception)
 
 
-@pytest.mark.parametrize(
-    ("task", "folder_helps"),
-    # The others are found by lm-eval's index, which takes seconds.
-    [
-        ("humaneval", True),
-        *(pytest.param(*case, marks=pytest.mark.slow) for case in [("gsm8k", True), ("hellaswag", False)]),
-    ],
-)
-def test_a_task_without_data_says_what_is_missing(finished_run, tmp_path, monkeypatch, task, folder_helps):
+@pytest.mark.parametrize("task", ["humaneval", "gsm8k", "hellaswag"])
+def test_a_task_without_data_says_what_is_missing(finished_run, tmp_path, monkeypatch, task):
     monkeypatch.setenv("HF_HOME", str(tmp_path / "empty"))
     config = validate(EvalConfig, CONFIG | {"tasks": [task], "bits_per_byte": False}, "eval")
     with pytest.raises(EvalError, match=f"the task {task} has no data here") as caught:
         run_eval(finished_run, config, output=tmp_path / "out")
     assert "code_eval" not in str(caught.value)
     assert caught.value.hint is not None and "--hub" in caught.value.hint
-    assert ("--data-dir DIR or eval.data_dir" in caught.value.hint) == folder_helps
+    assert "--data-dir DIR or eval.data_dir" in caught.value.hint

@@ -1,7 +1,6 @@
 """`headwater eval items` and `headwater eval data`. Only click is imported until a command runs."""
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import click
 
@@ -108,11 +107,9 @@ def pull_command(folder: Path, tasks: str | None, suite: str | None, include: tu
 
     prepare(hub=True)
     from headwater.eval.harness.hub_data import HubFolder
-    from headwater.eval.harness.tasks import hub_task_files, pull
+    from headwater.eval.harness.tasks import pull
 
-    with TemporaryDirectory() as temporary:
-        own = hub_task_files(names, Path(temporary))
-        written = pull(names, [*own, *include], HubFolder(folder))
+    written = pull(names, include, HubFolder(folder))
     _, found = write(folder, None)
     if as_json:
         print_json({"data_sets": [str(each) for each in written], "files": found})

@@ -162,16 +162,13 @@ class Session:
         return scores, loaded.refused
 
     def _include(self) -> list[Path]:
-        """The user's task files, and those made for this evaluation: from the data folder, or for the hub."""
-        from headwater.eval.harness.tasks import hub_task_files
+        """The user's task files, and those made for this evaluation, which read the data folder."""
+        if self.data_dir is None:
+            return self.include
+        from headwater.eval.data_dir import prepare_data_dir
 
-        if self.data_dir is not None:
-            from headwater.eval.data_dir import prepare_data_dir
-
-            made = prepare_data_dir(self.data_dir, self.work, list(self.config.asked), self.checksum_file)
-            own = hub_task_files(list(self.config.asked), self.work / "hub_tasks")
-            return [*own, *self.include, made]
-        return [*hub_task_files(list(self.config.asked), self.work / "hub_tasks"), *self.include]
+        made = prepare_data_dir(self.data_dir, self.work, list(self.config.asked), self.checksum_file)
+        return [*self.include, made]
 
     def _bits_per_byte(self) -> HeldOutBits | None:
         kept = self.work / "bits_per_byte.json"

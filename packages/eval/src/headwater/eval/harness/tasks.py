@@ -1,7 +1,6 @@
 """Finds lm-eval tasks by name, fast when they are ours, and says which may not run."""
 
 import inspect
-import json
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from lm_eval.tasks import TaskManager
 
 import headwater.eval as package
 from headwater.core.errors import EvalError, HeadwaterError
-from headwater.core.storage import atomic_write
+from headwater.eval.harness.code_metric import sandboxed_code_eval, uses_sandbox
 from headwater.eval.harness.hub_data import HubFolder
 from headwater.eval.harness.index import Known
 from headwater.eval.harness.names import unknown_task
@@ -69,7 +68,7 @@ def load_tasks(
     asked: dict[str, str] = {}
     for name in names:
         try:
-            with data.answering(hub=hub) if data is not None else nullcontext():
+            with sandboxed_code_eval(), data.answering(hub=hub) if data is not None else nullcontext():
                 loaded = manager.load([name])
         except HeadwaterError:
             raise
@@ -116,7 +115,7 @@ def pull(names: Sequence[str], include: Sequence[Path], data: HubFolder) -> list
         EvalError: A task's data cannot be had.
     """
     manager = _manager(names, [OWN_TASKS, *include])
-    with data.recording() as written:
+    with sandboxed_code_eval(), data.recording() as written:
         for name in names:
             try:
                 manager.load([name])
@@ -125,25 +124,6 @@ def pull(names: Sequence[str], include: Sequence[Path], data: HubFolder) -> list
             except Exception as error:  # see load_tasks
                 raise _not_loaded(name, error, hub=True) from error
     return list(dict.fromkeys(written))
-
-
-def hub_task_files(names: Sequence[str], folder: Path) -> list[Path]:
-    """Task files for built-in tasks that cannot run as they are, with data from the hub or from its local cache.
-
-    lm-eval's own humaneval fetches a metric that runs generated code in this process when it is read; this one has the
-    same prompt and stop sequences, and a metric that uses the sandbox.
-
-    Args:
-        names: The tasks asked for.
-        folder: Where the files are written; made if needed.
-    """
-    if "humaneval" not in names:
-        return []
-    folder.mkdir(parents=True, exist_ok=True)
-    base = OWN_TASKS / "humaneval_base"
-    content = f"include: {json.dumps(str(base))}\ntask: humaneval\ndataset_path: openai/openai_humaneval\n"
-    atomic_write(folder / "humaneval.yaml", content)
-    return [folder]
 
 
 def _manager(names: Sequence[str], include: Sequence[Path]) -> TaskManager:
@@ -165,7 +145,7 @@ def _refusal(task: Task, sandbox_problem: str | None) -> str | None:
     if not getattr(task, "UNSAFE_CODE", False):
         return None
     functions: dict[str, Any] = getattr(task, "_metric_fn_list", {})
-    outside = sorted(name for name, function in functions.items() if not _is_own(function))
+    outside = sorted(name for name, function in functions.items() if not (_is_own(function) or uses_sandbox(function)))
     if outside or not functions:
         return (
             f"it runs generated code with a metric that does not use the sandbox ({', '.join(outside) or 'none named'})"
