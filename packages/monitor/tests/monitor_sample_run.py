@@ -206,6 +206,15 @@ def _evaluate(run: RunLayout, hostile: str) -> None:
     }
     parents = {"checkpoint": run.checkpoint(STEPS), "items": run.items, "tokenizer": run.tokenizer}
     write_artifact(run.eval, "eval", {"items": 120}, {"results.json": json.dumps(results)}, parents)
+    for number, step in enumerate(range(100, STEPS + 1, 100)):
+        gold = row("headwater_mini_mmlu" + hostile, "gold_bits_per_byte", 0.98 - 0.04 * number, 0.9, 1.0, 60, 0.25)
+        accuracy = row("headwater_mini_mmlu" + hostile, "acc", 0.22 + 0.01 * number, 0.15, 0.4, 60, 0.25)
+        watched = {
+            "checkpoint": {"step": step}, "tasks": [accuracy, {**gold, "chance": None}],
+            "bits_per_byte": bits(2.9 - 0.2 * number, 3.574), "refused": [], "notes": [],
+        }  # fmt: skip
+        content = {"results.json": json.dumps(watched)}
+        write_artifact(run.eval_of(step), "eval", {"items": 60}, content, {"checkpoint": run.checkpoint(STEPS)})
 
 
 if __name__ == "__main__":

@@ -398,3 +398,15 @@ def test_open_prints_the_path_or_says_how_to_make_it(tmp_path: Path) -> None:
     build_report(str(recipe), run)
     done = CliRunner().invoke(monitor, options)
     assert done.output.strip() == str((run.report / "report.html").resolve())
+
+
+def test_scores_over_steps_are_drawn_with_guessing_beside_them(tmp_path: Path) -> None:
+    built = build_report(str(write_recipe(tmp_path)), make_run(tmp_path / "run"))
+    found = {(history.task, history.metric): history for history in built.view.history}
+    accuracy = found["headwater_mini_mmlu", "acc"]
+    assert accuracy.share and accuracy.chance == 0.25 and list(accuracy.curve.x)[:2] == [100.0, 200.0]
+    bits = found["headwater_mini_mmlu", "gold_bits_per_byte"]
+    assert not bits.share and bits.chance is None and bits.curve.y[0] == 0.98
+    assert ("held-out text", "bits per byte") in found
+    words = Page(built.path.read_text()).sections["evaluation"]
+    assert "Over training steps" in words and "The scores of 4 checkpoints" in words and "98.0%" not in words

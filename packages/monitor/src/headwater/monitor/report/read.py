@@ -16,7 +16,7 @@ from headwater.core.skips import KeptOrder, Skips
 
 from .commands import stage_commands
 from .files import Row, RunFiles, whole
-from .read_evaluation import read_evaluation
+from .read_evaluation import read_evaluation, read_history
 from .read_lineage import read_lineage
 from .read_training import latest_run, read_training
 from .view import Funnel, FunnelRow, MixtureRow, RunView, StageRow
@@ -50,6 +50,7 @@ def read_run_view(run: RunLayout, recipe: str, overrides: Sequence[str] = ()) ->
         tokens_validation=tokens["validation"],
         training=training,
         evaluation=read_evaluation(files, run),
+        history=read_history(files, run),
         lineage=read_lineage(files, run),
         commands=stage_commands(run, recipe, overrides),
         problems=tuple(files.problems),

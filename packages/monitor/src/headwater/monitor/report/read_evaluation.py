@@ -1,19 +1,49 @@
-"""Evaluation: `RUN/eval/results.json`."""
+"""Evaluation: `RUN/eval/results.json`, and those of the checkpoints that were watched, `RUN/evals/step-…`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from headwater.core.layout import RunLayout
 
 from .files import Row, RunFiles, number, whole
-from .view import Bits, Evaluation, Score
+from .view import Bits, Curve, Evaluation, History, Score
+
+#: Moves while accuracy is still at chance.
+GOLD = "gold_bits_per_byte"
 
 
 def read_evaluation(files: RunFiles, run: RunLayout) -> Evaluation | None:
     """The evaluation, or `None` when there is none."""
-    path = run.eval / "results.json"
+    return _read(files, run.eval / "results.json")
+
+
+def read_history(files: RunFiles, run: RunLayout) -> list[History]:
+    """The headline scores and the bits per byte of each evaluated checkpoint, over its steps; one point is no curve."""
+    points: dict[tuple[str, str], list[tuple[float, Score]]] = {}
+    for folder in sorted(run.evals.glob("step-*")) if run.evals.is_dir() else []:
+        found = _read(files, folder / "results.json")
+        if found is None or found.checkpoint_step is None:
+            continue
+        step = float(found.checkpoint_step)
+        for score in found.headline + [score for score in found.top if score.metric == GOLD]:
+            points.setdefault((score.task, score.metric), []).append((step, score))
+        if found.total is not None:
+            total = Score("held-out text", "bits per byte", found.total.model, 0.0, 0.0, 0, None)
+            points.setdefault((total.task, total.metric), []).append((step, total))
+    histories: list[History] = []
+    for (task, metric), row in points.items():
+        if len(row) < 2:
+            continue
+        curve = Curve(f"{task} {metric}", [step for step, _ in row], [score.value for _, score in row])
+        share = all(score.is_share for _, score in row)
+        histories.append(History(task, metric, curve, share, row[-1][1].chance))
+    return histories
+
+
+def _read(files: RunFiles, path: Path) -> Evaluation | None:
     results = files.json(path)
     if results is None:
         return None

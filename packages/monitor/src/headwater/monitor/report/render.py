@@ -17,7 +17,7 @@ from .charts.line import QUIET, key_glyph, line_chart
 from .charts.lineage import lineage_chart
 from .charts.mixture import mixture_chart
 from .charts.whisker import whisker_chart
-from .view import Curve, RunView
+from .view import Curve, History, RunView
 
 _TEMPLATES = files("headwater.monitor.report") / "templates"
 #: Rows of a table that stands for a curve.
@@ -71,6 +71,12 @@ def _charts(view: RunView) -> dict[str, Markup]:
     drawable = [score for score in view.evaluation.top if score.is_share] if view.evaluation else []
     if drawable:
         charts["scores"] = whisker_chart(drawable, key="scores")
+    for number, history in enumerate(view.history):
+        charts[f"history-{number}"] = line_chart(
+            _with_chance(history), key=f"history-{number}", title=f"{history.task}, {history.metric}, over steps",
+            label=f"{history.task.removeprefix('headwater_')} · {history.metric}", height=210, wide=510,
+            show=_percent if history.share else fmt.general,
+        )  # fmt: skip
     run = view.training
     if run:
         charts["loss"] = line_chart(
@@ -91,6 +97,18 @@ def _charts(view: RunView) -> dict[str, Markup]:
                     height=230, wide=510, show=show,
                 )  # fmt: skip
     return charts
+
+
+def _with_chance(history: History) -> list[Curve]:
+    """The score, and guessing as a second curve between its first and last step."""
+    if history.chance is None:
+        return [history.curve]
+    ends = [history.curve.x[0], history.curve.x[-1]]
+    return [history.curve, Curve("chance", ends, [history.chance] * 2)]
+
+
+def _percent(value: float) -> str:
+    return fmt.percent(value, 1)
 
 
 def _missing(view: RunView) -> dict[str, str]:

@@ -207,8 +207,8 @@ class Score:
 
     @property
     def is_share(self) -> bool:
-        """Whether it lies in 0–1, so that it fits the common axis."""
-        return 0.0 <= self.value <= 1.0
+        """Whether it is a share, so that it fits the common axis of 0–1."""
+        return 0.0 <= self.value <= 1.0 and "bits" not in self.metric
 
     @property
     def verdict(self) -> str:
@@ -229,6 +229,17 @@ class Bits:
     unigram: float | None
     documents: int | None = None
     bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class History:
+    """One score over training steps: its task and metric, the scores of the steps evaluated, and guessing."""
+
+    task: str
+    metric: str
+    curve: Curve
+    share: bool
+    chance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -303,6 +314,7 @@ class RunView:
     commands: Sequence[Command]
     problems: Sequence[str] = ()
     stages: Sequence[StageRow] = ()
+    history: Sequence[History] = ()
 
     @property
     def held_out(self) -> Bits | None:
