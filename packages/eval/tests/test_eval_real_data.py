@@ -25,7 +25,7 @@ def test_mmlu_gsm8k_and_humaneval_from_a_folder(finished_run, tmp_path):
     )
     run = RunLayout(finished_run.root)
     done = run_eval(run, config, data_dir=DATA, output=tmp_path / "out")
-    rows = {(row.task, row.filter): row for row in done.results.tasks}
+    rows = {(row.task, row.filter): row for row in done.results.tasks if "gold" not in row.metric}
     mmlu = rows["mmlu", "none"]
     assert (mmlu.group, mmlu.items, mmlu.chance) == (True, 57, 0.25)
     assert len([row for row in done.results.tasks if row.task.startswith("mmlu_") and not row.group]) == 57

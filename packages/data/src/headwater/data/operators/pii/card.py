@@ -33,14 +33,13 @@ def cards_in(text: bytes, start: int, stop: int) -> Iterator[tuple[int, int]]:
     groups count after a word such as "Visa" and beside another card number only.
     """
     found = list(_cards(text, start, stop))
-    if len(found) and sum(48 <= byte <= 57 for byte in text[start:stop]) > _MOST_DIGITS:
-        spans = [span for span, _ in found]
-        for (first, last), grouped in found:
-            beside = any(0 <= first - end <= _NEAR or 0 <= begin - last <= _NEAR for begin, end in spans)
-            if not grouped or beside or _word_before(text, first):
-                yield first, last
-    else:
-        yield from (span for span, _ in found)
+    table = sum(48 <= byte <= 57 for byte in text[start:stop]) > _MOST_DIGITS
+    for place, ((first, last), grouped) in enumerate(found):
+        before = found[place - 1][0][1] if place else -_NEAR - 1
+        after = found[place + 1][0][0] if place + 1 < len(found) else last + _NEAR + 1
+        beside = first - before <= _NEAR or after - last <= _NEAR
+        if not (table and grouped) or beside or _word_before(text, first):
+            yield first, last
 
 
 def _cards(text: bytes, start: int, stop: int) -> Iterator[tuple[tuple[int, int], bool]]:
