@@ -13,7 +13,7 @@ with each of the batch sizes and its fastest counts. Above 1, ours is faster.
 `ceiling` is what an exact trie could save: tokens that `hf` reads over distinct prefixes of all inputs. `reads` is what
 ours saves of it: tokens that `hf` reads over those that ours does, padding not counted in either.
 
-Without `--model` a Llama of 27 million random weights and a context of 2,048 is made, with a tokenizer trained on the
+Without `--model` a Llama of 27 million random weights is made, with a tokenizer trained on the
 questions: how fast it is does not depend on what it has learnt.
 """
 
@@ -46,12 +46,11 @@ from headwater.eval.harness.tasks import load_tasks
 from headwater.eval.scoring import plan
 from headwater.eval.tokenizer import load_tokenizer
 
-LENGTH = 2048
 OWN = ("hellaswag", "arc")
 SHOTS = {"mmlu": 5, "hellaswag": 5}
 
 
-def make_model(folder: Path, data: Path) -> None:
+def make_model(folder: Path, data: Path, context: int) -> None:
     """A Hugging Face folder with random weights."""
     texts = [
         row["question"] for file in sorted(data.glob("mmlu/*/test.parquet")) for row in pq.read_table(file).to_pylist()
@@ -68,13 +67,13 @@ def make_model(folder: Path, data: Path) -> None:
     )
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|endoftext|>", "model_max_length": LENGTH}
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|endoftext|>", "model_max_length": context}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     torch.manual_seed(0)
     model = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=16384, hidden_size=384, num_hidden_layers=8, num_attention_heads=6, num_key_value_heads=6,
-            intermediate_size=1024, max_position_embeddings=LENGTH, bos_token_id=0, eos_token_id=0,
+            intermediate_size=1024, max_position_embeddings=context, bos_token_id=0, eos_token_id=0,
         )
     )  # fmt: skip
     for weight in model.parameters():
@@ -107,9 +106,11 @@ def shaped(name: str, data: Path, folder: Path) -> Path:
 
 def tasks_of(name: str, asked: argparse.Namespace, work: Path) -> dict[str, Any]:
     """Fresh tasks with their prompts not yet built."""
-    data = asked.eval_data
-    include = shaped(name, data, work) if name in OWN else prepare_data_dir(data, work, [name])
-    tasks = load_tasks([name], [include], hub=False, sandbox_problem=None).tasks
+    data, names = asked.eval_data, [name]
+    if name == "mmlu" and asked.subjects:
+        names = [f"mmlu_{subject}" for subject in asked.subjects.split(",")]
+    include = shaped(name, data, work) if name in OWN else prepare_data_dir(data, work, names)
+    tasks = load_tasks(names, [include], hub=False, sandbox_problem=None).tasks
     for task in tasks.values():
         if name in SHOTS:
             task.set_config(key="num_fewshot", value=SHOTS[name])
@@ -154,7 +155,7 @@ def savings(lm: HeadwaterLM, name: str, asked: argparse.Namespace, work: Path) -
     for task in tasks_of(name, asked, work).values():
         task.build_all_requests(limit=asked.limit or None)
         requests = [lm._request(*instance.args) for instance in task.instances]
-        planned = plan(requests, LENGTH)
+        planned = plan(requests, asked.context)
         # hf reads inputs that are the same but for the last token once.
         whole += sum(len(row.tokens) for row in planned.rows)
         ours += planned.root.computed
@@ -173,6 +174,8 @@ def main() -> None:
     parser.add_argument("--tasks", default="mmlu,hellaswag,arc,gsm8k")
     parser.add_argument("--limit", type=int, default=40, help="items of a task (of each of MMLU's 57); 0: all")
     parser.add_argument("--model", type=Path, help="a Hugging Face folder, as `headwater export hf` makes")
+    parser.add_argument("--context", type=int, default=4096, help="of the model; MMLU's longest prompts need 4,096")
+    parser.add_argument("--subjects", help="only these of MMLU: anatomy,virology")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--hf-batch", default="1,8", help="batch sizes of hf; the fastest counts")
     parser.add_argument("--threads", type=int, default=1)
@@ -184,19 +187,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="eval-speed-") as temporary:
         folder = asked.model or Path(temporary) / "model"
         if asked.model is None:
-            make_model(folder, asked.eval_data)
+            make_model(folder, asked.eval_data, asked.context)
         model, tokenizer = checkpoint.load(folder).model, load_tokenizer(folder)
         size = sum(weight.numel() for weight in model.parameters()) / 1e6
-        print(f"{size:.1f}M parameters, context {LENGTH:,}, {asked.threads} thread(s)")
+        print(f"{size:.1f}M parameters, context {asked.context:,}, {asked.threads} thread(s)")
         for name in asked.tasks.split(","):
             work = Path(temporary) / name
             work.mkdir()
             seconds: dict[str, list[float]] = {}
             samples: dict[str, Any] = {}
             for _ in range(asked.repeats):
-                contenders = {"ours": lambda: HeadwaterLM(model, tokenizer, max_length=LENGTH)} | {
+                contenders = {"ours": lambda: HeadwaterLM(model, tokenizer, max_length=asked.context)} | {
                     f"hf, batches of {size}": lambda size=size: HFLM(
-                        pretrained=model, tokenizer=str(folder), batch_size=int(size), max_length=LENGTH
+                        pretrained=model, tokenizer=str(folder), batch_size=int(size), max_length=asked.context
                     )
                     for size in asked.hf_batch.split(",")
                 }
@@ -208,7 +211,7 @@ def main() -> None:
             row = {"task": name, "peer": peer, "ratio": statistics.median(ratios), "range": [ratios[0], ratios[-1]],
                    "cpu_seconds": seconds, **difference(samples["ours"], samples[peer])}  # fmt: skip
             if name != "gsm8k":
-                row |= savings(HeadwaterLM(model, tokenizer, max_length=LENGTH), name, asked, work)
+                row |= savings(HeadwaterLM(model, tokenizer, max_length=asked.context), name, asked, work)
             rows.append(row)
             told = f"ceiling {row['ceiling']:.1f}×, reads {row['reads']:.1f}×, " if "ceiling" in row else ""
             print(
