@@ -55,9 +55,14 @@ def test_every_task_of_every_suite_is_one_of_lm_eval_and_the_list_is_kept(tmp_pa
 
     from headwater.eval.harness import index
 
+    manager = TaskManager()
+    own = manager.task_index
+    monkeypatch.setattr(index, "TaskManager", lambda **_: manager)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file" / "below"))
+    (tmp_path / "file").write_text("no folder")
+    assert index.Known().names == sorted(own)  # nowhere to keep it
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     known = index.Known()
-    own = TaskManager().task_index
     assert known.names == sorted(own)
     monkeypatch.setattr(index, "TaskManager", lambda **_: pytest.fail("read again"))
     again = index.Known()

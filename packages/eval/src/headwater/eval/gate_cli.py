@@ -131,10 +131,11 @@ def _evaluated(folder: Path, suite: str | None, output: Path, data_dir: Path | N
         return folder
     run, checkpoint = RunLayout(folder), "best"
     if not run.checkpoints.is_dir():
-        # RUN/train/checkpoints/step-…, or a model that belongs to no run.
-        run, checkpoint = RunLayout(folder.resolve().parents[2]), str(folder)
         if not folder.is_dir():
             raise EvalError(f"{folder} does not exist", expected="an evaluation, a run, a checkpoint or a model")
+        # RUN/train/checkpoints/step-…, or a model that belongs to no run.
+        above = folder.resolve().parents
+        run, checkpoint = RunLayout(above[2] if folder.parent.name == "checkpoints" else folder), str(folder)
     config = EvalConfig(
         suite=suite, checkpoint=checkpoint, bits_per_byte=False, hub=hub, data_dir=str(data_dir) if data_dir else None
     )

@@ -17,6 +17,7 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._index import Entry, Kind, TaskIndex
 from lm_eval.tasks._yaml_loader import load_yaml
 
+from headwater.core.errors import StorageError
 from headwater.core.storage import atomic_write
 
 _ROOT = Path(lm_eval.tasks.__file__).parent
@@ -56,7 +57,7 @@ class Known:
     def _read() -> dict[str, list[Any]] | None:
         try:
             return json.loads(_path().read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RuntimeError):  # none yet, damaged, no home folder
             return None
 
     @staticmethod
@@ -68,7 +69,7 @@ class Known:
         try:
             _path().parent.mkdir(parents=True, exist_ok=True)
             atomic_write(_path(), json.dumps(found))
-        except OSError:
+        except (OSError, RuntimeError, StorageError):
             pass  # nowhere to keep it: it is made again next time
         return found
 
