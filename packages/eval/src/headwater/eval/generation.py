@@ -24,7 +24,7 @@ from headwater.eval.attention import Beginning, Reader, Slots
 from headwater.eval.scoring import Advance, batches
 from headwater.eval.tokenizer import EvalTokenizer
 
-_CHUNK = 8
+_CHUNK = 2
 """Prompts of a chunk, in units of what runs at once: a chunk is finished before the next begins."""
 _GUESS = 8
 """Most tokens that are tried ahead."""
