@@ -61,10 +61,14 @@ def say_weights() -> None:
     HeadwaterTrainer._loop = told  # type: ignore[method-assign]
 
 
+def main(recipe: Path, run: Path, first: int, last: int, kind: str, rank: int | None = None) -> None:
+    """Trains with harm, as one process of a group."""
+    titan.start("cpu", int(os.environ.get("WORLD_SIZE", "1")), 1)
+    harm(first, last, kind, rank)
+    say_weights()
+    train(recipe, run)
+
+
 if __name__ == "__main__":
     recipe, run, first, last, kind, *ranks = sys.argv[1:]
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    titan.start("cpu", world, 1)
-    harm(int(first), int(last), kind, *map(int, ranks))
-    say_weights()
-    train(Path(recipe), Path(run))
+    main(Path(recipe), Path(run), int(first), int(last), kind, *map(int, ranks))

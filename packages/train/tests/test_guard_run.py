@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
@@ -25,6 +24,7 @@ from headwater.core.skips import Skips
 from headwater.core.trace.steps import trace_step
 from headwater.train import titan
 from headwater.train.losses import read_losses
+from headwater.train.processes import Processes
 from headwater.train.resume import replace, replacement, settle
 from headwater.train.runner import train
 
@@ -280,13 +280,10 @@ def test_processes_that_see_other_values_come_to_one_decision(
     """Only process 1 sees the harm. A decision by each for itself would leave one waiting for the other."""
     model = {"dim": 32, "n_layers": 2, "n_heads": 2, "n_kv_heads": 2, "ffn_dim": 64}
     recipe = recipe_for(tmp_path / "two.yaml", parallel=layout, model=model)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(PROCESS)]
-    harm = [str(FIRST), str(LAST), kind, "1"]
-    done = subprocess.run(
-        [*launch, str(recipe), str(run), *harm], check=True, capture_output=True, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    said = [line for line in done.stdout.splitlines() if line.startswith("weights ")]
+    log = tmp_path / "log.txt"
+    with Processes(2, log, guard_process.main, recipe, run, FIRST, LAST, kind, 1) as group:
+        assert group.finish() == [0, 0], group.last_words()
+    said = [line for line in log.read_text().splitlines() if line.startswith("weights ")]
     assert len(said) == 2
     rows = read_losses(run / "train" / "losses.jsonl")
     assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
