@@ -1,8 +1,6 @@
 """Evaluation, which reads checkpoints itself, and an export of the same checkpoint: one model."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,8 @@ from headwater.core.run import read_run
 from headwater.eval.checkpoint import load
 from headwater.train.interchange.export_huggingface import Wanted, export_huggingface
 from headwater.train.interchange.import_huggingface import import_huggingface
+from headwater.train.processes import Processes
+from headwater.train.runner import train
 from headwater.train.synthetic import make_tokenizer, make_tokens
 
 VOCAB = 97
@@ -21,10 +21,8 @@ MODEL = {"dim": 32, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "ffn_dim": 64,
 
 
 def train_on_two(recipe: Path, run: Path, *overrides: str) -> None:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*launcher, "-m", "--", "headwater.train", "run", "--recipe", str(recipe), "--run", str(run), *overrides]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr[-3000:]
+    with Processes(2, run.parent / "log.txt", train, recipe, run, overrides) as group:
+        assert group.finish() == [0, 0], group.last_words()
 
 
 @pytest.mark.slow
@@ -34,13 +32,13 @@ def test_a_sharded_checkpoint_its_export_and_a_run_that_starts_from_it(tmp_path,
     run = RunLayout(tmp_path / "run")
     make_tokenizer(run, VOCAB)
     make_tokens(run, "web", 60, vocab_size=VOCAB, seed=0)
-    train = {
+    section = {
         "model": {**MODEL, "family": family}, "seq_len": 32, "global_batch": 8, "micro_batch": 4, "steps": 2,
         "threads": 1, "device": "cpu", "optimizer": {"learning_rate": 0.01}, "validation": {"batches": 1},
         "parallel": {layout: 2},
     }  # fmt: skip
     recipe = tmp_path / "r.yaml"
-    recipe.write_text(yaml.safe_dump({"name": "t", "seed": 1, "mixture": {"weights": {"web": 1}}, "train": train}))
+    recipe.write_text(yaml.safe_dump({"name": "t", "seed": 1, "mixture": {"weights": {"web": 1}}, "train": section}))
     train_on_two(recipe, run.root)
     checkpoint = run.checkpoint(2)
     export_huggingface(checkpoint, tmp_path / "out", Wanted(max_shard_bytes=20_000))
