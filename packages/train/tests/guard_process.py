@@ -1,7 +1,7 @@
-"""Trains on data that does harm: `python guard_process.py RECIPE RUN FIRST LAST HARM [RANK]`.
+"""Trains on data that does harm.
 
-While a batch holds any of the samples FIRST to LAST of the order, its loss reads higher by 6 (HARM "loss"), or its
-gradient is not a number (HARM "nan"). With RANK only that process sees it. The weights are not harmed, so that a healed
+While a batch holds any of the samples `first` to `last` of the order, its loss reads higher by 6 (kind "loss"), or its
+gradient is not a number ("nan"). With a rank only that process sees it. The weights are not harmed, so that a healed
 run must equal one that never had those samples.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +66,3 @@ def main(recipe: Path, run: Path, first: int, last: int, kind: str, rank: int | 
     harm(first, last, kind, rank)
     say_weights()
     train(recipe, run)
-
-
-if __name__ == "__main__":
-    recipe, run, first, last, kind, *ranks = sys.argv[1:]
-    main(Path(recipe), Path(run), int(first), int(last), kind, *map(int, ranks))

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,7 +30,6 @@ pytestmark = pytest.mark.slow
 STEPS, BATCH = 120, 8
 FIRST, LAST = 100 * BATCH, 105 * BATCH - 1
 """Samples that do harm: those of steps 101 to 105, by the last of which the guard has noticed."""
-PROCESS = Path(guard_process.__file__)
 
 
 def guarded(**section: Any) -> dict[str, Any]:
@@ -62,7 +58,7 @@ def run(tmp_path: Path, data: Path) -> Path:
 def healed(tmp_path_factory: pytest.TempPathFactory, data: Path, recipe: Path) -> Path:
     """A run that met the harmful samples, in a process of its own."""
     run = Path(shutil.copytree(data, tmp_path_factory.mktemp("healed") / "run"))
-    subprocess.run(command(recipe, run), check=True)
+    finish(recipe, run)
     return run
 
 
@@ -76,8 +72,14 @@ def trainer_class() -> Iterator[Any]:
     HeadwaterTrainer._forward_backward, HeadwaterTrainer.__init__ = saved
 
 
-def command(recipe: Path, run: Path, *harm: str) -> list[str]:
-    return [sys.executable, str(PROCESS), str(recipe), str(run), *(harm or (str(FIRST), str(LAST), "loss"))]
+def started(recipe: Path, run: Path) -> Processes:
+    """A training that meets the harmful samples, in a process of its own."""
+    return Processes(1, run.parent / "log.txt", guard_process.main, recipe, run, FIRST, LAST, "loss")
+
+
+def finish(recipe: Path, run: Path) -> None:
+    with started(recipe, run) as group:
+        assert group.finish() == [0], group.last_words()
 
 
 def events_of(run: Path, kind: str) -> list[dict[str, Any]]:
@@ -148,17 +150,11 @@ def test_trace_goes_through_the_window(healed: Path):
 def test_kill_9_across_a_rollback_then_the_same_command_gives_the_same_run(
     healed: Path, run: Path, recipe: Path, moment: str
 ):
-    process = subprocess.Popen(command(recipe, run))
-    while not reached(run, moment):
-        assert process.poll() is None, "training ended early"
-        try:
-            process.wait(timeout=0.002)
-        except subprocess.TimeoutExpired:
-            continue
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
+    with started(recipe, run) as group:
+        assert group.run_until(lambda: reached(run, moment)), group.last_words()
+        group.kill()
     assert not is_artifact(run / "train")
-    subprocess.run(command(recipe, run), check=True)
+    finish(recipe, run)
     assert losses_of(run) == losses_of(healed)
     for step in (100, STEPS):
         ours, theirs = (RunLayout(one).checkpoint(step) for one in (run, healed))
