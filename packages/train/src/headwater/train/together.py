@@ -50,7 +50,7 @@ def share_work(work: InLoop, run: RunLayout, step: int) -> tuple[dict[str, Any] 
     import torch.distributed as dist
 
     # One rank may have much more to do than another: longer than a collective of the training waits.
-    group = dist.new_group(backend="gloo", timeout=timedelta(days=7)) if dist.get_world_size() > 1 else None
+    group: Any = dist.new_group(backend="gloo", timeout=timedelta(days=7)) if dist.get_world_size() > 1 else None
     try:
         return _shared(work, run, step, group)
     finally:
