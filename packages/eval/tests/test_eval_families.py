@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from headwater.eval import scoring
+from headwater.eval import generation, scoring
 from headwater.eval.attention import Reader
 from headwater.eval.generation import Prompt, Sampling, generate
 from headwater.eval.scoring import Request, score
@@ -137,3 +137,15 @@ def test_what_is_drawn_depends_on_the_prompt_and_not_on_its_company(reader, fini
     assert generate(reader, text, prompts[::-1], cache_tokens=40, **sizes)[::-1] == found
     again = [prompts[0]._replace(answer=answer) for answer in range(6)]
     assert len({each.text for each in generate(reader, text, again, cache_tokens=1000, **sizes)}) > 1
+
+
+def test_tokens_tried_ahead_stay_within_the_positions_that_a_model_has(finished_run, monkeypatch):
+    text = load_tokenizer(finished_run.tokenizer)
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("gpt2", **FAMILIES["gpt2"], n_positions=48)).eval()
+    monkeypatch.setattr(generation._Job, "guess", lambda job: [1] * min(8, job.limit - len(job.new) - 1))
+    monkeypatch.setattr(generation, "_ahead", lambda jobs, guesses: max(map(len, guesses)))
+    # The second is at the model's last positions while more is tried ahead for the first.
+    prompts = [Prompt([7, 8, 9] * 4, 24), Prompt([5] * 40, 8)]
+    found = generate(model, text, prompts, max_length=48, batch_tokens=500, cache_tokens=5000)
+    assert [each.tokens for each in found] == [24, 8]

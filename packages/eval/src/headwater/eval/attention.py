@@ -127,6 +127,7 @@ class Reader:
         self.body: Any = model.base_model
         self.head: Any = model.get_output_embeddings()
         self._plain_head = False
+        self._positions = int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 62)
         self.shares = False
         self._check()
 
@@ -182,8 +183,10 @@ class Reader:
     def step(self, ids_BL: torch.Tensor, slots: Slots, start: int, beginning: Beginning | None) -> torch.Tensor:
         """Reads some tokens more of each sequence. The logits after each of them. Shape [B, L, vocabulary]."""
         at_BL = slots.room(ids_BL.shape[1], ids_BL.device)
+        # Padding may lie beyond the last position that a model has learnt.
+        positions_BL = (start + at_BL).clamp(max=self._positions - 1)
         with _attending(self.model, _Pass(beginning, slots=slots)):
-            return self.head(self.body(input_ids=ids_BL, position_ids=start + at_BL, use_cache=False).last_hidden_state)
+            return self.head(self.body(input_ids=ids_BL, position_ids=positions_BL, use_cache=False).last_hidden_state)
 
     def _hidden(self, ids: Any, positions: Any, mask: Any, beginning: Beginning | None) -> torch.Tensor:
         if not self.shares:
