@@ -238,7 +238,7 @@ def _alive(page):
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{page}/json/", timeout=10) as answer:
             return json.load(answer)["aliveworkers"]
-    except OSError:
+    except (OSError, ValueError):  # not up yet, or a page that says so
         return 0
 
 
