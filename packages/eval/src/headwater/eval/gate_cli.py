@@ -75,7 +75,7 @@ def gate(
     A and B are folders: of an evaluation (RUN/eval), of a run, of a checkpoint or of a Hugging Face model. The last
     three need --suite. Both are compared on the same items, with the probability of being misled stated and kept.
 
-    Ends with 0 for GO, 3 for NO-GO, 4 for INCONCLUSIVE, 1 for an error.
+    Ends with 0 for GO, 3 for NO-GO, 4 for INCONCLUSIVE, 1 or 2 for an error.
 
     \b
     headwater eval gate --candidate new/eval --baseline old/eval

@@ -61,6 +61,7 @@ class Session:
         self.include = list(include)
         self.sandbox_problem = sandbox_problem
         self.timing: dict[str, dict[str, float]] = {}
+        self._made = work  # task files that are written for this session
 
     def results(self, settings: dict[str, Any]) -> Results:
         """Measures what is missing and gathers all of it."""
@@ -118,6 +119,7 @@ class Session:
 
     def run_tasks(self, part: int, parts: int) -> None:
         """Runs every `parts`-th task, the first of them number `part`; they are kept under `work`."""
+        self._made = self.work / f"part-{part}"  # other processes write theirs at the same time
         if self.config.asked:
             self._tasks(part, parts)
 
@@ -167,7 +169,7 @@ class Session:
             return self.include
         from headwater.eval.data_dir import prepare_data_dir
 
-        made = prepare_data_dir(self.data_dir, self.work, list(self.config.asked), self.checksum_file)
+        made = prepare_data_dir(self.data_dir, self._made, list(self.config.asked), self.checksum_file)
         return [*self.include, made]
 
     def _bits_per_byte(self) -> HeldOutBits | None:
