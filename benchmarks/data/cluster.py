@@ -23,13 +23,12 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -68,12 +67,13 @@ EXECUTOR = "org.apache.spark.executor.CoarseGrainedExecutorBackend"
 TIMEOUT_SECONDS = 3600
 
 
-def wait_for(condition: Callable[[], Any], process: subprocess.Popen[bytes]) -> None:
+def wait_for(condition: Callable[[], Any], process: subprocess.Popen[bytes]) -> Any:
     deadline = time.monotonic() + TIMEOUT_SECONDS
-    while not condition():
+    while not (found := condition()):
         if process.poll() is not None or time.monotonic() > deadline:
             raise SystemExit(f"ended before it could be killed: {process.args}")
         time.sleep(0.05)
+    return found
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
@@ -106,34 +106,31 @@ def cluster(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
     import pyspark
 
     home = Path(pyspark.__file__).parent
-    port, page = free_port(), free_port()
     environment = {**os.environ, "SPARK_HOME": str(home), "PYSPARK_PYTHON": sys.executable,
                    "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_DAEMON_MEMORY": "256m"}  # fmt: skip
-    program, master = str(home / "bin" / "spark-class"), f"spark://127.0.0.1:{port}"
+    program, log = str(home / "bin" / "spark-class"), folder / "master.log"
     with ExitStack() as running:
         first = running.enter_context(started(
-            [program, f"{DEPLOY}.master.Master", "--host", "127.0.0.1", "--port", str(port), "--webui-port", str(page)],
-            folder / "master.log", environment))  # fmt: skip
-        for name in ("w1", "w2"):
-            running.enter_context(started(
+            [program, f"{DEPLOY}.master.Master", "--host", "127.0.0.1", "--port", "0", "--webui-port", "0"],
+            log, environment))  # fmt: skip
+        # A worker that comes before the master leads is not heard, and asks again after ten seconds.
+        said(log, "elected leader! New state: ALIVE", first)
+        master = said(log, r"Starting Spark master at (spark://\S+)", first)[1]
+        workers = {
+            folder / f"{name}.log": running.enter_context(started(
                 [program, f"{DEPLOY}.worker.Worker", "--host", "127.0.0.1", "--cores", "1", "--memory", "3g",
                  "--webui-port", "0", "--work-dir", str(folder / name), master],
-                folder / f"{name}.log", environment))  # fmt: skip
-        wait_for(lambda: alive(page) == 2, first)
+                folder / f"{name}.log", environment))
+            for name in ("w1", "w2")
+        }  # fmt: skip
+        for path, worker in workers.items():
+            said(path, "Successfully registered with master", worker)
         yield master, environment
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
-def alive(page: int) -> int:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{page}/json/", timeout=10) as answer:
-            return json.load(answer)["aliveworkers"]
-    except OSError:
-        return 0
+def said(log: Path, pattern: str, process: subprocess.Popen[bytes]) -> re.Match[str]:
+    """The first match in a log file of a process, once it is there."""
+    return wait_for(lambda: re.search(pattern, log.read_text()), process)
 
 
 def executors() -> list[psutil.Process]:

@@ -1,13 +1,12 @@
 """Spark gives the bytes of the local engine, on one machine and on a cluster, whatever is killed on the way."""
 
 import hashlib
-import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -215,31 +214,36 @@ def cluster(tmp_path_factory, spark_ready):
 
     folder = tmp_path_factory.mktemp("cluster")
     home = Path(pyspark.__file__).parent
-    port, page = free_port(), free_port()
     environment = {**os.environ, "SPARK_HOME": str(home), "PYSPARK_PYTHON": sys.executable,
                    "SPARK_DAEMON_JAVA_OPTS": QUICK,
                    "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_DAEMON_MEMORY": "256m"}  # fmt: skip
-    master = f"spark://127.0.0.1:{port}"
     program, deploy = str(home / "bin" / "spark-class"), "org.apache.spark.deploy"
     with ExitStack() as running:
+        log = folder / "master.log"
         first = running.enter_context(started(
-            [program, f"{deploy}.master.Master", "--host", "127.0.0.1", "--port", str(port), "--webui-port", str(page)],
-            folder / "master.log", env=environment))  # fmt: skip
-        for name in ("w1", "w2"):
-            running.enter_context(started(
+            [program, f"{deploy}.master.Master", "--host", "127.0.0.1", "--port", "0", "--webui-port", "0"],
+            log, env=environment))  # fmt: skip
+        # A worker that comes before the master leads is not heard, and asks again after ten seconds.
+        said(log, "elected leader! New state: ALIVE", first)
+        master = said(log, r"Starting Spark master at (spark://\S+)", first)[1]
+        workers = {
+            folder / f"{name}.log": running.enter_context(started(
                 [program, f"{deploy}.worker.Worker", "--host", "127.0.0.1", "--cores", "1", "--memory", "1g",
                  "--webui-port", "0", "--work-dir", str(folder / name), master],
-                folder / f"{name}.log", env=environment))  # fmt: skip
-        wait_for(lambda: _alive(page) == 2, first)
+                folder / f"{name}.log", env=environment))
+            for name in ("w1", "w2")
+        }  # fmt: skip
+        for path, worker in workers.items():
+            said(path, "Successfully registered with master", worker)
         yield master, environment
 
 
-def _alive(page):
+def said(log, pattern, process):
+    """The first match in a log file of a process, once it is there."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{page}/json/", timeout=10) as answer:
-            return json.load(answer)["aliveworkers"]
-    except (OSError, ValueError):  # not up yet, or a page that says so
-        return 0
+        return wait_for(lambda: re.search(pattern, log.read_text()), process)
+    except AssertionError as error:
+        raise AssertionError(f"{error}; {log.name}:\n{log.read_text()[-3000:]}") from error
 
 
 def executors():
