@@ -40,6 +40,12 @@ class EvalConfig(Section):
         default=None, ge=0, description="Examples before each question; by default what the task itself says."
     )
     max_gen_tokens: Whole = Field(default=256, ge=1, description="Most tokens generated for one item.")
+    prompt_lengths: tuple[Whole, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="Tokens of the prompts that long-context tasks make (headwater_needle, RULER); by default an "
+        "eighth, a quarter, half and all of what the model reads.",
+    )
     batch_tokens: Whole | None = Field(
         default=None,
         ge=1,

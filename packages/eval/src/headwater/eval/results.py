@@ -150,6 +150,7 @@ class Sample(_Record):
         filters: Filter → prediction and metrics.
         truncated: Whether the prompt was cut to fit the model.
         cut_short: Whether the answer ended at the length limit.
+        cell: Of an item of a task that varies them: prompt length in tokens, and depth of what was asked for (0 to 1).
         prompt_sha256: Of the first prompt, as the model saw it before any cut.
         document_sha256: Of the item itself.
     """
@@ -164,6 +165,7 @@ class Sample(_Record):
     filters: dict[str, dict[str, Any]]
     truncated: bool
     cut_short: bool
+    cell: dict[str, float] | None = None
     prompt_sha256: str
     document_sha256: str
 

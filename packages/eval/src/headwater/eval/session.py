@@ -26,6 +26,8 @@ from headwater.eval.results import EvaluatedCheckpoint, HeldOutBits, Refused, Re
 from headwater.eval.scoring import Request, Scored, score
 from headwater.eval.tokenizer import EvalTokenizer, load_tokenizer
 
+_LEAST_PROMPT = 512  # tokens: less is no long text
+
 
 class Session:
     """Measures one checkpoint. Everything finished is kept under `work` and found again after a kill.
@@ -98,11 +100,15 @@ class Session:
             "software": {name: version(name) for name in ("torch", "transformers", "tokenizers")},
         }
 
+    @property
+    def _tokenizer_folder(self) -> Path:
+        own = self._loaded.run is not None or not (self.checkpoint / "tokenizer.json").is_file()
+        return self.run.tokenizer if own else self.checkpoint
+
     @cached_property
     def _tokenizer(self) -> EvalTokenizer:
         loaded = self._loaded
-        own = loaded.run is not None or not (self.checkpoint / "tokenizer.json").is_file()
-        tokenizer = load_tokenizer(self.run.tokenizer if own else self.checkpoint, loaded.run)
+        tokenizer = load_tokenizer(self._tokenizer_folder, loaded.run)
         rows = int(loaded.model.config.vocab_size)
         if tokenizer.vocab_size > rows:
             raise EvalError(
@@ -117,6 +123,18 @@ class Session:
     def _max_length(self) -> int:
         return int(self._loaded.model.config.max_position_embeddings)
 
+    def _prompt_lengths(self) -> tuple[int, ...]:
+        """Those asked for, else all of what the model reads, and an eighth, a quarter and half where that is enough."""
+        longest = self._max_length
+        if (asked := self.config.prompt_lengths) is None:
+            return (*(longest // parts for parts in (8, 4, 2) if longest // parts >= _LEAST_PROMPT), longest)
+        if max(asked) > longest:
+            raise EvalError(
+                "a prompt of eval.prompt_lengths is longer than what the model reads", found=f"{max(asked):,} tokens",
+                expected=f"at most {longest:,}",
+            )  # fmt: skip
+        return asked
+
     def run_tasks(self, part: int, parts: int) -> None:
         """Runs every `parts`-th task, the first of them number `part`; they are kept under `work`."""
         self._made = self.work / f"part-{part}"  # other processes write theirs at the same time
@@ -130,7 +148,7 @@ class Session:
             from headwater.eval.harness.hub_data import HubFolder
             from headwater.eval.harness.model import HeadwaterLM
             from headwater.eval.harness.run import group_scores, run_task
-            from headwater.eval.harness.tasks import load_tasks
+            from headwater.eval.harness.tasks import Prompts, load_tasks
 
             asked = self.config.asked
             loaded = load_tasks(
@@ -139,6 +157,7 @@ class Session:
                 hub=self.config.hub,
                 sandbox_problem=self.sandbox_problem,
                 data=HubFolder(self.data_dir) if self.data_dir is not None else None,
+                prompts=Prompts(self._tokenizer_folder, self._prompt_lengths()),
             )
         lm = HeadwaterLM(
             self._reader,

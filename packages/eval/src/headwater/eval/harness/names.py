@@ -9,7 +9,7 @@ from pathlib import Path
 from headwater.core.errors import ConfigError
 from headwater.core.storage import storage_errors
 from headwater.eval.data_dir import lm_eval_tasks
-from headwater.eval.tasks.packaged import MINI_TASKS, PREFIX
+from headwater.eval.tasks.packaged import MINI_TASKS, PREFIX, TASKS_FOLDER
 
 _DATA = (".py", ".md", ".txt", ".json", ".jsonl", ".csv", ".tsv")
 # A top-level `task`, `group` or `tag` of a task file, on one line or as a list below it.
@@ -25,19 +25,19 @@ def require_names(names: Sequence[str], include: Sequence[Path] = ()) -> None:
 
     Args:
         names: The names.
-        include: Folders of task files, besides lm-eval's own.
+        include: Folders of task files, besides Headwater's and lm-eval's own.
 
     Raises:
         ConfigError: There is no such task; the nearest one is named.
     """
     missing = set(names)
-    for folder in (*include, lm_eval_tasks()):
+    for folder in (TASKS_FOLDER, *include, lm_eval_tasks()):
         missing -= names_in(folder) if missing else set()
     if not missing:
         return
     first = next(name for name in names if name in missing)
     if first.startswith(PREFIX):
-        raise unknown_task(first, MINI_TASKS)
+        raise unknown_task(first, sorted(name for name in names_in(TASKS_FOLDER) if name.startswith(PREFIX)))
     from headwater.eval.harness.environment import prepare
 
     prepare(hub=False)

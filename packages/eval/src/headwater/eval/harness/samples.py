@@ -37,6 +37,7 @@ def item_samples(lm: HeadwaterLM, name: str, samples: list[dict[str, Any]]) -> l
                 filters=answers,
                 truncated=index in lm.truncated[name],
                 cut_short=index in lm.cut_short[name],
+                cell=_cell(first["doc"]),
                 prompt_sha256=hashlib.sha256(str(first["arguments"][0][0]).encode()).hexdigest(),
                 document_sha256=_document_sha256(first["doc"]),
             )
@@ -61,6 +62,12 @@ def _prediction(sample: dict[str, Any]) -> Any:
 
 def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value, default=handle_non_serializable))
+
+
+def _cell(document: dict[str, Any]) -> dict[str, float] | None:
+    if not {"length", "depth"} <= document.keys():
+        return None
+    return {"length": float(document["length"]), "depth": float(document["depth"])}
 
 
 def _document_sha256(document: Any) -> str:

@@ -22,6 +22,19 @@ from headwater.eval.results import Refused
 OWN_TASKS = Path(package.__file__).parent / "tasks"
 
 
+@dataclass(frozen=True)
+class Prompts:
+    """What a task needs that makes prompts of certain lengths.
+
+    Attributes:
+        tokenizer: Folder with the model's `tokenizer.json`.
+        lengths: Tokens of a prompt with its answer.
+    """
+
+    tokenizer: Path
+    lengths: tuple[int, ...]
+
+
 @dataclass
 class LoadedTasks:
     """Tasks and groups ready to run.
@@ -48,6 +61,7 @@ def load_tasks(
     hub: bool,
     sandbox_problem: str | None,
     data: HubFolder | None = None,
+    prompts: Prompts | None = None,
 ) -> LoadedTasks:
     """Builds the named tasks and groups, with their data.
 
@@ -57,12 +71,13 @@ def load_tasks(
         hub: Whether data may come from the hub (only used in messages here).
         sandbox_problem: Why generated code cannot run here, or None when it can.
         data: Data sets that were pulled.
+        prompts: For tasks that make their prompts to measure.
 
     Raises:
         ConfigError: A name that is no task.
         EvalError: A task's data or definition cannot be loaded.
     """
-    manager = _manager(names, [OWN_TASKS, *include])
+    manager = _manager(names, [OWN_TASKS, *include], prompts)
     tasks: dict[str, Task] = {}
     groups: dict[str, Group] = {}
     asked: dict[str, str] = {}
@@ -115,8 +130,11 @@ def pull(names: Sequence[str], include: Sequence[Path], data: HubFolder) -> list
         EvalError: A task's data cannot be had.
     """
     manager = _manager(names, [OWN_TASKS, *include])
+    own = TaskManager(include_defaults=False, include_path=[OWN_TASKS]).task_index
     with sandboxed_code_eval(), data.recording() as written:
         for name in names:
+            if name in own:
+                continue  # comes with its items, or makes them
             try:
                 manager.load([name])
             except HeadwaterError:
@@ -126,9 +144,13 @@ def pull(names: Sequence[str], include: Sequence[Path], data: HubFolder) -> list
     return list(dict.fromkeys(written))
 
 
-def _manager(names: Sequence[str], include: Sequence[Path]) -> TaskManager:
+def _manager(names: Sequence[str], include: Sequence[Path], prompts: Prompts | None = None) -> TaskManager:
     paths: list[str | Path] = list(include)
-    manager = TaskManager(include_defaults=False, include_path=paths)
+    # The names are those that lm-eval's RULER tasks read.
+    made: dict[str, Any] = (
+        {"tokenizer": str(prompts.tokenizer), "max_seq_lengths": list(prompts.lengths)} if prompts else {}
+    )
+    manager = TaskManager(include_defaults=False, include_path=paths, metadata=made)
     if all(name in manager.task_index for name in names):
         return manager
     known = Known()
