@@ -102,3 +102,13 @@ def test_a_torn_line_is_dropped(make, build, tmp_path):
     assert ask(make(), "loglikelihood", build) == expected
     assert file.read_bytes() == whole
     assert [json.loads(line)["batch"] for line in whole.splitlines()] == list(range(len(whole.splitlines())))
+
+
+def test_damaged_lines_are_computed_again(make, build, tmp_path):
+    expected = ask(make(), "loglikelihood", build)
+    (file,) = (tmp_path / "answers").glob("*.jsonl")
+    lines = file.read_bytes().splitlines(keepends=True)
+    assert len(lines) >= 2
+    file.write_bytes(b"".join([b"\x00\xff" + lines[0][2:], b"[]\n", *lines[1:]]))
+    assert ask(make(), "loglikelihood", build) == expected
+    assert file.read_bytes().endswith(lines[0])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ class Kept:
     """The answers to one list of requests, by number of the batch.
 
     Args:
-        path: A JSON Lines file, made with the first answer. A line that a kill has torn is dropped.
+        path: A JSON Lines file, made with the first answer. A line that a kill has torn is cut off, and one that is
+            damaged is passed over: its batch is computed again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,8 +38,9 @@ class Kept:
             with storage_errors("repair", path):
                 os.truncate(path, whole)
         for line in content[:whole].splitlines():
-            row = json.loads(line)
-            self._found[row["batch"]] = row["answers"]
+            with suppress(ValueError, KeyError, TypeError):
+                row = json.loads(line)
+                self._found[row["batch"]] = row["answers"]
 
     def get(self, batch: int) -> Any:
         """The answers of a batch, or None."""
