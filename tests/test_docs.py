@@ -66,3 +66,26 @@ def test_commands_exist(path):
         known = {name for parameter in command.params for name in parameter.opts} | {"--help", "--version"}
         wrong += [f"{line}: {word}" for word in words if word.startswith("--") and word.split("=")[0] not in known]
     assert not wrong
+
+
+def commands(command: click.Command, names: tuple[str, ...], above: click.Context | None = None):
+    context = click.Context(command, info_name=names[-1], parent=above)
+    yield names, context
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found is not None
+            yield from commands(found, (*names, name), context)
+
+
+def test_help_shows_no_marks_and_examples_as_they_were_written():
+    from headwater.core.cli import headwater
+
+    seen = 0
+    for names, context in commands(headwater, ("headwater",)):
+        text = context.get_help()
+        seen += 1
+        assert "\\b" not in text and "\x08" not in text, f"{' '.join(names)} --help"
+        for line in text.splitlines():
+            assert line.count("headwater data ") < 2, f"{' '.join(names)} --help runs examples together: {line}"
+    assert seen > 40

@@ -7,6 +7,7 @@ Measured are CPU seconds of lm-eval's `evaluate()`: prompts, tokens, model and s
 with each of the batch sizes and its fastest counts. Above 1, ours is faster.
 
 - `mmlu`, `gsm8k`: lm-eval's own definitions, 5 examples before each question; GSM8K's differ from one to the next.
+- `humaneval`: lm-eval's own definition; the programs run in the sandbox for both.
 - `hellaswag`, `arc`: lm-eval's prompts for these sets on questions of MMLU, since their own data is not in the folder:
   five fixed examples and four endings; a question and its answers as texts.
 
@@ -47,6 +48,7 @@ from headwater.eval.scoring import plan
 from headwater.eval.tokenizer import load_tokenizer
 
 OWN = ("hellaswag", "arc")
+GENERATED = ("gsm8k", "humaneval")
 SHOTS = {"mmlu": 5, "hellaswag": 5}
 
 
@@ -210,7 +212,7 @@ def main() -> None:
             ratios = sorted(theirs / mine for mine, theirs in zip(seconds["ours"], seconds[peer], strict=True))
             row = {"task": name, "peer": peer, "ratio": statistics.median(ratios), "range": [ratios[0], ratios[-1]],
                    "cpu_seconds": seconds, **difference(samples["ours"], samples[peer])}  # fmt: skip
-            if name != "gsm8k":
+            if name not in GENERATED:
                 row |= savings(HeadwaterLM(model, tokenizer, max_length=asked.context), name, asked, work)
             rows.append(row)
             told = f"ceiling {row['ceiling']:.1f}×, reads {row['reads']:.1f}×, " if "ceiling" in row else ""

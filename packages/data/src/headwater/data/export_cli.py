@@ -21,7 +21,7 @@ from headwater.core.cli_options import json_option, run_option
 def export(
     run: Path, out: str, format_: str, verdicts: bool, rejected: bool, sources: tuple[str, ...], as_json: bool
 ) -> None:
-    r"""Write the documents of a run as JSON lines or Parquet, to a folder or a store.
+    """Write the documents of a run as JSON lines or Parquet, to a folder or a store.
 
     One file for each of RUN/documents; the same command goes on where it was interrupted. export.json, written last,
     lists all files with their SHA-256. As messages, conversations become JSON lines that TRL and chat templates read:

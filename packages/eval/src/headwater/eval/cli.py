@@ -91,7 +91,7 @@ def run_command(
     headwater eval run --recipe demo --run demo --checkpoint last --limit 20
     headwater eval run --recipe demo --run demo --suite ci --data-dir DIR --output DIR
     headwater eval run --recipe demo --run demo --tasks mmlu,gsm8k,humaneval --data-dir DIR --output DIR
-    """  # noqa: D301 - click reads the backspace
+    """
     from headwater.core.config import load_section, validate
     from headwater.core.console import print_json
     from headwater.core.layout import RunLayout

@@ -80,7 +80,7 @@ def gate(
     \b
     headwater eval gate --candidate new/eval --baseline old/eval
     headwater eval gate --candidate new --baseline old --suite ci --data-dir DIR --junit gate.xml --markdown gate.md
-    """  # noqa: D301 - click reads the backspace
+    """
     from headwater.core.console import print_json, table
     from headwater.core.errors import ConfigError
     from headwater.core.storage import atomic_write
@@ -155,7 +155,7 @@ def suites(name: str | None, as_json: bool) -> None:
     headwater eval suites
     headwater eval suites core > mine.yaml
     headwater eval run --recipe demo --run demo eval.suite=mine.yaml
-    """  # noqa: D301 - click reads the backspace
+    """
     from headwater.core.console import print_json, table
     from headwater.eval.suites import FOLDER, load_suite
     from headwater.eval.suites import names as all_names

@@ -42,7 +42,7 @@ def items(
     \b
     headwater eval items --recipe demo --run demo
     headwater eval items --recipe demo --run demo --data-dir DIR eval.tasks=[mmlu,gsm8k]
-    """  # noqa: D301 - click reads the backspace
+    """
     from headwater.core.config import load_section
     from headwater.core.console import done, print_json, warn
     from headwater.core.layout import RunLayout

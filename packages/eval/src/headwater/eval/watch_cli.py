@@ -43,7 +43,7 @@ def watch(
     \b
     headwater eval watch --recipe demo --run demo --suite ci --data-dir DIR
     headwater eval watch --recipe demo --run demo --once --json
-    """  # noqa: D301 - click reads the backspace
+    """
     import json
 
     from headwater.core.config import load_section, validate

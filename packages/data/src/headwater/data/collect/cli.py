@@ -70,7 +70,7 @@ def crawl(
     retries: int, timeout: float, user_agent: str | None, ignore_robots: bool, connect_to: tuple[str, ...],
     date: datetime | None, as_json: bool,
 ) -> None:  # fmt: skip
-    r"""Crawl web pages politely into WARC files.
+    """Crawl web pages politely into WARC files.
 
     Starts at URL, follows links breadth first on the same host, obeys robots.txt, and asks for one page a second
     unless told otherwise. Writes DIR/web-00000.warc.gz … (WARC 1.1) and DIR/crawl.jsonl, which says what became of

@@ -41,7 +41,7 @@ def common_crawl(
     filters: tuple[str, ...], rate: float, retries: int, timeout: float, name: str, index_url: str, data_url: str,
     as_json: bool,
 ) -> None:  # fmt: skip
-    r"""Fetch the captures of URL_PATTERN from Common Crawl.
+    """Fetch the captures of URL_PATTERN from Common Crawl.
 
     Asks the index where the records are, fetches just those bytes, and writes them unchanged to
     DIR/common-crawl-00000.warc.gz …; DIR/fetched.jsonl says what became of each capture.

@@ -29,7 +29,7 @@ def inspect(
     run: Path, outcomes: str | None, operator: str | None, reason: str | None, source: str | None, host: str | None,
     language: str | None, count: int, seed: int, full: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    r"""Show samples of what was kept, changed or set aside, with the figures and the text that decided.
+    """Show samples of what was kept, changed or set aside, with the figures and the text that decided.
 
     Without --kept, --rejected or --changed: some that were set aside, then some that were kept. Duplicates are shown
     beside the document that stayed. The same options give the same samples.

@@ -79,7 +79,7 @@ def _classifier(positive: str, negative: str) -> Callable[[Command], Command]:
               help="Documents to tell them from, for example a sample of the crawl.")  # fmt: skip
 @_classifier("hq", "lq")
 def train_quality(**options: Any) -> None:
-    r"""Train a quality classifier: fastText over words and word pairs.
+    """Train a quality classifier: fastText over words and word pairs.
 
     \b
     headwater data model train quality --positive good/ --negative crawl/ --out quality.bin
@@ -95,7 +95,7 @@ def train_quality(**options: Any) -> None:
 @click.option("--clean", "negative", type=_FOLDER, required=True, metavar="FOLDER", help="Documents to be kept.")
 @_classifier("toxic", "clean")
 def train_toxicity(**options: Any) -> None:
-    r"""Train a toxicity classifier: fastText over words and word pairs.
+    """Train a toxicity classifier: fastText over words and word pairs.
 
     \b
     headwater data model train toxicity --toxic toxic/ --clean crawl/ --out toxicity.bin
@@ -156,7 +156,7 @@ def _end_separation(out: Path, content: dict[str, Any], as_json: bool) -> None:
               help="Most tokens to count; each needs about 300 bytes of memory while training.")  # fmt: skip
 @_common
 def train_ngram(text: Path, contrast: Path | None, prune: str, out: Path, **options: Any) -> None:
-    r"""Train an n-gram model: byte-level BPE, interpolated modified Kneser-Ney, memory-mapped.
+    """Train an n-gram model: byte-level BPE, interpolated modified Kneser-Ney, memory-mapped.
 
     \b
     headwater data model train ngram --text reference/ --contrast crawl/ --out reference.ngram
@@ -196,7 +196,7 @@ def train_ngram(text: Path, contrast: Path | None, prune: str, out: Path, **opti
               help="A sentence-transformers model; default: all-MiniLM-L6-v2, which ships in a package.")  # fmt: skip
 @_common
 def train_educational(scores: Path, score_field: str, embeddings: str | None, out: Path, **options: Any) -> None:
-    r"""Fit educational value: ridge regression on sentence embeddings, after FineWeb-Edu.
+    """Fit educational value: ridge regression on sentence embeddings, after FineWeb-Edu.
 
     \b
     headwater data model train educational --scores scored.jsonl --out educational.safetensors
@@ -233,7 +233,7 @@ def train_educational(scores: Path, score_field: str, embeddings: str | None, ou
 @click.option("--embeddings", type=click.Path(file_okay=False), metavar="FOLDER", help="As in training.")
 @json_option
 def score(model_file: Path, texts: Path, field: str, label: str | None, embeddings: str | None, as_json: bool) -> None:
-    r"""Percentiles of the scores of a folder of documents: what a threshold would remove.
+    """Percentiles of the scores of a folder of documents: what a threshold would remove.
 
     \b
     headwater data model score quality.bin RUN/documents/

@@ -38,7 +38,7 @@ Labels are B-PER, I-PER, PERSON and the like; others count as O.
 @click.option("--force", is_flag=True, help="Replace a model that is there.")
 @json_option
 def train_names(sentences: Path, out: Path, force: bool, as_json: bool, **options: Any) -> None:
-    r"""Train a model that finds names of people: a pretrained encoder, fine-tuned on labelled sentences.
+    """Train a model that finds names of people: a pretrained encoder, fine-tuned on labelled sentences.
 
     \b
     headwater data model train names --sentences sentences.jsonl --out names/

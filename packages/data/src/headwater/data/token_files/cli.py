@@ -28,7 +28,7 @@ def import_tokens(
     run: Path, source: str, format_: str, files: tuple[Path, ...], validation: tuple[Path, ...],
     validation_ratio: float, append_end_of_text: bool, place: str, as_json: bool,
 ) -> None:  # fmt: skip
-    r"""Take token FILES of another program as the tokens of a source: RUN/tokens/<source>/.
+    """Take token FILES of another program as the tokens of a source: RUN/tokens/<source>/.
 
     FILES are prefixes of Megatron's .bin and .idx, .ds files of datatrove and nanotron, or folders of either. The run
     needs the tokenizer that made them: headwater import tokenizer FOLDER --run RUN.

@@ -113,7 +113,7 @@ def mix(
     recipe: str, run: Path | None, plan: bool, tokens: str | None, available: str | None, as_json: bool,
     overrides: tuple[str, ...],
 ) -> None:  # fmt: skip
-    r"""Plan a mixture: what each source gives to so many tokens, how often it is repeated, and what caps do.
+    """Plan a mixture: what each source gives to so many tokens, how often it is repeated, and what caps do.
 
     \b
     headwater data mix --recipe demo --run RUN --plan --tokens 2B

@@ -33,7 +33,7 @@ def export_hf(
     checkpoint: Path | None, run: Path | None, wanted: str, out: Path, dtype: str, max_shard_size: str,
     tokenizer: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
-    r"""Write a checkpoint as a folder that transformers loads, with its tokenizer.
+    """Write a checkpoint as a folder that transformers loads, with its tokenizer.
 
     \b
     headwater export hf --run RUN --out my-model
@@ -74,7 +74,7 @@ def import_() -> None:
 @click.option("--end-of-text", metavar="TOKEN", help="The token that ends a document; default: what its family has.")
 @json_option
 def import_hf(folder: Path, run: Path, end_of_text: str | None, as_json: bool) -> None:
-    r"""Import weights (Llama 3 and Qwen 3 families) and tokenizer of a Hugging Face folder: RUN/init/, RUN/tokenizer/.
+    """Import weights (Llama 3 and Qwen 3 families) and tokenizer of a Hugging Face folder: RUN/init/, RUN/tokenizer/.
 
     Prints what the recipe needs, so that `headwater data tokenize` and `headwater train run` use them. Weights are
     read from safetensors, never from pickle files.
