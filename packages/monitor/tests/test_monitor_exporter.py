@@ -15,7 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from headwater.core.errors import ConfigError, TrainError
-from headwater.core.metrics import TABLE
+from headwater.core.metrics import TABLE, TRAIN_PHASE_SECONDS
 from headwater.core.sinks import closing_sinks, open_sinks
 from headwater.monitor.exporter import PrometheusSink
 
@@ -41,7 +41,7 @@ def samples(text: str) -> dict[str, float]:
 
 
 def everything(value: float = 2.5) -> dict[str, float]:
-    return dict.fromkeys(TABLE, value)
+    return {metric.series(**dict.fromkeys(metric.labels, "some")): value for metric in TABLE.values()}
 
 
 def test_every_metric_of_the_table_is_exported_with_its_type_and_help(sink: PrometheusSink) -> None:
@@ -127,6 +127,19 @@ def test_unknown_names_are_refused_and_nothing_is_taken(sink: PrometheusSink) ->
     with pytest.raises(KeyError, match="headwater_train_lose"):
         sink.log(1, {"headwater_train_loss": 3.0, "headwater_train_lose": 3.0})
     assert samples(scrape(sink)) == {}
+
+
+def test_each_set_of_labels_is_a_series_of_its_own(sink: PrometheusSink) -> None:
+    series = {phase: TRAIN_PHASE_SECONDS.series(phase=phase) for phase in ("loader", 'odd "\\\n')}
+    sink.log(1, {series["loader"]: 1.5, series['odd "\\\n']: 2.5})
+    sink.log(2, {series["loader"]: 2.0})
+    families = {family.name: family for family in text_string_to_metric_families(scrape(sink))}
+    found = {sample.labels["phase"]: sample.value for sample in families["headwater_train_phase_seconds"].samples}
+    assert found == {"loader": 2.0, 'odd "\\\n': 2.5}
+    with pytest.raises(KeyError, match="phase_seconds"):
+        sink.log(3, {"headwater_train_phase_seconds_total": 1.0})
+    with pytest.raises(ValueError, match="has the labels"):
+        TRAIN_PHASE_SECONDS.series(part="loader")
 
 
 def test_two_sinks_in_one_process_do_not_mix() -> None:

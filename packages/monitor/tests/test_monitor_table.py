@@ -23,7 +23,8 @@ def test_docs_metrics_md_is_up_to_date() -> None:
 def test_the_markdown_names_every_metric_and_bucket() -> None:
     page = markdown()
     for metric in TABLE.values():
-        assert f"| `{metric.name}` | {metric.kind} | {metric.unit} |" in page
+        labels = ", ".join(metric.labels)
+        assert f"| `{metric.name}` | {metric.kind} | {labels} | {metric.unit} |" in page
         assert metric.help in page
         assert all(f"{bound:g}" in page for bound in metric.buckets)
 

@@ -1,10 +1,12 @@
 """The one table of every metric. The exporter, the report and `docs/metrics.md` are generated from it.
 
-Names follow Prometheus: prefix `headwater_`, base units, `_total` for counters.
+Names follow Prometheus: prefix `headwater_`, base units, `_total` for counters. A value is logged under its series: the
+name, and what its labels are, as Prometheus writes it: `headwater_train_phase_seconds_total{phase="update"}`.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,6 +24,7 @@ class Metric:
         help: One sentence for people.
         stage: Who sets it.
         buckets: Upper bounds of a histogram's buckets, in the metric's unit.
+        labels: Names of its labels, whose values are few.
     """
 
     name: str
@@ -30,6 +33,23 @@ class Metric:
     help: str
     stage: Stage
     buckets: tuple[float, ...] = ()
+    labels: tuple[str, ...] = ()
+
+    def series(self, **labels: str) -> str:
+        """What a value is logged under.
+
+        Args:
+            **labels: A value for each of the metric's labels.
+
+        Raises:
+            ValueError: They are not the metric's labels; that is a defect of the caller.
+        """
+        if set(labels) != set(self.labels):
+            raise ValueError(f"{self.name} has the labels {self.labels}, not {tuple(labels)}")
+        if not labels:
+            return self.name
+        inside = ",".join(f'{name}="{_escaped(labels[name])}"' for name in self.labels)
+        return f"{self.name}{{{inside}}}"
 
 
 STEP_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
@@ -83,6 +103,39 @@ TRAIN_ROLLBACKS = Metric(
 TRAIN_SKIPPED_SAMPLES = Metric(
     "headwater_train_skipped_samples_total", "counter", "samples", "Samples that rollbacks excluded.", "train"
 )
+TRAIN_STEPS_PLANNED = Metric(
+    "headwater_train_steps_planned", "gauge", "1", "Optimizer steps of the whole run.", "train"
+)
+TRAIN_STEP_TIMESTAMP = Metric(
+    "headwater_train_step_timestamp_seconds", "gauge", "s", "Unix time at which the figures of the latest step came.",
+    "train",
+)  # fmt: skip
+TRAIN_CLIPPED_STEPS = Metric(
+    "headwater_train_clipped_steps_total", "counter", "1", "Steps whose gradient norm was above the clipping norm.",
+    "train",
+)  # fmt: skip
+TRAIN_PHASE_SECONDS = Metric(
+    "headwater_train_phase_seconds_total", "counter", "s",
+    "Time in a part of the steps, as the host of rank 0 sees it; on a GPU, its work counts where it is waited for.",
+    "train", labels=("phase",),
+)  # fmt: skip
+TRAIN_RESIDENT_MEMORY = Metric(
+    "headwater_train_resident_memory_bytes", "gauge", "bytes", "Host memory of the process of rank 0.", "train"
+)
+TRAIN_MEMORY_LIMIT = Metric(
+    "headwater_train_memory_limit_bytes", "gauge", "bytes",
+    "Host memory that there is: the container's limit, or the machine's memory.", "train",
+)  # fmt: skip
+TRAIN_DEVICE_MEMORY_LIMIT = Metric(
+    "headwater_train_device_memory_limit_bytes", "gauge", "bytes", "Memory of the GPU of rank 0.", "train"
+)
+TRAIN_CHECKPOINT_TIMESTAMP = Metric(
+    "headwater_train_checkpoint_timestamp_seconds", "gauge", "s",
+    "Unix time at which the latest checkpoint was whole; when the run began, while there is none.", "train",
+)  # fmt: skip
+TRAIN_RESTARTS = Metric(
+    "headwater_train_restarts_total", "counter", "1", "Times that the run went on from a checkpoint.", "train"
+)
 TRAIN_STALLS = Metric(
     "headwater_train_stalls_total", "counter", "1", "Times that no step was done for too long.", "train"
 )
@@ -90,10 +143,35 @@ TRAIN_STALLS = Metric(
 TABLE: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        TRAIN_STEP, TRAIN_LOSS, TRAIN_GRAD_NORM, TRAIN_LEARNING_RATE, TRAIN_TOKENS, TRAIN_SAMPLES, TRAIN_THROUGHPUT,
-        TRAIN_STEP_SECONDS, TRAIN_MFU, TRAIN_PEAK_MEMORY, TRAIN_VALIDATION_LOSS, TRAIN_VALIDATION_BPB,
-        TRAIN_CHECKPOINTS, TRAIN_CHECKPOINT_SECONDS, TRAIN_NONFINITE, TRAIN_SPIKES, TRAIN_SKIPPED_STEPS,
+        TRAIN_STEP, TRAIN_STEPS_PLANNED, TRAIN_STEP_TIMESTAMP, TRAIN_LOSS, TRAIN_GRAD_NORM, TRAIN_CLIPPED_STEPS,
+        TRAIN_LEARNING_RATE, TRAIN_TOKENS, TRAIN_SAMPLES, TRAIN_THROUGHPUT, TRAIN_STEP_SECONDS, TRAIN_PHASE_SECONDS,
+        TRAIN_MFU, TRAIN_PEAK_MEMORY, TRAIN_DEVICE_MEMORY_LIMIT, TRAIN_RESIDENT_MEMORY, TRAIN_MEMORY_LIMIT,
+        TRAIN_VALIDATION_LOSS, TRAIN_VALIDATION_BPB, TRAIN_CHECKPOINTS, TRAIN_CHECKPOINT_SECONDS,
+        TRAIN_CHECKPOINT_TIMESTAMP, TRAIN_RESTARTS, TRAIN_NONFINITE, TRAIN_SPIKES, TRAIN_SKIPPED_STEPS,
         TRAIN_ROLLBACKS, TRAIN_SKIPPED_SAMPLES, TRAIN_STALLS,
     )
 }  # fmt: skip
 """Name → metric, in the order of the documentation."""
+
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+def parse_series(series: str) -> tuple[Metric, dict[str, str]]:
+    """The metric of a series, and its labels.
+
+    Raises:
+        KeyError: The metric is not in the table, or has other labels.
+    """
+    name, _, inside = series.partition("{")
+    metric = TABLE[name]
+    labels = {
+        key: re.sub(r"\\(.)", lambda found: "\n" if found[1] == "n" else found[1], value)
+        for key, value in _LABEL.findall(inside)
+    }
+    if tuple(labels) != metric.labels:
+        raise KeyError(series)
+    return metric, labels

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from headwater.core.errors import ConfigError, HeadwaterError
-from headwater.core.metrics import TABLE
+from headwater.core.metrics import parse_series
 from headwater.core.storage import atomic_write, storage_errors
 
 SINKS_GROUP = "headwater.sinks"
@@ -89,12 +89,17 @@ def keep_rows(path: Path, step: int | None = None) -> list[dict[str, Any]]:
 
 
 def check_names(values: Mapping[str, float]) -> None:
-    """Refuses metrics that are not in the table.
+    """Refuses series of metrics that are not in the table, or not with their labels.
 
     Raises:
-        KeyError: A name is not in `core.metrics.TABLE`; that is a defect of the caller.
+        KeyError: A series is not of `core.metrics.TABLE`; that is a defect of the caller.
     """
-    unknown = [name for name in values if name not in TABLE]
+    unknown: list[str] = []
+    for name in values:
+        try:
+            parse_series(name)
+        except KeyError:
+            unknown.append(name)
     if unknown:
         raise KeyError(f"metrics that are not in core.metrics.TABLE: {', '.join(unknown)}")
 

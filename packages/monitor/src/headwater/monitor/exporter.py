@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from headwater.core.errors import ConfigError, TrainError
-from headwater.core.metrics import TABLE, Metric
+from headwater.core.metrics import TABLE, Metric, parse_series
 from headwater.core.sinks import check_names
 
 Family = GaugeMetricFamily | CounterMetricFamily | HistogramMetricFamily
@@ -29,36 +29,41 @@ class Values(Collector):
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._values: dict[str, float] = {}
+        self._values: dict[str, float] = {}  # by series
         self._buckets: dict[str, list[int]] = {}
 
     def take(self, values: Mapping[str, float]) -> None:
         """Takes gauges by value, counters by running total, histograms by observation."""
         with self._lock:
             for metric in TABLE.values():
-                if metric.kind != "gauge":
+                if metric.kind != "gauge" and not metric.labels:
                     self._values.setdefault(metric.name, 0.0)
                     self._buckets.setdefault(metric.name, [0] * (len(metric.buckets) + 1))
-            for name, value in values.items():
-                metric = TABLE[name]
+            for series, value in values.items():
+                metric, _ = parse_series(series)
                 if metric.kind == "histogram":
-                    self._buckets[name][bisect_left(metric.buckets, value)] += 1
-                    self._values[name] += value
+                    self._buckets[series][bisect_left(metric.buckets, value)] += 1
+                    self._values[series] += value
                 else:
-                    self._values[name] = float(value)
+                    self._values[series] = float(value)
 
     def collect(self) -> Iterator[Family]:
         """The families of one scrape, in the table's order."""
         with self._lock:
-            families = [self._family(metric) for metric in TABLE.values() if metric.name in self._values]
+            of_metric: dict[str, list[str]] = {}
+            for series in self._values:
+                of_metric.setdefault(series.partition("{")[0], []).append(series)
+            families = [self._family(m, of_metric[m.name]) for m in TABLE.values() if m.name in of_metric]
         yield from families
 
-    def _family(self, metric: Metric) -> Family:
+    def _family(self, metric: Metric, all_series: list[str]) -> Family:
+        if metric.kind != "histogram":
+            kind = GaugeMetricFamily if metric.kind == "gauge" else CounterMetricFamily
+            family = kind(metric.name, metric.help, labels=metric.labels)
+            for series in all_series:
+                family.add_metric(list(parse_series(series)[1].values()), self._values[series])
+            return family
         value = self._values[metric.name]
-        if metric.kind == "gauge":
-            return GaugeMetricFamily(metric.name, metric.help, value=value)
-        if metric.kind == "counter":
-            return CounterMetricFamily(metric.name, metric.help, value=value)
         bounds = [*(str(float(bound)) for bound in metric.buckets), "+Inf"]
         counts = accumulate(self._buckets[metric.name])
         return HistogramMetricFamily(metric.name, metric.help, list(zip(bounds, counts, strict=True)), value)
@@ -108,7 +113,7 @@ class PrometheusSink:
 
         Args:
             step: The step; scrapes carry their own time, so it is not exported (`headwater_train_step` is).
-            values: Metric name → value.
+            values: Series of a metric (its name, where it has no labels) → value.
 
         Raises:
             KeyError: A name is not in `core.metrics.TABLE`.

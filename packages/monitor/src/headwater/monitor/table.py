@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from headwater.core.metrics import TABLE
 
-COLUMNS = ("Metric", "Kind", "Unit", "Set by", "Meaning")
+COLUMNS = ("Metric", "Kind", "Labels", "Unit", "Set by", "Meaning")
 
 _HEADER = """\
 # Metrics
@@ -18,15 +18,15 @@ the Prometheus conventions: base units, and `_total` for counters.
 """
 
 
-def rows() -> list[tuple[str, str, str, str, str]]:
+def rows() -> list[tuple[str, str, str, str, str, str]]:
     """One row a metric, in the table's order."""
-    return [(m.name, m.kind, m.unit, m.stage, m.help) for m in TABLE.values()]
+    return [(m.name, m.kind, ", ".join(m.labels), m.unit, m.stage, m.help) for m in TABLE.values()]
 
 
 def markdown() -> str:
     """The page `docs/metrics.md`."""
     lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
-    lines += [f"| `{name}` | {kind} | {unit} | {stage} | {text} |" for name, kind, unit, stage, text in rows()]
+    lines += [f"| `{name}` | {' | '.join(others)} |" for name, *others in rows()]
     buckets = [
         f"- `{metric.name}` buckets, upper bounds in {metric.unit}: {', '.join(f'{b:g}' for b in metric.buckets)}, +Inf"
         for metric in TABLE.values()

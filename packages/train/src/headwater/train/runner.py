@@ -278,6 +278,7 @@ def _announce(session: Session, trainer: Any, sinks: list[MetricSink], resume_st
         world_size=trainer.parallel_dims.world_size,
         **more,
     )
+    session.restarts = sum(event["kind"] == "resume" for event in read_events(session.events.path))
     for sink in sinks:
         url = getattr(sink, "url", None)
         if url:

@@ -29,6 +29,7 @@ class Session:
         events: `events.jsonl`.
         losses: `losses.jsonl`.
         checkpoints_written: By this run of the command.
+        restarts: Times that the run went on from a checkpoint, this one among them.
         advance: Called after every step with its number and a note for the progress bar.
         terminated: Whether SIGTERM came: the step is finished, a checkpoint written, and the run ends.
     """
@@ -37,7 +38,7 @@ class Session:
         self.run, self.profile_steps, self.in_loop = run, profile_steps, in_loop
         self.events = EventLog(run.train / "events.jsonl")
         self.losses = LossLog(run.train / "losses.jsonl")
-        self.checkpoints_written = 0
+        self.checkpoints_written = self.restarts = 0
         self.advance: Callable[[int, str], None] = lambda step, note: None
         self.terminated = False
 

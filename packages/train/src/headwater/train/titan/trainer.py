@@ -69,6 +69,7 @@ class HeadwaterTrainer(Trainer):
         self._validated: tuple[int, HeldOutFigures] | None = None
         self._waited_seconds = 0.0
         self._watch: StallWatch | None = None
+        self._clock = profile.Clock()
         self.guard = Guard(inputs.config.guard, self._another_stage)
         super().__init__(config)
         self.checkpointer.states["guard"] = self.guard
@@ -101,6 +102,7 @@ class HeadwaterTrainer(Trainer):
         elif self.inputs.initial is not None:
             self.checkpointer.load_weights(self.inputs.initial.path)
         self.healer.log_counts()
+        self.metrics_processor.log_start(self.step, plan=self.inputs.config, restarts=self.session.restarts)
         policy = self.inputs.config.guard.stall
         watching = StallWatch(policy.seconds, self.healer.on_stall) if policy.respond != "off" else nullcontext()
         profiling = profile.traced(self.session.profile_steps, self.inputs.run.train / profile.FOLDER, self._profiled)
@@ -215,7 +217,7 @@ class HeadwaterTrainer(Trainer):
             "back" when the run went back, "stop" when SIGTERM came, else "on".
         """
         stop = failed = False
-        with profile.part(profile.FIGURES):
+        with self._clock.part(profile.FIGURES):
             for figures in self.readback.receive(all_of_them=all_of_them):
                 step = figures.sent.step
                 self._report(figures)
@@ -234,22 +236,22 @@ class HeadwaterTrainer(Trainer):
         self.optimizers.zero_grad(set_to_none=True)
         learning_rate = self._set_learning_rate()
         start = self.dataloader.samples
-        with profile.part(profile.LOADER):
+        with self._clock.part(profile.LOADER):
             rounds, valid = self._fetch(data_iterator)
-        with profile.part(profile.FORWARD_BACKWARD):
+        with self._clock.part(profile.FORWARD_BACKWARD):
             total = self._forward_backward(rounds, valid)
-        with profile.part(profile.GRADIENT_NORM):
+        with self._clock.part(profile.GRADIENT_NORM):
             grad_norm = dist_utils.clip_grad_norm_(
                 [parameter for part in self.model_parts for parameter in part.parameters()],
                 self.config.training.max_norm, foreach=True, pp_mesh=self.parallel_dims.get_optional_mesh("pp"),
                 ep_enabled=self.parallel_dims.ep_enabled,
             )  # fmt: skip
-        with profile.part(profile.GUARD):
+        with self._clock.part(profile.GUARD):
             found = agree(total, grad_norm, self.session.terminated, self.checkpointer.failed)
             limits = self.guard.limits(self.step)
             refused = refuses(found, limits.loss, limits.grad_norm)
         self.checkpointer.maybe_wait_for_staging()
-        with profile.part(profile.UPDATE):
+        with self._clock.part(profile.UPDATE):
             update_unless(refused, self.optimizers, self._biases)
             self.lr_schedulers.step()
         self.readback.send(Sent(self.step, start, learning_rate), found, refused, self._fed)
@@ -348,6 +350,7 @@ class HeadwaterTrainer(Trainer):
         speed = self.metrics_processor.log_step(
             sent.step, loss=figures.loss, grad_norm=figures.grad_norm, learning_rate=sent.learning_rate, tokens=tokens,
             samples=samples, step_tokens=plan.global_batch * plan.seq_len,
+            clipped=figures.grad_norm > self.config.training.max_norm, phases=self._clock.seconds,
         )  # fmt: skip
         if self.is_main:
             self.session.losses.write(
@@ -357,7 +360,8 @@ class HeadwaterTrainer(Trainer):
             self.session.advance(sent.step, f"loss {figures.loss:.3f} · {speed:,.0f} tokens/s")
 
     def _validate(self) -> Heard:
-        figures = self.validator.figures(self)
+        with self._clock.part(profile.VALIDATION):
+            figures = self.validator.figures(self)
         if not math.isfinite(figures.loss):
             start = self.dataloader.samples - self.inputs.config.global_batch
             since = self._validated[0] if self._validated else 0
@@ -379,6 +383,10 @@ class HeadwaterTrainer(Trainer):
         Args:
             superseded: Steps of later checkpoints, which go once this one is whole.
         """
+        with self._clock.part(profile.CHECKPOINT):
+            self._save(superseded)
+
+    def _save(self, superseded: Sequence[int]) -> None:
         began = time.monotonic()
         self.finish_saving(wait=True)  # at most one checkpoint is being written
         # torchtitan counts this process's own, and those that it validated on.
@@ -397,6 +405,7 @@ class HeadwaterTrainer(Trainer):
         self.metrics_processor.log_values(self.step, {
             "headwater_train_checkpoints_total": self.session.checkpoints_written,
             "headwater_train_checkpoint_seconds": saved.seconds,
+            "headwater_train_checkpoint_timestamp_seconds": time.time(),
         })  # fmt: skip
         self.session.events.emit(
             "checkpoint", saved.step, path=self.inputs.run.checkpoint(saved.step).name, digest=saved.digest,
