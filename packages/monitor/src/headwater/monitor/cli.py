@@ -39,9 +39,9 @@ def report(recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...]) ->
     console.done("report", f"{state}: {built.path} · {stages} · open it with: headwater monitor open --run {run}")
 
 
-@click.group(short_help="The report page and the table of metrics.")
+@click.group(short_help="The report page, the table of metrics, alert rules.")
 def monitor() -> None:
-    """Watch runs: the report page and the table of metrics."""
+    """Watch runs: the report page, the table of metrics, alert rules."""
 
 
 @monitor.command("open")
@@ -76,3 +76,27 @@ def metrics(as_markdown: bool) -> None:
         click.echo(table.markdown(), nl=False)
     else:
         console.table(table.COLUMNS, table.rows())
+
+
+@monitor.command("rules")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Default: stdout.")
+@click.option("--runbook", metavar="URL", help="Where your copy of docs/runbook.md is; alerts link to its sections.")
+def rules(output: Path | None, runbook: str | None) -> None:
+    """Print recording and alert rules for Prometheus.
+
+    \b
+    headwater monitor rules --output headwater.rules.yml
+    promtool check rules headwater.rules.yml
+    # in prometheus.yml:  rule_files: [headwater.rules.yml]
+    """
+    from headwater.core import console
+    from headwater.core.storage import atomic_write
+
+    from . import rules as written
+
+    text = written.as_yaml(runbook or written.RUNBOOK)
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    atomic_write(output, text)
+    console.done("monitor rules", f"{len(written.ALERTS)} alerts and {len(written.RECORDINGS)} recordings: {output}")

@@ -1,0 +1,162 @@
+"""Prometheus recording and alert rules for training runs, as the YAML file that Prometheus reads.
+
+Each alert says what was seen, and its runbook page what to do. Thresholds compare a run with its own past where that is
+possible, so that they hold for a laptop and for a cluster.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import yaml
+
+from headwater.core import metrics as m
+
+RUNBOOK = "docs/runbook.md"
+"""Where the runbook is, unless told otherwise: in this repository."""
+
+LOSS_30M = "headwater:train_loss:avg_30m"
+SPEED_10M = "headwater:train_tokens_per_second:avg_10m"
+STEP_1H = "headwater:train_step_seconds:mean_1h"
+CLIPPED_30M = "headwater:train_clipped_steps:share_30m"
+PHASES_10M = "headwater:train_phase:share_10m"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A series that Prometheus computes and keeps.
+
+    Attributes:
+        record: Its name.
+        expr: PromQL.
+    """
+
+    record: str
+    expr: str
+
+
+@dataclass(frozen=True)
+class Alert:
+    """An alert rule.
+
+    Attributes:
+        name: In CamelCase, as Prometheus's own.
+        expr: PromQL; what it returns is alerted on.
+        severity: `critical`: training stands or is being lost; `warning`: look today; `info`: for the record.
+        summary: One line, with Prometheus's templates.
+        wait: How long the expression has to hold, for example `10m`; "0m" fires at once.
+    """
+
+    name: str
+    expr: str
+    severity: Literal["critical", "warning", "info"]
+    summary: str
+    wait: str = "0m"
+
+    @property
+    def anchor(self) -> str:
+        """Of its section in the runbook."""
+        return self.name.lower()
+
+
+_STEPS = f"{m.TRAIN_STEP_SECONDS.name}_count"
+_RUNNING = f"{m.TRAIN_STEP.name} < {m.TRAIN_STEPS_PLANNED.name}"
+
+RECORDINGS = (
+    Recording(LOSS_30M, f"avg_over_time({m.TRAIN_LOSS.name}[30m])"),
+    Recording(SPEED_10M, f"avg_over_time({m.TRAIN_THROUGHPUT.name}[10m])"),
+    Recording(STEP_1H, f"rate({m.TRAIN_STEP_SECONDS.name}_sum[1h]) / rate({_STEPS}[1h])"),
+    Recording(CLIPPED_30M, f"rate({m.TRAIN_CLIPPED_STEPS.name}[30m]) / rate({_STEPS}[30m])"),
+    Recording(
+        PHASES_10M,
+        f"rate({m.TRAIN_PHASE_SECONDS.name}[10m]) / ignoring (phase) group_left "
+        f"sum without (phase) (rate({m.TRAIN_PHASE_SECONDS.name}[10m]))",
+    ),
+)
+
+ALERTS = (
+    Alert(
+        "HeadwaterNonFinite", f"increase({m.TRAIN_NONFINITE.name}[10m]) > 0", "critical",
+        "{{ $value | humanize }} steps of {{ $labels.instance }} had a loss or a gradient norm that is not finite",
+    ),
+    Alert(
+        "HeadwaterSpike", f"increase({m.TRAIN_SPIKES.name}[10m]) > 0", "warning",
+        "The loss guard found a spike on {{ $labels.instance }}",
+    ),
+    Alert(
+        "HeadwaterRollback", f"increase({m.TRAIN_ROLLBACKS.name}[10m]) > 0", "info",
+        "{{ $labels.instance }} went back to a checkpoint and left samples out",
+    ),
+    Alert(
+        "HeadwaterSlowDivergence", f"{LOSS_30M} > 1.05 * min_over_time({LOSS_30M}[6h])", "warning",
+        "The loss of {{ $labels.instance }}, {{ $value | humanize }} over half an hour, is 5% above its lowest", "15m",
+    ),
+    Alert(
+        "HeadwaterGradientExplosion",
+        f"{m.TRAIN_GRAD_NORM.name} > 10 * quantile_over_time(0.5, {m.TRAIN_GRAD_NORM.name}[1h])", "critical",
+        "The gradient norm of {{ $labels.instance }} is {{ $value | humanize }}, ten times its median of the hour",
+    ),
+    Alert(
+        "HeadwaterClipping", f"{CLIPPED_30M} > 0.5", "warning",
+        "{{ $value | humanizePercentage }} of the steps of {{ $labels.instance }} are clipped", "30m",
+    ),
+    Alert(
+        "HeadwaterStalled",
+        f"(time() - {m.TRAIN_STEP_TIMESTAMP.name} > 300 and "
+        f"time() - {m.TRAIN_STEP_TIMESTAMP.name} > 20 * last_over_time({STEP_1H}[2h])) "
+        f"and on (instance, job) {_RUNNING}",
+        "critical", "{{ $labels.instance }} has done no step for {{ $value | humanizeDuration }}",
+    ),
+    Alert(
+        "HeadwaterGone",
+        f"last_over_time({m.TRAIN_STEP.name}[1h]) < last_over_time({m.TRAIN_STEPS_PLANNED.name}[1h]) "
+        f"unless on (instance, job) {m.TRAIN_STEP.name}",
+        "critical", "{{ $labels.instance }} is gone: it was at step {{ $value }}, before its end", "2m",
+    ),
+    Alert(
+        "HeadwaterRestarting", f"increase({m.TRAIN_RESTARTS.name}[2h]) >= 3", "warning",
+        "{{ $labels.instance }} was restarted {{ $value | humanize }} times in two hours",
+    ),
+    Alert(
+        "HeadwaterThroughputDrop", f"{SPEED_10M} < 0.7 * quantile_over_time(0.5, {SPEED_10M}[6h])", "warning",
+        "{{ $labels.instance }} trains on {{ $value | humanize }} tokens a second, less than 0.7 of its median", "10m",
+    ),
+    Alert(
+        "HeadwaterLowGpuUtilisation", "avg by (Hostname, gpu) (avg_over_time(DCGM_FI_DEV_GPU_UTIL[15m])) < 50",
+        "warning", "GPU {{ $labels.gpu }} of {{ $labels.Hostname }} is used {{ $value | humanize }}%", "15m",
+    ),
+    Alert(
+        "HeadwaterMemory",
+        f"{m.TRAIN_RESIDENT_MEMORY.name} / {m.TRAIN_MEMORY_LIMIT.name} > 0.92 or "
+        f"{m.TRAIN_PEAK_MEMORY.name} / {m.TRAIN_DEVICE_MEMORY_LIMIT.name} > 0.97",
+        "warning", "{{ $labels.instance }} has {{ $value | humanizePercentage }} of the memory that there is", "5m",
+    ),
+    Alert(
+        "HeadwaterCheckpointOld",
+        f"time() - {m.TRAIN_CHECKPOINT_TIMESTAMP.name} > 7200 and on (instance, job) {_RUNNING}",
+        "warning", "The latest checkpoint of {{ $labels.instance }} is {{ $value | humanizeDuration }} old",
+    ),
+)  # fmt: skip
+
+
+def as_yaml(runbook: str = RUNBOOK) -> str:
+    """The rule file.
+
+    Args:
+        runbook: Address of the runbook; an alert's section follows after `#`.
+    """
+    groups = [
+        {"name": "headwater-train-recordings", "interval": "30s",
+         "rules": [{"record": rule.record, "expr": rule.expr} for rule in RECORDINGS]},
+        {"name": "headwater-train-alerts", "interval": "30s", "rules": [_rule(alert, runbook) for alert in ALERTS]},
+    ]  # fmt: skip
+    head = "# Generated by `headwater monitor rules`. Change headwater/monitor/rules.py instead.\n"
+    return head + yaml.safe_dump({"groups": groups}, sort_keys=False, width=1000, allow_unicode=True)
+
+
+def _rule(alert: Alert, runbook: str) -> dict[str, Any]:
+    return {
+        "alert": alert.name, "expr": alert.expr, "for": alert.wait, "labels": {"severity": alert.severity},
+        "annotations": {"summary": alert.summary, "runbook_url": f"{runbook}#{alert.anchor}"},
+    }  # fmt: skip
