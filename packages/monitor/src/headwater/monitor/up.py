@@ -1,0 +1,246 @@
+"""Prometheus and Alertmanager for the runs of one machine, with rules and targets in place, on loopback.
+
+Both are the programs themselves, found on the PATH. What a run serves its metrics on is read from its `events.jsonl`,
+again and again: a run that starts later, or goes on at another port, is found without a restart.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from headwater.core.children import end_with_parent
+from headwater.core.errors import ConfigError, TrainError
+from headwater.core.layout import RunLayout
+from headwater.core.storage import atomic_write, storage_errors
+from headwater.monitor import rules
+
+PROGRAMS = {"prometheus": ("prometheus",), "alertmanager": ("alertmanager", "prometheus-alertmanager")}
+_READY_SECONDS = 60.0
+_JOB = "headwater"
+
+
+class Stack:
+    """A Prometheus and an Alertmanager in processes of their own. A context manager: leaving it ends them.
+
+    Args:
+        folder: Configuration, logs and data; what it holds is used again.
+        runs: Runs to watch, finished or not even begun; the name of its folder is a run's `instance`.
+        port: Of Prometheus; 0 takes a free one.
+        alerts_port: Of Alertmanager; 0 takes a free one.
+        webhook: Where alerts are posted, as Alertmanager's webhook; none: they are shown only.
+        interval: Seconds between two scrapes, and between two evaluations of the rules.
+
+    Raises:
+        ConfigError: A program is not installed, or two runs have one name.
+        TrainError: One does not start.
+    """
+
+    def __init__(
+        self, folder: Path, runs: Sequence[Path], *, port: int = 9090, alerts_port: int = 9093,
+        webhook: str | None = None, interval: float = 15.0,
+    ) -> None:  # fmt: skip
+        names = [run.resolve().name for run in runs]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ConfigError("two runs have one name, which their metrics go by", found=", ".join(twice))
+        self._programs = {name: _program(name) for name in PROGRAMS}
+        self._folder, self._webhook, self._interval = folder.absolute(), webhook, interval
+        self._runs = dict(zip(names, map(RunLayout, runs), strict=True))
+        self._port, self._alerts_port = port or _free_port(), alerts_port or _free_port()
+        self._stop = threading.Event()
+        self._ending = ExitStack()
+
+    @property
+    def prometheus(self) -> str:
+        """Address of Prometheus."""
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def alertmanager(self) -> str:
+        """Address of Alertmanager."""
+        return f"http://127.0.0.1:{self._alerts_port}"
+
+    def __enter__(self) -> Stack:
+        with self._ending as ending:
+            self._write()
+            self._start(ending, "alertmanager", self._alerts_port, self.alertmanager, [
+                "--config.file=alertmanager.yml", "--storage.path=alertmanager", "--cluster.listen-address=",
+            ])  # fmt: skip
+            self._start(ending, "prometheus", self._port, self.prometheus, [
+                "--config.file=prometheus.yml", "--storage.tsdb.path=prometheus",
+            ])  # fmt: skip
+            watcher = threading.Thread(target=self._follow, name="targets", daemon=True)
+            watcher.start()
+            ending.callback(watcher.join)
+            ending.callback(self._stop.set)
+            self._ending = ending.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ending.close()
+
+    def firing(self) -> list[dict[str, str]]:
+        """Labels and summary of each alert that fires now.
+
+        Raises:
+            TrainError: Prometheus is gone.
+        """
+        try:
+            alerts = fetch(f"{self.prometheus}/api/v1/alerts")["data"]["alerts"]
+        except OSError as error:
+            raise TrainError("Prometheus does not answer any more", found=str(error),
+                             hint=f"see {self._folder / 'prometheus.log'}") from error  # fmt: skip
+        return [
+            alert["labels"] | {"summary": alert["annotations"].get("summary", "")}
+            for alert in alerts if alert["state"] == "firing"
+        ]  # fmt: skip
+
+    def _write(self) -> None:
+        """The configuration of both."""
+        with storage_errors("create", self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+        step = f"{max(1, round(self._interval * 1000))}ms"
+        atomic_write(self._folder / "headwater.rules.yml", rules.as_yaml())
+        self._write_targets()
+        _write_yaml(self._folder / "prometheus.yml", {
+            "global": {"scrape_interval": step, "scrape_timeout": step, "evaluation_interval": step},
+            "rule_files": ["headwater.rules.yml"],
+            "alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{self._alerts_port}"]}]}]},
+            "scrape_configs": [
+                {"job_name": _JOB, "file_sd_configs": [{"files": ["targets.json"], "refresh_interval": "5s"}]},
+            ],
+        })  # fmt: skip
+        receiver = {"webhook_configs": [{"url": self._webhook, "send_resolved": True}]} if self._webhook else {}
+        _write_yaml(self._folder / "alertmanager.yml", {
+            "route": {"receiver": "headwater", "group_by": ["alertname", "instance"], "group_wait": step,
+                      "group_interval": "1m", "repeat_interval": "4h"},
+            "receivers": [{"name": "headwater", **receiver}],
+        })  # fmt: skip
+
+    def _start(self, ending: ExitStack, name: str, port: int, url: str, options: list[str]) -> None:
+        if not _is_free(port):  # whatever answers there is not ours
+            raise TrainError(f"{name} cannot listen on port {port}", found="another program does",
+                             hint="choose other ports: --port, --alerts-port; 0 takes any free one")  # fmt: skip
+        log = self._folder / f"{name}.log"
+        with storage_errors("write", log):
+            stream = ending.enter_context(log.open("wb"))
+        command = [self._programs[name], *options, f"--web.listen-address=127.0.0.1:{port}"]
+        process = subprocess.Popen(
+            command, cwd=self._folder, stdout=stream, stderr=stream, preexec_fn=end_with_parent()
+        )  # fmt: skip
+        ending.callback(_end, process)
+        deadline = time.monotonic() + _READY_SECONDS
+        while not _answers(f"{url}/-/ready"):
+            if process.poll() is not None or time.monotonic() > deadline:
+                said = log.read_text(errors="replace").strip().splitlines()[-3:]
+                raise TrainError(f"{name} does not start on port {port}", found="\n".join(said),
+                                 hint=f"the whole log is {log}")  # fmt: skip
+            time.sleep(0.05)
+
+    def _follow(self) -> None:
+        while not self._stop.wait(min(self._interval, 5.0)):
+            self._write_targets()
+
+    def _write_targets(self) -> None:
+        path = self._folder / "targets.json"
+        targets = [
+            {"targets": [place], "labels": {"instance": name}}
+            for name, run in self._runs.items() if (place := metrics_place(run)) is not None
+        ]  # fmt: skip
+        text = json.dumps(targets, indent=1) + "\n"
+        if not path.is_file() or path.read_text() != text:
+            atomic_write(path, text)
+
+
+def metrics_place(run: RunLayout) -> str | None:
+    """Host and port that a run served its metrics on last, or none when it never did."""
+    try:
+        lines = (run.train / "events.jsonl").read_bytes().splitlines()
+    except OSError:  # it has not begun
+        return None
+    for line in reversed(lines):
+        if b'"metrics"' in line:
+            try:
+                event = json.loads(line)
+            except ValueError:  # being written
+                continue
+            if event.get("kind") == "metrics":
+                return urlsplit(event["url"]).netloc
+    return None
+
+
+def fetch(url: str) -> Any:
+    """The JSON of a page of this machine."""
+    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - our own address
+        return json.load(answer)
+
+
+def show_changes(stack: Stack, say: Callable[[str], None], stopped: threading.Event, seconds: float) -> None:
+    """Says which alerts come and go, until `stopped` is set."""
+    before: dict[tuple[str, str], str] = {}
+    while not stopped.wait(seconds):
+        now = {(each["alertname"], each.get("instance", "")): each["summary"] for each in stack.firing()}
+        for key in now.keys() - before.keys():
+            say(f"firing    {key[0]}: {now[key]}")
+        for key in before.keys() - now.keys():
+            say(f"resolved  {key[0]}: {key[1]}")
+        before = now
+
+
+def _program(name: str) -> str:
+    found = next((path for each in PROGRAMS[name] if (path := shutil.which(each))), None)
+    if found is None:
+        raise ConfigError(
+            f"{name} is not installed", found=f"no {' and no '.join(PROGRAMS[name])} on the PATH",
+            hint="apt install prometheus prometheus-alertmanager, or take them from https://prometheus.io/download",
+        )  # fmt: skip
+    return found
+
+
+def _write_yaml(path: Path, value: dict[str, Any]) -> None:
+    atomic_write(path, yaml.safe_dump(value, sort_keys=False))
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - our own address
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
