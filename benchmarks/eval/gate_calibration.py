@@ -43,7 +43,7 @@ def answers(items: int, differing: float, loss: float, rng: np.random.Generator)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=2000)
-    parser.add_argument("--suites", default=",".join(SUITES), help="names, comma-separated; the bootstrap takes minutes")
+    parser.add_argument("--suites", default=",".join(SUITES), help="names with commas; the bootstrap takes minutes")
     parser.add_argument("--level", type=float, default=0.05)
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
