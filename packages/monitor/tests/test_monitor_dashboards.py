@@ -1,0 +1,111 @@
+"""Dashboards: they name what there is, and every panel gets data from a real Prometheus."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import threading
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from click.testing import CliRunner
+from test_monitor_up import begun, needs_programs, until
+
+from headwater.core.errors import ConfigError
+from headwater.core.metrics import TABLE
+from headwater.monitor.cli import monitor
+from headwater.monitor.dashboards import BOARDS, as_json
+from headwater.monitor.exporter import PrometheusSink
+from headwater.monitor.rules import RECORDINGS
+from headwater.monitor.up import Stack, fetch
+
+EXPRESSIONS = [(board.uid, panel.title, query.expr) for board in BOARDS for panel in board.panels
+               for query in panel.queries]  # fmt: skip
+
+
+def names(expr: str) -> set[str]:
+    return set(re.findall(r"\bheadwater[:_][a-z_:0-9]+", expr))
+
+
+def test_every_metric_is_on_a_dashboard_and_nothing_else() -> None:
+    shown = set().union(*(names(expr) for *_, expr in EXPRESSIONS))
+    recorded = {rule.record: names(rule.expr) for rule in RECORDINGS}
+    behind = shown | set().union(*(recorded[name] for name in shown & recorded.keys()))
+    parts = {f"{metric.name}_{part}": metric.name for metric in TABLE.values() if metric.buckets
+             for part in ("sum", "count", "bucket")}  # fmt: skip
+    behind = {parts.get(name, name) for name in behind}
+    assert behind - recorded.keys() == set(TABLE)
+
+
+def test_the_command_writes_what_grafana_reads(tmp_path: Path) -> None:
+    pytest.importorskip("grafana_foundation_sdk")
+    done = CliRunner().invoke(monitor, ["dashboards", "--output", str(tmp_path / "boards")])
+    assert done.exit_code == 0, done.output
+    files = {path.name for path in (tmp_path / "boards").iterdir()}
+    assert files == {*(f"{board.uid}.json" for board in BOARDS), "headwater.yaml"}
+    for board in BOARDS:
+        made = json.loads((tmp_path / "boards" / f"{board.uid}.json").read_text())
+        assert made["uid"] == board.uid and {each["name"] for each in made["templating"]["list"]} == {
+            "datasource", "instance"
+        }  # fmt: skip
+        taken: set[tuple[int, int]] = set()
+        for panel in made["panels"]:
+            place = panel["gridPos"]
+            cells = {(x, y) for x in range(place["x"], place["x"] + place["w"])
+                     for y in range(place["y"], place["y"] + place["h"])}  # fmt: skip
+            assert place["x"] + place["w"] <= 24 and not cells & taken, f"{panel['title']} lies over another"
+            taken |= cells
+        texts = [panel["description"] for panel in made["panels"] if panel["type"] != "row"]
+        assert sum(map(bool, texts)) > 0.8 * len(texts), "panels explain themselves"
+
+
+def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "grafana_foundation_sdk.builders", None)
+    with pytest.raises(ConfigError, match="grafana-foundation-sdk") as caught:
+        as_json(BOARDS[0])
+    assert "headwater-monitor[grafana]" in str(caught.value)
+
+
+@needs_programs
+@pytest.mark.slow
+@pytest.mark.services
+def test_every_panel_gets_data_from_a_real_prometheus(tmp_path: Path) -> None:
+    """While a run trains: steps go on, counters grow."""
+    stopped = threading.Event()
+    with (
+        PrometheusSink() as sink,
+        Stack(tmp_path / "stack", [tmp_path / "run"], port=0, alerts_port=0, interval=0.5) as stack,
+    ):
+        begun(tmp_path / "run", sink)
+
+        def train() -> None:
+            step = 0
+            while not stopped.wait(0.1):
+                step += 1
+                sink.log(step, {
+                    metric.series(**dict.fromkeys(metric.labels, "update")): 0.1 if metric.kind == "histogram" else step
+                    for metric in TABLE.values()
+                })  # fmt: skip
+
+        thread = threading.Thread(target=train)
+        thread.start()
+        try:
+
+            def empty() -> list[tuple[str, str, str]]:
+                asked = [
+                    (board, title, expr.replace("$__rate_interval", "10s").replace("$instance", ".*"))
+                    for board, title, expr in EXPRESSIONS
+                ]
+                return [
+                    (board, title, expr) for board, title, expr in asked
+                    if not fetch(f"{stack.prometheus}/api/v1/query?query={quote(expr)}")["data"]["result"]
+                ]  # fmt: skip
+
+            until(lambda: not empty(), 30)
+        finally:
+            left = empty()
+            stopped.set()
+            thread.join()
+        assert not left
