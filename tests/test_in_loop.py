@@ -38,6 +38,10 @@ def test_training_is_the_same_and_so_are_the_scores(tiny_run, untrained):
     (event,) = evaluations(untrained)
     assert event["step"] == 8 and event["headwater_mini_mmlu/acc"] >= 0 and event["bits_per_byte"] > 0
     headwater("eval", "run", *recipe, "--checkpoint", "8", "--output", untrained / "alone")
+    rows = [json.loads(line) for line in (layout.train / "metrics.jsonl").read_text().splitlines()]
+    logged = next(row for row in rows if "headwater_eval_step" in row)
+    assert logged["headwater_eval_step"] == 8 == logged["step"]
+    assert any(name.startswith('headwater_eval_score{task="') for name in logged)
     again, alone = read_manifest(layout.eval_of(8)), read_manifest(untrained / "alone")
     assert {f.path: f.sha256 for f in again.files} == {f.path: f.sha256 for f in alone.files}
     # What was evaluated is not evaluated again by a watcher.

@@ -4,6 +4,8 @@ import json
 import shutil
 import threading
 import time
+import urllib.request
+from importlib.metadata import entry_points
 
 import pytest
 from click.testing import CliRunner
@@ -59,3 +61,33 @@ def test_the_command_tells_a_line_for_each(own_run, tmp_path):
     assert result.exit_code == 0, result.output
     (line,) = [json.loads(line) for line in result.stdout.splitlines()]
     assert line["step"] == 10 and {score["task"] for score in line["tasks"]} == {"headwater_mini_mmlu"}
+
+
+@pytest.mark.skipif("prometheus" not in entry_points(group="headwater.sinks").names, reason="no Prometheus sink here")
+def test_scores_are_served_for_prometheus(own_run, tmp_path, monkeypatch):
+    from headwater.monitor.exporter import PrometheusSink
+
+    (tmp_path / "r.yaml").write_text("name: r\neval: {tasks: [headwater_mini_mmlu], limit: 4}\n")
+    pages, seen = [], []
+    real = PrometheusSink.log
+
+    def log(self, step, values):
+        real(self, step, values)
+        with urllib.request.urlopen(self.url) as answer:
+            pages.append(answer.read().decode())
+        seen.append(values)
+
+    monkeypatch.setattr(PrometheusSink, "log", log)
+    result = CliRunner().invoke(
+        command, ["--recipe", str(tmp_path / "r.yaml"), "--run", str(own_run.root), "--once", "--metrics-port", "0"]
+    )
+    assert result.exit_code == 0, result.output
+    assert "metrics: http://127.0.0.1:" in result.stderr
+    (page,), (values,) = pages, seen
+    labels = '{task="headwater_mini_mmlu",metric="acc"}'
+    stored = json.loads((own_run.eval_of(10) / "results.json").read_bytes())
+    score = next(each for each in stored["tasks"] if each["metric"] == "acc")
+    assert values[f"headwater_eval_score{labels}"] == score["value"]
+    assert values[f"headwater_eval_score_stderr{labels}"] == score["stderr"]
+    assert 0 < values["headwater_eval_bits_per_byte"] < 30
+    assert f"headwater_eval_score{labels} {score['value']}" in page and "headwater_eval_step 10.0" in page

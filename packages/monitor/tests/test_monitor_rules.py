@@ -26,6 +26,15 @@ def train(name: str, values: str, labels: str = LABELS) -> dict[str, str]:
     return {"series": f"headwater_train_{name}{labels}", "values": values}
 
 
+def score(task: str, metric: str, values: str, name: str = "score") -> dict[str, str]:
+    labels = f'{{instance="pod-0", job="headwater", task="{task}", metric="{metric}"}}'
+    return {"series": f"headwater_eval_{name}{labels}", "values": values}
+
+
+def error(task: str, metric: str, values: str) -> dict[str, str]:
+    return score(task, metric, values, "score_stderr")
+
+
 GOING = [train("step", "0+1x600"), train("steps_planned", "1000x600")]
 STEPS = [train("step_seconds_sum", "0+30x600"), train("step_seconds_count", "0+60x600")]
 # Alert → (series, minute) for which it fires, and for which it does not. A value a minute.
@@ -86,6 +95,12 @@ CASES: dict[str, list[tuple[bool, list[dict[str, str]], int]]] = {
         (True, [train("peak_memory_bytes", "79x30"), train("device_memory_limit_bytes", "80x30")], 20),
         (False, [train("resident_memory_bytes", "80x30"), train("memory_limit_bytes", "100x30"),
                  train("peak_memory_bytes", "70x30"), train("device_memory_limit_bytes", "80x30")], 20),
+    ],
+    "HeadwaterEvalRegression": [
+        (True, [score("mmlu", "acc", "0.40x30 0.36x30"), error("mmlu", "acc", "0.01x60")], 40),
+        (False, [score("mmlu", "acc", "0.40x30 0.38x30"), error("mmlu", "acc", "0.01x60")], 40),
+        (False, [score("wiki", "word_perplexity", "30x30 20x30"), error("wiki", "word_perplexity", "1x60")], 40),
+        (False, [score("mmlu", "acc", "0.40x30 0.36x30"), error("gsm8k", "acc", "0.01x60")], 40),
     ],
     "HeadwaterCheckpointOld": [
         (True, [*GOING, train("checkpoint_timestamp_seconds", "0x200")], 130),

@@ -7,6 +7,7 @@ point is a function of a recipe and its overrides that returns an `InLoop`, or N
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +15,19 @@ from typing import Any, Protocol
 from headwater.core.layout import RunLayout
 
 GROUP = "headwater.in_loop"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What work in the loop gave.
+
+    Attributes:
+        event: What is noted in the run's events.
+        values: What the run's metric sinks get: series of `core.metrics` → value.
+    """
+
+    event: dict[str, Any]
+    values: dict[str, float] = field(default_factory=dict[str, float])
 
 
 class InLoop(Protocol):
@@ -35,8 +49,8 @@ class InLoop(Protocol):
         """On every process: its share."""
         ...
 
-    def finish(self, run: RunLayout, step: int) -> dict[str, Any]:
-        """On the first process, when all shares are done: what is noted of it in the run's events."""
+    def finish(self, run: RunLayout, step: int) -> Outcome:
+        """On the first process, when all shares are done: what it gave."""
         ...
 
 

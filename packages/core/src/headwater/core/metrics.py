@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-Stage = Literal["train"]
+Stage = Literal["train", "eval"]
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,19 @@ TRAIN_STALLS = Metric(
     "headwater_train_stalls_total", "counter", "1", "Times that no step was done for too long.", "train"
 )
 
+EVAL_STEP = Metric("headwater_eval_step", "gauge", "1", "Step of the checkpoint that the scores are of.", "eval")
+EVAL_SCORE = Metric(
+    "headwater_eval_score", "gauge", "1", "First metric of a task or group that was asked for.", "eval",
+    labels=("task", "metric"),
+)  # fmt: skip
+EVAL_STDERR = Metric(
+    "headwater_eval_score_stderr", "gauge", "1", "Standard error of that score over the items.", "eval",
+    labels=("task", "metric"),
+)  # fmt: skip
+EVAL_BITS_PER_BYTE = Metric(
+    "headwater_eval_bits_per_byte", "gauge", "bits/byte", "Bits a UTF-8 byte of held-out documents.", "eval"
+)
+
 TABLE: dict[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -148,7 +161,7 @@ TABLE: dict[str, Metric] = {
         TRAIN_MFU, TRAIN_PEAK_MEMORY, TRAIN_DEVICE_MEMORY_LIMIT, TRAIN_RESIDENT_MEMORY, TRAIN_MEMORY_LIMIT,
         TRAIN_VALIDATION_LOSS, TRAIN_VALIDATION_BPB, TRAIN_CHECKPOINTS, TRAIN_CHECKPOINT_SECONDS,
         TRAIN_CHECKPOINT_TIMESTAMP, TRAIN_RESTARTS, TRAIN_NONFINITE, TRAIN_SPIKES, TRAIN_SKIPPED_STEPS,
-        TRAIN_ROLLBACKS, TRAIN_SKIPPED_SAMPLES, TRAIN_STALLS,
+        TRAIN_ROLLBACKS, TRAIN_SKIPPED_SAMPLES, TRAIN_STALLS, EVAL_STEP, EVAL_SCORE, EVAL_STDERR, EVAL_BITS_PER_BYTE,
     )
 }  # fmt: skip
 """Name → metric, in the order of the documentation."""

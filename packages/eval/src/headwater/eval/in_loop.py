@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from headwater.core.config import load_section
+from headwater.core.in_loop import Outcome
 from headwater.core.layout import RunLayout
 from headwater.eval.config import EvalConfig
 
@@ -36,8 +37,9 @@ class InLoopEval:
 
         run_share(run, self._of(step), Path(begun), rank, processes)
 
-    def finish(self, run: RunLayout, step: int) -> dict[str, Any]:
+    def finish(self, run: RunLayout, step: int) -> Outcome:
         """Gathers the tasks and measures bits per byte; the headline scores."""
+        from headwater.eval.metrics import series_of
         from headwater.eval.notes import headline
         from headwater.eval.stage import run_eval
 
@@ -47,7 +49,7 @@ class InLoopEval:
         }
         if results.bits_per_byte is not None:
             told["bits_per_byte"] = results.bits_per_byte.model
-        return told
+        return Outcome(told, series_of(results))
 
     def _of(self, step: int) -> EvalConfig:
         return self.config.model_copy(update={"checkpoint": str(step)})

@@ -13,6 +13,10 @@ from headwater.core.cli_options import recipe_options
 @click.option("--once", is_flag=True, help="Only the checkpoints that are there now.")
 @click.option("--poll", type=click.FloatRange(0.1), default=20.0, show_default=True, help="Seconds between two looks.")
 @click.option(
+    "--metrics-port", type=click.IntRange(0, 65535), metavar="PORT",
+    help="Serve the scores for Prometheus on loopback; 0: any free port, which is printed.",
+)  # fmt: skip
+@click.option(
     "--data-dir",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     metavar="DIR",
@@ -33,6 +37,7 @@ def watch(
     suite: str | None,
     once: bool,
     poll: float,
+    metrics_port: int | None,
     data_dir: Path | None,
     include: tuple[Path, ...],
 ) -> None:
@@ -43,13 +48,16 @@ def watch(
     \b
     headwater eval watch --recipe demo --run demo --suite ci --data-dir DIR
     headwater eval watch --recipe demo --run demo --once --json
+    headwater eval watch --recipe demo --run demo --metrics-port 9465
     """
     import json
 
     from headwater.core.config import load_section, validate
     from headwater.core.console import done, warn
     from headwater.core.layout import RunLayout
+    from headwater.core.sinks import closing_sinks, open_sinks
     from headwater.eval.config import EvalConfig
+    from headwater.eval.metrics import series_of
     from headwater.eval.summary import one_line
     from headwater.eval.watch import watch as each_checkpoint
 
@@ -61,16 +69,22 @@ def watch(
         gone=lambda step: warn(f"the checkpoint of step {step:,} was removed before it was evaluated"),
     )  # fmt: skip
     count = 0
-    for step, evaluation in found:
-        count += 1
-        if as_json:
-            scores = [score.model_dump(mode="json") for score in evaluation.results.tasks]
-            bits = evaluation.results.bits_per_byte
-            click.echo(
-                json.dumps({"step": step, "artifact": str(evaluation.folder), "up_to_date": not evaluation.fresh,
-                            "tasks": scores, "bits_per_byte": bits.model if bits else None})
-            )  # fmt: skip
-        else:
-            done("eval", one_line(evaluation))
+    sinks = open_sinks({} if metrics_port is None else {"prometheus": {"port": metrics_port}})
+    for sink in sinks:
+        click.echo(f"metrics: {getattr(sink, 'url', '')}", err=True)
+    with closing_sinks(sinks):
+        for step, evaluation in found:
+            count += 1
+            for sink in sinks:
+                sink.log(step, series_of(evaluation.results))
+            if as_json:
+                scores = [score.model_dump(mode="json") for score in evaluation.results.tasks]
+                bits = evaluation.results.bits_per_byte
+                click.echo(
+                    json.dumps({"step": step, "artifact": str(evaluation.folder), "up_to_date": not evaluation.fresh,
+                                "tasks": scores, "bits_per_byte": bits.model if bits else None})
+                )  # fmt: skip
+            else:
+                done("eval", one_line(evaluation))
     if not as_json:
         done("watch", f"{count} checkpoint{'' if count == 1 else 's'} of {run}")

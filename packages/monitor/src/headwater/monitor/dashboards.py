@@ -182,7 +182,20 @@ PERFORMANCE = Board("headwater-performance", "Headwater: performance", {
     ),
 })  # fmt: skip
 
-BOARDS = (OVERVIEW, GUARD, PERFORMANCE)
+EVALUATION = Board("headwater-evaluation", "Headwater: evaluation", {
+    "Scores": (
+        Panel("Scores", (Query(_of(m.EVAL_SCORE), "{{instance}} {{task}} {{metric}}"),),
+              help="Of eval.every, or of `headwater eval watch --metrics-port`, by the time they came.", width=12),
+        Panel("Scores against their best of the week, in standard errors", (
+            Query(f"({_of(m.EVAL_SCORE)} - max_over_time({_of(m.EVAL_SCORE)}[7d])) / ({_of(m.EVAL_STDERR)} > 0)",
+                  "{{instance}} {{task}} {{metric}}"),
+        ), help="Below -3: HeadwaterEvalRegression. Where less is better, up is worse.", width=12),
+        _time("Bits per byte, held out", m.EVAL_BITS_PER_BYTE, width=12),
+        _time("Step of the checkpoint", m.EVAL_STEP, width=12),
+    ),
+})  # fmt: skip
+
+BOARDS = (OVERVIEW, GUARD, PERFORMANCE, EVALUATION)
 
 
 def as_json(board: Board) -> str:

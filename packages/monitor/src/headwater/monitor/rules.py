@@ -1,4 +1,4 @@
-"""Prometheus recording and alert rules for training runs, as the YAML file that Prometheus reads.
+"""Prometheus recording and alert rules for training runs and evaluations, as the YAML file that Prometheus reads.
 
 Each alert says what was seen, and its runbook page what to do. Thresholds compare a run with its own past where that is
 possible, so that they hold for a laptop and for a cluster.
@@ -131,6 +131,14 @@ ALERTS = (
         f"{m.TRAIN_RESIDENT_MEMORY.name} / {m.TRAIN_MEMORY_LIMIT.name} > 0.92 or "
         f"{m.TRAIN_PEAK_MEMORY.name} / {m.TRAIN_DEVICE_MEMORY_LIMIT.name} > 0.97",
         "warning", "{{ $labels.instance }} has {{ $value | humanizePercentage }} of the memory that there is", "5m",
+    ),
+    Alert(
+        "HeadwaterEvalRegression",
+        f"{m.EVAL_SCORE.name}{{metric!~\".*(perplexity|bits_per_byte).*\"}} "
+        f"< max_over_time({m.EVAL_SCORE.name}[7d]) - 3 * {m.EVAL_STDERR.name}",
+        "warning",
+        "{{ $labels.task }} of {{ $labels.instance }} fell to {{ $value | humanize }}, three standard errors below its "
+        "best of the week",
     ),
     Alert(
         "HeadwaterCheckpointOld",

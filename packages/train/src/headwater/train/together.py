@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from headwater.core.in_loop import InLoop
+from headwater.core.in_loop import InLoop, Outcome
 from headwater.core.layout import RunLayout
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ def on_main(action: Callable[[], T], group: Any = None) -> T:
     return box[0]
 
 
-def share_work(work: InLoop, run: RunLayout, step: int) -> tuple[dict[str, Any] | None, str | None]:
+def share_work(work: InLoop, run: RunLayout, step: int) -> tuple[Outcome | None, str | None]:
     """Shares work on a checkpoint among all ranks.
 
     Args:
@@ -58,7 +58,7 @@ def share_work(work: InLoop, run: RunLayout, step: int) -> tuple[dict[str, Any] 
             dist.destroy_process_group(group)
 
 
-def _shared(work: InLoop, run: RunLayout, step: int, group: Any) -> tuple[dict[str, Any] | None, str | None]:
+def _shared(work: InLoop, run: RunLayout, step: int, group: Any) -> tuple[Outcome | None, str | None]:
     import torch.distributed as dist
 
     try:

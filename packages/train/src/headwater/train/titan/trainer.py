@@ -162,9 +162,10 @@ class HeadwaterTrainer(Trainer):
                 continue
             self.finish_saving(wait=True)
             with self._aside():
-                told, error = share_work(work, self.inputs.run, self.step)
-            if told is not None and self.is_main:
-                self._event(work.name, **told)
+                outcome, error = share_work(work, self.inputs.run, self.step)
+            if outcome is not None and self.is_main:
+                self._event(work.name, **outcome.event)
+                self.metrics_processor.log_values(self.step, outcome.values)
             if error is not None and self.is_main:
                 warn(f"{work.name} of step {self.step:,} failed, and the training goes on: {error}")
                 self._event(work.name, error=error)
