@@ -90,4 +90,5 @@ def test_scores_are_served_for_prometheus(own_run, tmp_path, monkeypatch):
     assert values[f"headwater_eval_score{labels}"] == score["value"]
     assert values[f"headwater_eval_score_stderr{labels}"] == score["stderr"]
     assert 0 < values["headwater_eval_bits_per_byte"] < 30
-    assert f"headwater_eval_score{labels} {score['value']}" in page and "headwater_eval_step 10.0" in page
+    assert f'headwater_eval_score{{metric="acc",task="headwater_mini_mmlu"}} {score["value"]}' in page
+    assert "headwater_eval_step 10.0" in page and "headwater_train" not in page

@@ -22,8 +22,8 @@ Family = GaugeMetricFamily | CounterMetricFamily | HistogramMetricFamily
 class Values(Collector):
     """The latest values, as a collector: exactly the table's metrics, and none of the client's own besides.
 
-    A gauge is absent until it is set. Counters and histograms that were not set yet stand at 0 from the first `take`
-    on, because Prometheus sees an increase only between two samples: a counter that appears with its first
+    A gauge is absent until it is set. Counters and histograms that were not set yet stand at 0 from the first `take` of
+    their stage on, because Prometheus sees an increase only between two samples: a counter that appears with its first
     non-finite step would never fire an alert.
     """
 
@@ -35,8 +35,9 @@ class Values(Collector):
     def take(self, values: Mapping[str, float]) -> None:
         """Takes gauges by value, counters by running total, histograms by observation."""
         with self._lock:
+            stages = {parse_series(series)[0].stage for series in values}
             for metric in TABLE.values():
-                if metric.kind != "gauge" and not metric.labels:
+                if metric.kind != "gauge" and not metric.labels and metric.stage in stages:
                     self._values.setdefault(metric.name, 0.0)
                     self._buckets.setdefault(metric.name, [0] * (len(metric.buckets) + 1))
             for series, value in values.items():
