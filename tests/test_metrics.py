@@ -22,5 +22,5 @@ def test_every_metric_is_set_by_its_stage():
 
 def test_no_stage_names_a_metric_that_is_not_in_the_table():
     for path in (ROOT / "packages").glob("*/src/**/*.py"):
-        for name in re.findall(r"[\"'](headwater_(?:train|eval)_[a-z_]+)[\"']", path.read_text(encoding="utf-8")):
+        for name in re.findall(r"[\"'](headwater_(?:train|eval|data)_[a-z_]+)[\"']", path.read_text(encoding="utf-8")):
             assert name in metrics.TABLE, f"{path} names {name}"

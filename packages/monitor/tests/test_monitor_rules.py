@@ -35,6 +35,10 @@ def error(task: str, metric: str, values: str) -> dict[str, str]:
     return score(task, metric, values, "score_stderr")
 
 
+def data(name: str, values: str) -> dict[str, str]:
+    return {"series": f"headwater_data_{name}{LABELS}", "values": values}
+
+
 GOING = [train("step", "0+1x600"), train("steps_planned", "1000x600")]
 STEPS = [train("step_seconds_sum", "0+30x600"), train("step_seconds_count", "0+60x600")]
 # Alert → (series, minute) for which it fires, and for which it does not. A value a minute.
@@ -95,6 +99,10 @@ CASES: dict[str, list[tuple[bool, list[dict[str, str]], int]]] = {
         (True, [train("peak_memory_bytes", "79x30"), train("device_memory_limit_bytes", "80x30")], 20),
         (False, [train("resident_memory_bytes", "80x30"), train("memory_limit_bytes", "100x30"),
                  train("peak_memory_bytes", "70x30"), train("device_memory_limit_bytes", "80x30")], 20),
+    ],
+    "HeadwaterDataStuck": [
+        (True, [data("progress_timestamp_seconds", "0+60x20 1200x60")], 60),
+        (False, [data("progress_timestamp_seconds", "0+60x80")], 60),
     ],
     "HeadwaterEvalRegression": [
         (True, [score("mmlu", "acc", "0.40x30 0.36x30"), error("mmlu", "acc", "0.01x60")], 40),

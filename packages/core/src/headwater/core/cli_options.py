@@ -24,6 +24,14 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")(command)
 
 
+def metrics_option(command: Command) -> Command:
+    """Adds `--metrics-port PORT`, passed as `metrics_port: int | None` (see `headwater.core.sinks.served`)."""
+    return click.option(
+        "--metrics-port", type=click.IntRange(0, 65535), metavar="PORT",
+        help="Serve metrics for Prometheus on loopback meanwhile; 0: any free port, which is printed.",
+    )(command)  # fmt: skip
+
+
 def recipe_options(command: Command) -> Command:
     """Adds `--recipe`, `--run`, `--json` and trailing `OVERRIDES` (`recipe: str, run: Path, as_json, overrides`)."""
     command = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")(command)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol
 
 PLAIN_INTERVAL_SECONDS = 10.0
@@ -25,6 +25,34 @@ class Progress(Protocol):
         ...
 
 
+Observer = Callable[[str, float, float | None], None]
+"""Called with a label, what is done, and the total (none where it is not known)."""
+_observers: list[Observer] = []
+
+
+@contextmanager
+def observed(observer: Observer) -> Generator[None]:
+    """Tells an observer of all progress in this process while the block runs: at the beginning, and at each advance."""
+    _observers.append(observer)
+    try:
+        yield
+    finally:
+        _observers.remove(observer)
+
+
+class _Observed:
+    def __init__(self, shown: Progress, label: str, done: float, total: float | None) -> None:
+        self._shown, self._label, self._done, self._total = shown, label, done, total
+        self.advance(0)
+
+    def advance(self, amount: float = 1, note: str | None = None) -> None:
+        self._done += amount
+        if amount or note:
+            self._shown.advance(amount, note)
+        for observer in _observers:
+            observer(self._label, self._done, self._total)
+
+
 @contextmanager
 def progress(total: float | None, label: str, *, done: float = 0, unit: str = "") -> Generator[Progress]:
     """Shows progress on stderr: a bar on a terminal, elsewhere a line every few percent, ten seconds apart or more.
@@ -35,11 +63,8 @@ def progress(total: float | None, label: str, *, done: float = 0, unit: str = ""
         done: How much was done by an earlier run of the same command.
         unit: "bytes" prints sizes; anything else is printed as it is.
     """
-    if sys.stderr.isatty():
-        with _bar(total, label, done, unit) as shown:
-            yield shown
-    else:
-        yield _Plain(total, label, done)
+    with _bar(total, label, done, unit) if sys.stderr.isatty() else nullcontext(_Plain(total, label, done)) as shown:
+        yield _Observed(shown, label, done, total) if _observers else shown
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-Stage = Literal["train", "eval"]
+Stage = Literal["train", "eval", "data"]
 
 
 @dataclass(frozen=True)
@@ -153,6 +153,17 @@ EVAL_BITS_PER_BYTE = Metric(
     "headwater_eval_bits_per_byte", "gauge", "bits/byte", "Bits a UTF-8 byte of held-out documents.", "eval"
 )
 
+DATA_DONE = Metric(
+    "headwater_data_done", "gauge", "1", "What is done of a step of a data job: units, files, rows or bytes.", "data",
+    labels=("step",),
+)  # fmt: skip
+DATA_PLANNED = Metric(
+    "headwater_data_planned", "gauge", "1", "What there is to do in a step of a data job.", "data", labels=("step",)
+)
+DATA_TIMESTAMP = Metric(
+    "headwater_data_progress_timestamp_seconds", "gauge", "s", "Unix time of the latest progress of a data job.", "data"
+)
+
 TABLE: dict[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -162,6 +173,7 @@ TABLE: dict[str, Metric] = {
         TRAIN_VALIDATION_LOSS, TRAIN_VALIDATION_BPB, TRAIN_CHECKPOINTS, TRAIN_CHECKPOINT_SECONDS,
         TRAIN_CHECKPOINT_TIMESTAMP, TRAIN_RESTARTS, TRAIN_NONFINITE, TRAIN_SPIKES, TRAIN_SKIPPED_STEPS,
         TRAIN_ROLLBACKS, TRAIN_SKIPPED_SAMPLES, TRAIN_STALLS, EVAL_STEP, EVAL_SCORE, EVAL_STDERR, EVAL_BITS_PER_BYTE,
+        DATA_DONE, DATA_PLANNED, DATA_TIMESTAMP,
     )
 }  # fmt: skip
 """Name → metric, in the order of the documentation."""

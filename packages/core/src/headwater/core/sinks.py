@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
-from collections.abc import Generator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -144,6 +145,28 @@ def _open(name: str, sink: Any, arguments: Mapping[str, Any]) -> MetricSink:
         if named and one.default is one.empty and option not in arguments:
             raise ConfigError(f"the metric sink {name} needs the option {option}", expected=f"{name}: {{{option}: …}}")
     return sink(**arguments)
+
+
+@contextmanager
+def served(port: int | None) -> Generator[Callable[[int, Mapping[str, float]], None]]:
+    """Serves metrics for Prometheus on loopback while the block runs, and prints where.
+
+    Args:
+        port: The port, 0 for any free one; none: nothing is served.
+
+    Yields:
+        `MetricSink.log`, which does nothing when nothing is served.
+
+    Raises:
+        ConfigError: headwater-monitor is not installed.
+    """
+    if port is None:
+        yield lambda step, values: None
+        return
+    (sink,) = open_sinks({"prometheus": {"port": port}})
+    with closing_sinks([sink]):
+        print(f"metrics: {getattr(sink, 'url', '')}", file=sys.stderr, flush=True)
+        yield sink.log
 
 
 @contextmanager

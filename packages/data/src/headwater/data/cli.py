@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from headwater.core.cli_options import recipe_options
+from headwater.core.cli_options import metrics_option, recipe_options
 
 _COLLECT, _MODELS, _TOKENS = "headwater.data.collect.cli", "headwater.data.models.cli", "headwater.data.tokens.cli"
 _MODULES = {"model": _MODELS, "tokenizer": _TOKENS, "tokenize": _TOKENS, "mix": _TOKENS,
@@ -74,8 +74,11 @@ def data() -> None:
     type=click.Choice(["local", "spark", "beam"]),
     help="Where the work is done; overrides documents.engine.name. Changes no byte of what comes out.",
 )
+@metrics_option
 @recipe_options
-def run_command(recipe: str, run: Path, engine: str | None, as_json: bool, overrides: tuple[str, ...]) -> None:
+def run_command(
+    recipe: str, run: Path, engine: str | None, metrics_port: int | None, as_json: bool, overrides: tuple[str, ...]
+) -> None:
     """Make documents: extract, filter, redact, deduplicate, decontaminate.
 
     Reads RUN/raw/<source>/ and RUN/items/, writes RUN/documents/: kept documents, rejected ones with their reason,
@@ -87,12 +90,13 @@ def run_command(recipe: str, run: Path, engine: str | None, as_json: bool, overr
     from headwater.data import funnel
     from headwater.data.config import DocumentsConfig
     from headwater.data.documents import make_documents
+    from headwater.data.metrics import progress_served
 
     if engine:
         overrides = (*overrides, f"documents.engine.name={engine}")
     config = load_section("documents", DocumentsConfig, recipe, overrides)
     layout = RunLayout(run)
-    with exclusive(layout.documents):
+    with exclusive(layout.documents), progress_served(metrics_port):
         outcome = make_documents(layout, config)
     if not as_json and outcome.fresh:
         funnel.show(outcome.result)

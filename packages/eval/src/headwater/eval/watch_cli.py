@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from headwater.core.cli_options import recipe_options
+from headwater.core.cli_options import metrics_option, recipe_options
 
 
 @click.command("watch")
@@ -12,10 +12,7 @@ from headwater.core.cli_options import recipe_options
 @click.option("--suite", metavar="NAME|FILE", help="A suite in place of eval.tasks; see `headwater eval suites`.")
 @click.option("--once", is_flag=True, help="Only the checkpoints that are there now.")
 @click.option("--poll", type=click.FloatRange(0.1), default=20.0, show_default=True, help="Seconds between two looks.")
-@click.option(
-    "--metrics-port", type=click.IntRange(0, 65535), metavar="PORT",
-    help="Serve the scores for Prometheus on loopback; 0: any free port, which is printed.",
-)  # fmt: skip
+@metrics_option
 @click.option(
     "--data-dir",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -55,7 +52,7 @@ def watch(
     from headwater.core.config import load_section, validate
     from headwater.core.console import done, warn
     from headwater.core.layout import RunLayout
-    from headwater.core.sinks import closing_sinks, open_sinks
+    from headwater.core.sinks import served
     from headwater.eval.config import EvalConfig
     from headwater.eval.metrics import series_of
     from headwater.eval.summary import one_line
@@ -69,14 +66,10 @@ def watch(
         gone=lambda step: warn(f"the checkpoint of step {step:,} was removed before it was evaluated"),
     )  # fmt: skip
     count = 0
-    sinks = open_sinks({} if metrics_port is None else {"prometheus": {"port": metrics_port}})
-    for sink in sinks:
-        click.echo(f"metrics: {getattr(sink, 'url', '')}", err=True)
-    with closing_sinks(sinks):
+    with served(metrics_port) as log:
         for step, evaluation in found:
             count += 1
-            for sink in sinks:
-                sink.log(step, series_of(evaluation.results))
+            log(step, series_of(evaluation.results))
             if as_json:
                 scores = [score.model_dump(mode="json") for score in evaluation.results.tasks]
                 bits = evaluation.results.bits_per_byte

@@ -145,7 +145,7 @@ def up(
 @click.option("--output", required=True, type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
               help="Folder for one JSON file a dashboard, and the provider file that Grafana reads.")  # fmt: skip
 def dashboards(output: Path) -> None:
-    """Write the Grafana dashboards: run, health and guard, performance, evaluation.
+    """Write the Grafana dashboards: run, health and guard, performance, evaluation, data jobs.
 
     Import a file in Grafana, or let it read all: copy headwater.yaml to /etc/grafana/provisioning/dashboards/.
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 RUN = 'instance=~"$instance"'
 """Label matcher for the chosen runs."""
+_ANY = '{__name__=~"headwater_(train_step|eval_step|data_done)"}'
 _WIDTH = 24  # Grafana's grid
 
 
@@ -195,7 +196,18 @@ EVALUATION = Board("headwater-evaluation", "Headwater: evaluation", {
     ),
 })  # fmt: skip
 
-BOARDS = (OVERVIEW, GUARD, PERFORMANCE, EVALUATION)
+DATA = Board("headwater-data", "Headwater: data jobs", {
+    "Progress": (
+        Panel("Done", (Query(f"{_of(m.DATA_DONE)} / ({_of(m.DATA_PLANNED)} > 0)", "{{instance}} {{step}}"),),
+              "percentunit", "Of each step of `headwater data run --metrics-port`.", width=12),
+        Panel("Pace", (Query(f"deriv({_of(m.DATA_DONE)}[5m]) > 0", "{{instance}} {{step}}"),),
+              help="Units, rows or bytes a second.", width=12),
+        Panel("Since the last progress", (Query(f"time() - {_of(m.DATA_TIMESTAMP)}"),), "s",
+              "Half an hour: HeadwaterDataStuck.", width=12),
+    ),
+})  # fmt: skip
+
+BOARDS = (OVERVIEW, GUARD, PERFORMANCE, EVALUATION, DATA)
 
 
 def as_json(board: Board) -> str:
@@ -225,7 +237,7 @@ def _built(board: Board) -> Built:
         .with_variable(sdk.DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
         .with_variable(
             sdk.QueryVariable("instance").label("Run").datasource(_source())
-            .query(f"label_values({m.TRAIN_STEP.name}, instance)").refresh(_on_time_range()).multi(True)
+            .query(f"label_values({_ANY}, instance)").refresh(_on_time_range()).multi(True)
             .include_all(True)
         )
     )  # fmt: skip

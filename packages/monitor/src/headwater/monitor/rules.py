@@ -133,6 +133,10 @@ ALERTS = (
         "warning", "{{ $labels.instance }} has {{ $value | humanizePercentage }} of the memory that there is", "5m",
     ),
     Alert(
+        "HeadwaterDataStuck", f"time() - {m.DATA_TIMESTAMP.name} > 1800", "warning",
+        "The data job of {{ $labels.instance }} has told of no progress for {{ $value | humanizeDuration }}",
+    ),
+    Alert(
         "HeadwaterEvalRegression",
         f"{m.EVAL_SCORE.name}{{metric!~\".*(perplexity|bits_per_byte).*\"}} "
         f"< max_over_time({m.EVAL_SCORE.name}[7d]) - 3 * {m.EVAL_STDERR.name}",
