@@ -59,6 +59,28 @@ def test_where_bubblewrap_cannot_start_the_other_one_is_taken(closed, tmp_path, 
     assert chosen.run_python("assert 1 + 1 == 2").passed
 
 
+NESTED = """
+import os
+from headwater.eval.sandbox import Bubblewrap, availability, sandbox
+reason = Bubblewrap().probe().reason
+assert "cannot make a closed sandbox" in reason, reason
+assert availability().backend == "landlock", availability()
+outcome = sandbox().run_python(f"import os; print(os.getuid()); os.kill({os.getpid()}, 0)")
+assert outcome.stdout == f"{os.getuid()}\\n" and "Operation not permitted" in outcome.stderr, outcome
+assert not sandbox().run_python("open('/etc/passwd')").passed
+"""
+
+
+@pytest.mark.parametrize("user", ["0", "1000"])
+def test_where_no_user_namespace_is_left_the_other_one_is_taken(closed, user):
+    """In a user namespace that allows no further one, as in a container: bubblewrap itself makes it."""
+    if not (found := Bubblewrap().probe()).ok:
+        pytest.skip(f"no bubblewrap on this machine: {found.reason}")
+    outer = ["bwrap", "--dev-bind", "/", "/", "--unshare-user", "--disable-userns", "--uid", user, "--gid", user]
+    done = subprocess.run([*outer, sys.executable, "-c", NESTED], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.fixture
 def none_at_all(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")

@@ -119,6 +119,10 @@ def test_the_closed_filter_allows_nothing_that_it_does_not_name(machine):
         ("prctl", (1, 0), DENY),  # PR_SET_PDEATHSIG
         ("prctl", (4, 1), DENY),  # PR_SET_DUMPABLE
         ("prctl", (0x59616D61, 1), DENY),  # PR_SET_PTRACER
+        ("mmap", (0, 4096, 7, 0x22, 2**64 - 1), ALLOW),
+        ("mmap", (0, 4096, 5, 0x802, 3), ALLOW),
+        ("mmap", (0, 4096, 3, 0x01, 3), DENY),  # MAP_SHARED
+        ("mmap", (0, 4096, 3, 0x03, 3), DENY),  # MAP_SHARED_VALIDATE
         ("ioctl", (1, 0x5401), ALLOW),  # TCGETS
         ("ioctl", (1, 0x5412), NO_TERMINAL),  # TIOCSTI
         ("ioctl", (1, 0x40049409), NO_TERMINAL),  # FICLONE

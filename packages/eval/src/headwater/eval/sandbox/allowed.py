@@ -20,7 +20,7 @@ _FREE = (
     "mkdirat", "rmdir", "unlink", "unlinkat", "rename", "renameat", "renameat2", "link", "linkat", "symlink",
     "symlinkat", "umask",
     # Memory and threads.
-    "mmap", "munmap", "mremap", "mprotect", "madvise", "brk", "msync", "membarrier", "futex", "set_robust_list", "rseq",
+    "munmap", "mremap", "mprotect", "madvise", "brk", "msync", "membarrier", "futex", "set_robust_list", "rseq",
     "set_tid_address", "sched_yield", "sched_get_priority_max", "sched_get_priority_min", "exit", "exit_group", "wait4",
     "waitid",
     # The process itself.
@@ -44,6 +44,9 @@ _FCNTL = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032)
 _IOCTL = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 # PR_GET_PDEATHSIG, PR_GET_DUMPABLE, PR_SET_NAME, PR_GET_NAME, PR_CAPBSET_READ, PR_GET_NO_NEW_PRIVS
 _PRCTL = (2, 3, 15, 16, 23, 39)
+# MAP_PRIVATE, MAP_PRIVATE | MAP_ANONYMOUS, MAP_SHARED | MAP_ANONYMOUS. Not a shared mapping of a file: nothing counts
+# what is written there when the file system is in memory.
+_MMAP, _MAP_TYPE_OR_ANONYMOUS = (0x02, 0x22, 0x21), 0x2F
 _FIRST_UNKNOWN = 424  # the numbers that all machines have in common begin here, with Linux 5.1
 
 
@@ -66,6 +69,7 @@ def program(machine: str, process: int) -> bytes:
         "sched_getaffinity": [Only(0, (0, process))],
         "fcntl": [Only(1, _FCNTL)],
         "prctl": [Only(0, _PRCTL)],
+        "mmap": [Only(3, _MMAP, _MAP_TYPE_OR_ANONYMOUS)],
         # A datagram socket of a pair could still be made to send to an address.
         "socketpair": [Only(0, (_AF_UNIX,)), Only(1, (_SOCK_STREAM,), _TYPE)],
         "sendto": [Only(4, (0,)), Only(4, (0,), high=True)],

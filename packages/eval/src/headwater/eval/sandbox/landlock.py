@@ -118,7 +118,7 @@ class Landlock(Sandbox):
             user=user,
             processes=_threads_of(os.getuid() if user is None else user) + _SPARE_THREADS * PROCESSES,
             preface=preface,
-            breach=lambda process: scratch.breach(folder, process, view.TEMPORARY_BYTES),
+            breach=lambda process, printed: scratch.breach(folder, process, printed, view.TEMPORARY_BYTES),
         )
 
 

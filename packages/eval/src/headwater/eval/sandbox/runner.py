@@ -74,7 +74,7 @@ def _nothing(_: int) -> bytes:
     return b""
 
 
-def _no_breach(_: int) -> str | None:
+def _no_breach(_: int, __: int) -> str | None:
     return None
 
 
@@ -90,7 +90,8 @@ class Launch:
         user: User and group to become, or None to stay.
         processes: Limit on the user's threads.
         preface: What is sent before the program, given the id of the started process.
-        breach: Asked every few milliseconds, given the same: what the program did that ends it, or None.
+        breach: Asked every few milliseconds, given that id and the bytes printed so far: what the program did that ends
+            it, or None.
     """
 
     arguments: Sequence[str]
@@ -100,7 +101,7 @@ class Launch:
     user: int | None = None
     processes: int = PROCESSES
     preface: Callable[[int], bytes] = _nothing
-    breach: Callable[[int], str | None] = _no_breach
+    breach: Callable[[int, int], str | None] = _no_breach
 
 
 class Sandbox(ABC):
@@ -177,7 +178,7 @@ def framed(content: bytes) -> bytes:
 
 
 def _follow(
-    process: "subprocess.Popen[bytes]", sent: bytes, deadline: float, breach: Callable[[int], str | None]
+    process: "subprocess.Popen[bytes]", sent: bytes, deadline: float, breach: Callable[[int, int], str | None]
 ) -> tuple[bool, str | None, int, str, str]:
     """Feeds and watches a sandbox: whether it was too late, what it broke, its exit code, the ends of its outputs."""
     assert process.stdin and process.stdout and process.stderr
@@ -193,7 +194,7 @@ def _follow(
             time.sleep(min(pause, left))
             pause = min(2 * pause, _POLL_SECONDS)
             ended = _has_ended(process.pid)
-            broken = breach(process.pid)
+            broken = breach(process.pid, sum(output.total for output in outputs))
     finally:
         # The whole group, also when its first process has ended: that one is not reaped yet, so its id is nobody
         # else's. What runs in a namespace of process ids ends with it (--die-with-parent).

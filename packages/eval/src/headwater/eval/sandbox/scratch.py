@@ -32,13 +32,14 @@ def make(user: int | None) -> Path:
     return folder
 
 
-def breach(folder: Path, process: int, limit: int) -> str | None:
+def breach(folder: Path, process: int, printed: int, limit: int) -> str | None:
     """What is too much, or None.
 
     Args:
         folder: The temporary folder.
-        process: Who writes there. What it wrote to the disk is counted too, because a file that was deleted while it is
-            open takes space that no folder shows.
+        process: Who writes there. What it wrote is counted too, because a file that was deleted while it is open or
+            mapped takes space that no folder shows.
+        printed: Bytes that it wrote elsewhere.
         limit: Number of bytes.
     """
     found = _held(folder)
@@ -46,8 +47,8 @@ def breach(folder: Path, process: int, limit: int) -> str | None:
         return f"the temporary folder holds more than {_ENTRIES} files, or folders deeper than {_DEPTH}"
     if found > limit:
         return f"the temporary folder takes more than {limit} bytes"
-    if _written(process) > _REWRITES * limit:
-        return f"the program wrote more than {_REWRITES * limit} bytes to the disk"
+    if _written(process, printed) > _REWRITES * limit:
+        return f"the program wrote more than {_REWRITES * limit} bytes to files"
     return None
 
 
@@ -68,12 +69,15 @@ def _held(folder: Path) -> int | None:
     return total
 
 
-def _written(process: int) -> int:
-    """Bytes that a process sent to storage (proc_pid_io(5)); 0 where the kernel does not count or tell."""
+def _written(process: int, printed: int) -> int:
+    """Bytes that a process wrote to files (proc_pid_io(5)); 0 where the kernel does not count or tell.
+
+    Those sent to storage, which a file system in memory has none of, or those given to calls that write.
+    """
     with suppress(OSError, ValueError):
-        for line in Path(f"/proc/{process}/io").read_text(encoding="ascii").splitlines():
-            if line.startswith("write_bytes:"):
-                return int(line.split()[1])
+        lines = Path(f"/proc/{process}/io").read_text(encoding="ascii").splitlines()
+        counted = {name: int(count) for name, _, count in (line.partition(":") for line in lines)}
+        return max(counted.get("write_bytes", 0), counted.get("wchar", 0) - printed)
     return 0
 
 
