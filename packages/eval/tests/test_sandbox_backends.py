@@ -2,7 +2,6 @@
 
 import ctypes
 import os
-import select
 import subprocess
 import sys
 import tempfile
@@ -201,33 +200,15 @@ def test_the_interpreters_threads_of_the_same_user_do_not_count(closed):
     assert closed.run_python(program).passed
 
 
-STARTER = """
-import glob, os, threading
-from headwater.eval.sandbox import Landlock, view
-view.unprivileged_user()  # starts a process of its own
-threading.Thread(target=Landlock().run_python, args=("import time; time.sleep(600)", 600)).start()
-found = []
-while not found:
-    found = " ".join(open(path).read() for path in glob.glob("/proc/self/task/*/children")).split()
-print(*found, flush=True)
-os.kill(os.getpid(), 9)
-"""
+@pytest.mark.parametrize("error", [OSError("no space"), subprocess.SubprocessError("no setuid")])
+def test_a_probe_that_cannot_begin_says_why(closed, monkeypatch, error):
+    def fail(user):
+        raise error
 
-
-def test_a_program_ends_with_the_process_that_started_it(closed):
-    done = subprocess.run([sys.executable, "-c", STARTER], capture_output=True, text=True, timeout=120)
-    started = {int(word) for word in done.stdout.split()}
-    assert started, done.stderr
-    for process in started:
-        fd = None
-        try:
-            fd = os.pidfd_open(process)
-        except ProcessLookupError:
-            continue
-        assert select.select([fd], [], [], 20)[0], "the program outlived its starter"
-        os.close(fd)
-    for left in Path(tempfile.gettempdir()).glob("headwater-sandbox-*"):
-        scratch.remove(left)  # what a killed process cannot remove
+    monkeypatch.setattr(scratch, "make", fail)
+    found = closed.probe()
+    assert not found.ok
+    assert str(error) in found.reason
 
 
 def test_a_folder_of_any_shape_is_removed(tmp_path):

@@ -11,6 +11,7 @@ import ctypes
 import errno
 import json
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -49,6 +50,7 @@ _PREFIX = "/proc/self/fd/{}"
 _SPARE_THREADS = 4  # times PROCESSES: other programs of the same user start threads too
 
 _CONFINE = Path(__file__).with_name("confine.py").read_text(encoding="utf-8")
+_HINT = "an outer filter may refuse Landlock's system calls (see your container's seccomp profile)"
 ENABLE = "it needs Linux 5.13 or newer, with landlock among the security modules (boot option lsm=landlock,…)"
 
 
@@ -66,17 +68,24 @@ class Landlock(Sandbox):
         version, problem = abi()
         if version < 1:
             return Availability(False, f"the kernel gives no Landlock ({problem}); {ENABLE}")
+        try:
+            wrong = self._way_out()
+        except (OSError, subprocess.SubprocessError) as error:
+            wrong = str(error)
+        if wrong is None:
+            return Availability(True, backend=self.name)
+        return Availability(False, f"Landlock and a system call filter make no closed sandbox here: {wrong}; {_HINT}")
+
+    def _way_out(self) -> str | None:
+        """What a program could do that it should not, or None."""
         with tempfile.TemporaryDirectory(prefix="headwater-probe-") as folder:
             secret = Path(folder, "secret")
             secret.write_text("secret", encoding="ascii")
             secret.chmod(0o666)  # so that nothing but the sandbox closes it
             Path(folder).chmod(0o777)
             wrong = probe_by_running(self, f"SECRET, STARTER = {str(secret)!r}, {os.getpid()}\n{_PROBE}")
-            if wrong is None and [path.name for path in Path(folder).iterdir()] != ["secret"]:
-                wrong = "a program wrote outside its folder"
-        if wrong is None:
-            return Availability(True, backend=self.name)
-        return Availability(False, f"Landlock and a system call filter make no closed sandbox here: {wrong}")
+            left = [path.name for path in Path(folder).iterdir()]
+        return wrong or (None if left == ["secret"] else "a program wrote outside its folder")
 
     def _launch(self, stack: contextlib.ExitStack, result: int) -> Launch:
         machine = seccomp.machine()
