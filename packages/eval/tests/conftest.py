@@ -20,6 +20,7 @@ from headwater.core.layout import RunLayout
 from headwater.core.manifest import ArtifactWriter, read_manifest
 from headwater.core.run import ModelShape, RunInfo
 from headwater.core.tokens import END_OF_TEXT, MegatronWriter
+from headwater.eval.sandbox import Bubblewrap, Landlock, Sandbox
 
 # Hugging Face libraries read these once, at import.
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1")
@@ -130,6 +131,15 @@ def own_run(tmp_path: Path) -> RunLayout:
     make_tokens(run.tokens("web"), tokenizer, 1)
     make_checkpoint(run, 10, 3.0)
     return run
+
+
+@pytest.fixture(scope="session", params=[Bubblewrap, Landlock], ids=lambda backend: backend.name)
+def sandbox(request: pytest.FixtureRequest) -> Sandbox:
+    """Each sandbox for generated code in turn."""
+    backend = request.param()
+    if not (found := backend.probe()).ok:
+        pytest.skip(f"no {backend.name} sandbox on this machine: {found.reason}")
+    return backend
 
 
 @pytest.fixture

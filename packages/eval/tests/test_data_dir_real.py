@@ -7,8 +7,7 @@ import pytest
 
 from headwater.eval.data_dir import leaf_tasks, prepare_data_dir
 from headwater.eval.items import item_text
-from headwater.eval.sandbox import availability
-from headwater.eval.tasks.code import solves
+from headwater.eval.tasks import code
 from headwater.eval.tasks.local_data import read_items
 
 DATA = Path(__file__).resolve().parents[4] / "shared" / "eval-data"
@@ -46,14 +45,13 @@ def test_every_item_has_a_text_to_compare():
 
 
 @pytest.mark.slow
-def test_every_known_solution_of_humaneval_passes_in_the_sandbox():
-    if not (found := availability()).ok:
-        pytest.skip(f"no sandbox on this machine: {found.reason}")
+def test_every_known_solution_of_humaneval_passes_in_every_sandbox(sandbox, monkeypatch):
+    monkeypatch.setattr(code, "sandbox", lambda: sandbox)
     problems = read_items(DATA, "humaneval", "test")
     with ThreadPoolExecutor(2) as pool:
         passed = list(
             pool.map(
-                lambda row: solves(
+                lambda row: code.solves(
                     row["prompt"] + row["canonical_solution"], f"{row['test']}\ncheck({row['entry_point']})"
                 ),
                 problems,
@@ -61,3 +59,16 @@ def test_every_known_solution_of_humaneval_passes_in_the_sandbox():
         )
     assert [row["task_id"] for row, right in zip(problems, passed, strict=True) if not right] == []
     assert len(problems) == 164
+
+
+@pytest.mark.slow
+def test_no_solution_of_humaneval_that_does_nothing_passes_in_any_sandbox(sandbox, monkeypatch):
+    monkeypatch.setattr(code, "sandbox", lambda: sandbox)
+    bodies = ("    pass\n", "    import os\n    os._exit(0)\n")
+    passed = [
+        (row["task_id"], body)
+        for row in read_items(DATA, "humaneval", "test")[::20]
+        for body in bodies
+        if code.solves(row["prompt"] + body, f"{row['test']}\ncheck({row['entry_point']})")
+    ]
+    assert passed == []

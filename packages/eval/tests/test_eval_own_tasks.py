@@ -1,5 +1,6 @@
 """The stage with Headwater's own task families."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,26 @@ def test_code_is_refused_with_the_reason_where_there_is_no_sandbox(finished_run,
     assert "refused: headwater_mini_humaneval" in capsys.readouterr().out
     # Once there is a sandbox, the same call no longer counts as up to date.
     assert done.manifest.config["sandbox"] is False
+
+
+@pytest.mark.slow
+def test_which_sandbox_ran_is_told_and_changes_no_byte_of_the_artifact(finished_run, tmp_path, monkeypatch, capsys):
+    config = validate(EvalConfig, CONFIG | {"tasks": ["headwater_mini_humaneval"], "bits_per_byte": False}, "eval")
+    manifests = []
+    for backend in (sandbox.Bubblewrap(), sandbox.Landlock()):
+        if not (found := backend.probe()).ok:
+            pytest.skip(f"no {backend.name} sandbox on this machine: {found.reason}")
+        monkeypatch.setattr(sandbox, "_chosen", lambda chosen=(backend, found): chosen)
+        done = run_eval(finished_run, config, output=tmp_path / backend.name)
+        again = run_eval(finished_run, config, output=tmp_path / backend.name)
+        assert not again.fresh
+        for each in (done, again):
+            print_summary(each)
+            assert f"sandbox of generated code: {backend.name}" in capsys.readouterr().out
+        assert json.loads((tmp_path / backend.name / "timing.json").read_bytes())["sandbox"] == backend.name
+        assert done.manifest.config["sandbox"] is True
+        manifests.append((tmp_path / backend.name / "manifest.json").read_bytes())
+    assert manifests[0] == manifests[1]
 
 
 def test_a_second_evaluation_in_the_folder_is_refused(finished_run, tmp_path):

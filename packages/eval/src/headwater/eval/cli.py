@@ -116,6 +116,7 @@ def run_command(
                 "artifact": str(evaluation.folder),
                 "digest": evaluation.manifest.digest,
                 "up_to_date": not evaluation.fresh,
+                "sandbox": evaluation.sandbox,
                 "results": evaluation.results.model_dump(mode="json"),
             }
         )

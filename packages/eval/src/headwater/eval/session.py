@@ -23,6 +23,7 @@ from headwater.eval.config import EvalConfig
 from headwater.eval.held_out import HeldOut, bits_per_byte, read_held_out
 from headwater.eval.notes import notes
 from headwater.eval.results import EvaluatedCheckpoint, HeldOutBits, Refused, Results, Score
+from headwater.eval.sandbox import availability
 from headwater.eval.scoring import Request, Scored, score
 from headwater.eval.tokenizer import EvalTokenizer, load_tokenizer
 
@@ -63,6 +64,7 @@ class Session:
         self.include = list(include)
         self.sandbox_problem = sandbox_problem
         self.timing: dict[str, dict[str, float]] = {}
+        self.sandbox: str | None = None
         self._made = work  # task files that are written for this session
 
     def results(self, settings: dict[str, Any]) -> Results:
@@ -159,6 +161,8 @@ class Session:
                 data=HubFolder(self.data_dir) if self.data_dir is not None else None,
                 prompts=Prompts(self._tokenizer_folder, self._prompt_lengths()),
             )
+        if any(getattr(task, "UNSAFE_CODE", False) for task in loaded.tasks.values()):
+            self.sandbox = availability().backend
         lm = HeadwaterLM(
             self._reader,
             tokenizer,

@@ -33,12 +33,15 @@ class Evaluation:
         manifest: Its manifest.
         results: The content of its `results.json`.
         fresh: False when it was up to date already.
+        sandbox: Where generated code ran, or None when no task had any. No score depends on it, so it stands in
+            `timing.json` and not in `results.json`, whose bytes are the same everywhere.
     """
 
     folder: Path
     manifest: Manifest
     results: Results
     fresh: bool
+    sandbox: str | None = None
 
 
 def run_eval(
@@ -110,7 +113,7 @@ def _evaluate(
 ) -> Evaluation:
     writer, settings, problem = _writer(run, config, checkpoint, data_dir, include, folder)
     if (manifest := writer.up_to_date()) is not None:
-        return Evaluation(folder, manifest, _read_results(folder), fresh=False)
+        return Evaluation(folder, manifest, _read_results(folder), fresh=False, sandbox=_read_sandbox(folder))
     work = writer.begin()
 
     from headwater.eval.harness.environment import prepare
@@ -124,7 +127,7 @@ def _evaluate(
     results = session.results(settings)
     _publish(folder, work, results, session, time.monotonic() - started)
     manifest = writer.commit(_counters(results), volatile=[folder / "timing.json"])
-    return Evaluation(folder, manifest, results, fresh=True)
+    return Evaluation(folder, manifest, results, fresh=True, sandbox=session.sandbox)
 
 
 def _writer(
@@ -224,7 +227,7 @@ def _publish(folder: Path, work: Path, results: Results, session: "Session", sec
     for path in sorted((work / "samples").glob("*.jsonl")):
         atomic_write(samples / path.name, path.read_bytes())
     atomic_write(folder / "results.json", results.model_dump_json(indent=1) + "\n")
-    timing = {"seconds": round(seconds, 3), "stages": session.timing}
+    timing = {"seconds": round(seconds, 3), "stages": session.timing, "sandbox": session.sandbox}
     atomic_write(folder / "timing.json", json.dumps(timing, indent=1) + "\n")
 
 
@@ -241,3 +244,7 @@ def _counters(results: Results) -> dict[str, Any]:
 
 def _read_results(folder: Path) -> Results:
     return Results.model_validate_json((folder / "results.json").read_bytes())
+
+
+def _read_sandbox(folder: Path) -> str | None:
+    return json.loads((folder / "timing.json").read_bytes()).get("sandbox")

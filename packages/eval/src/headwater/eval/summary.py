@@ -20,6 +20,8 @@ def print_summary(evaluation: Evaluation) -> None:
         named = [*results.bits_per_byte.sources.items(), ("all sources", results.bits_per_byte)]
         rows = [[name, f"{b.model:.3f}", f"{b.unigram:.3f}", b.documents, b.bytes] for name, b in named]
         table(["held-out text", "bits per byte", "unigram model", "documents", "bytes"], rows)
+    if evaluation.sandbox:
+        print(f"sandbox of generated code: {evaluation.sandbox}")
     for refused in results.refused:
         print(f"refused: {refused.task}: {refused.reason}")
     for line in results.notes:

@@ -50,6 +50,7 @@ def _main() -> None:
     message = json.loads(_read_exactly(source, size))
     key = bytes.fromhex(message["key"])
     _limit(message["limits"])
+    end = os._exit  # the program may put something else in its place
     sys.argv[:] = ["program.py"]
     try:
         code = compile(message.pop("program"), "program.py", "exec")
@@ -60,13 +61,14 @@ def _main() -> None:
     except MemoryError:
         message.clear()
         os.write(2, b"MemoryError: the program reached its memory limit\n")
-        os._exit(MEMORY_EXIT)
+        end(MEMORY_EXIT)
     except BaseException as error:
         _tell(error)
-        os._exit(FAILURE_EXIT)
-    challenge = _read_exactly(source, 32)
-    os.write(result, hmac.digest(key, challenge, "sha256"))
-    os._exit(0)  # without waiting for threads that the program left behind
+        end(FAILURE_EXIT)
+    else:
+        challenge = _read_exactly(source, 32)
+        os.write(result, hmac.digest(key, challenge, "sha256"))
+        end(0)  # without waiting for threads that the program left behind
 
 
 def _tell(error: BaseException) -> None:

@@ -16,12 +16,14 @@ class Tail:
         self._source = source
         self._limit = limit
         self._kept = b""
+        self.total = 0  # bytes read so far
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         try:
             while part := os.read(self._source, 65536):
+                self.total += len(part)
                 self._kept = (self._kept + part)[-self._limit :]
         finally:
             os.close(self._source)

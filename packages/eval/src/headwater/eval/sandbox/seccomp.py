@@ -1,49 +1,66 @@
-"""The system call filter of the sandbox, as a classic BPF program (seccomp(2), "Filter mode").
+"""The system call filter of the bubblewrap sandbox, and the assembler of classic BPF programs (seccomp(2)).
 
 Namespaces already take away the network, the files and the other processes. The filter takes away what they leave:
 new processes (`RLIMIT_NPROC` does not bind for root), sockets of families that have no namespace (AF_VSOCK, AF_ALG),
 new namespaces, and kernel interfaces that no program under test needs but many kernel exploits do.
 Threads stay possible. A refused call fails with EPERM, so that the program sees an ordinary OSError.
+The filter of the sandbox without namespaces is in `allowed.py`.
 """
 
 import platform
 import struct
 import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
 
-_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16  # offsets in struct seccomp_data, little endian
-_ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
-_EPERM, _ENOSYS = 1, 38
-_CLONE_THREAD = 0x00010000
+from headwater.eval.sandbox.syscalls import number
+
+_LOAD, _EQUAL, _AT_LEAST, _AND, _RETURN = 0x20, 0x15, 0x35, 0x54, 0x06
+_NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data, little endian
+ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
+EPERM, ENOTTY, ENOSYS = 1, 25, 38
 _X32_BIT = 0x40000000
 
-_ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # AUDIT_ARCH_* of linux/audit.h
-_CLONE = {"x86_64": 56, "aarch64": 220}
-_CLONE3 = 435
-# Numbers of asm/unistd_64.h and asm-generic/unistd.h; those from 424 up are common to both.
-_REFUSED = {
-    "x86_64": {
-        "fork": 57, "vfork": 58, "socket": 41, "ptrace": 101, "unshare": 272, "setns": 308, "mount": 165,
-        "umount2": 166, "pivot_root": 155, "chroot": 161, "bpf": 321, "perf_event_open": 298, "userfaultfd": 323,
-        "keyctl": 250, "add_key": 248, "request_key": 249, "process_vm_readv": 310, "process_vm_writev": 311,
-        "init_module": 175, "finit_module": 313, "kexec_load": 246, "open_by_handle_at": 304, "personality": 135,
-        "memfd_create": 319, "shmget": 29, "msgget": 68, "semget": 64, "mq_open": 240,
-    },
-    "aarch64": {
-        "socket": 198, "ptrace": 117, "unshare": 97, "setns": 268, "mount": 40, "umount2": 39, "pivot_root": 41,
-        "chroot": 51, "bpf": 280, "perf_event_open": 241, "userfaultfd": 282, "keyctl": 219, "add_key": 217,
-        "request_key": 218, "process_vm_readv": 270, "process_vm_writev": 271, "init_module": 105, "finit_module": 273,
-        "kexec_load": 104, "open_by_handle_at": 265, "personality": 92, "memfd_create": 279, "shmget": 194,
-        "msgget": 186, "semget": 190, "mq_open": 180,
-    },
-}  # fmt: skip
-_REFUSED_EVERYWHERE = {"io_uring_setup": 425, "open_tree": 428, "move_mount": 429, "fsopen": 430, "pidfd_open": 434}
+ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # AUDIT_ARCH_* of linux/audit.h
+CLONE_THREAD = 0x00010000
+REFUSED = (
+    "fork", "vfork", "socket", "ptrace", "unshare", "setns", "mount", "umount2", "pivot_root", "chroot", "bpf",
+    "perf_event_open", "userfaultfd", "keyctl", "add_key", "request_key", "process_vm_readv", "process_vm_writev",
+    "init_module", "finit_module", "kexec_load", "open_by_handle_at", "personality", "memfd_create", "shmget", "msgget",
+    "semget", "mq_open", "io_uring_setup", "open_tree", "move_mount", "fsopen", "pidfd_open",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Only:
+    """A condition on an argument of a call: half of it, after a mask, is one of some values.
+
+    Attributes:
+        argument: Which argument, from 0.
+        values: What it may be.
+        mask: The bits that are compared.
+        high: Whether the upper 32 bits are meant. The kernel itself reads no more than the lower ones of an int.
+    """
+
+    argument: int
+    values: tuple[int, ...]
+    mask: int = 0xFFFFFFFF
+    high: bool = False
+
+
+THREADS_ONLY = Only(0, (CLONE_THREAD,), CLONE_THREAD)
+"""Of clone: a thread of the same process."""
 
 
 def machine() -> str | None:
     """The machine's name when there is a filter for it, else None."""
     name = platform.machine()
-    return name if name in _ARCHITECTURES and sys.byteorder == "little" else None
+    return name if name in ARCHITECTURES and sys.byteorder == "little" else None
+
+
+def error(number: int) -> int:
+    """What a filter returns for a call that fails with an error number."""
+    return _ERRNO | number
 
 
 def program(name: str) -> bytes:
@@ -52,30 +69,57 @@ def program(name: str) -> bytes:
     Args:
         name: "x86_64" or "aarch64".
     """
-    refused = sorted({*_REFUSED[name].values(), *_REFUSED_EVERYWHERE.values()})
-    code = [
-        _step(_LOAD, _ARCHITECTURE),
-        _step(_EQUAL, _ARCHITECTURES[name], 1, 0),
-        _step(_RETURN, _KILL),
-        _step(_LOAD, _NUMBER),
-        _step(_AT_LEAST, _X32_BIT, 0, 1),
-        _step(_RETURN, _KILL),
-        # glibc falls back to clone, whose flags a filter can read, when clone3 does not exist.
-        _step(_EQUAL, _CLONE3, 0, 1),
-        _step(_RETURN, _ERRNO | _ENOSYS),
-    ]
-    for number in refused:
-        code += [_step(_EQUAL, number, 0, 1), _step(_RETURN, _ERRNO | _EPERM)]
-    code += [
-        _step(_EQUAL, _CLONE[name], 1, 0),
-        _step(_RETURN, _ALLOW),
-        _step(_LOAD, _FIRST_ARGUMENT),
-        _step(_ANY_BIT, _CLONE_THREAD, 0, 1),
-        _step(_RETURN, _ALLOW),
-        _step(_RETURN, _ERRNO | _EPERM),
-    ]
-    return b"".join(code)
+    # glibc falls back to clone, whose flags a filter can read, when clone3 does not exist.
+    code = [*opening(name), *answer(name, "clone3", error(ENOSYS))]
+    for call in REFUSED:
+        code += answer(name, call, error(EPERM))
+    return b"".join([*code, *check(name, "clone", [THREADS_ONLY]), step(_RETURN, ALLOW)])
 
 
-def _step(code: int, value: int, jump_true: int = 0, jump_false: int = 0) -> bytes:
+def opening(name: str) -> list[bytes]:
+    """Kills a process that makes a call of another architecture or of x32, and loads the number of the call."""
+    return [
+        step(_LOAD, _ARCHITECTURE),
+        step(_EQUAL, ARCHITECTURES[name], 1, 0),
+        step(_RETURN, _KILL),
+        step(_LOAD, _NUMBER),
+        step(_AT_LEAST, _X32_BIT, 0, 1),
+        step(_RETURN, _KILL),
+    ]
+
+
+def answer(name: str, call: str, result: int) -> list[bytes]:
+    """One answer to every call of that name; nothing on a machine that has no such call."""
+    found = number(name, call)
+    return [] if found is None else [step(_EQUAL, found, 0, 1), step(_RETURN, result)]
+
+
+def check(name: str, call: str, conditions: Iterable[Only], refusal: int = _ERRNO | EPERM) -> list[bytes]:
+    """Allows a call of that name when every condition holds."""
+    found = number(name, call)
+    if found is None:
+        return []
+    body: list[bytes] = []
+    for only in conditions:
+        body.append(step(_LOAD, _ARGUMENTS + 8 * only.argument + (4 if only.high else 0)))
+        if only.mask != 0xFFFFFFFF:
+            body.append(step(_AND, only.mask))
+        last = len(only.values) - 1
+        body += [step(_EQUAL, value, last - place + 1, 0) for place, value in enumerate(only.values)]
+        body.append(step(_RETURN, refusal))
+    body.append(step(_RETURN, ALLOW))
+    return [step(_EQUAL, found, 0, len(body)), *body]
+
+
+def closing(first_unknown: int) -> list[bytes]:
+    """Refuses every other call: younger ones as if the kernel did not have them, which libraries are prepared for."""
+    return [
+        step(_AT_LEAST, first_unknown, 0, 1),
+        step(_RETURN, _ERRNO | ENOSYS),
+        step(_RETURN, _ERRNO | EPERM),
+    ]
+
+
+def step(code: int, value: int, jump_true: int = 0, jump_false: int = 0) -> bytes:
+    """One instruction."""
     return struct.pack("<HBBI", code, jump_true, jump_false, value)

@@ -5,12 +5,11 @@ code in the calling process tree. These functions take its place and run every p
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from math import comb
 from typing import Any
 
 from headwater.core.errors import EvalError
-from headwater.eval.sandbox import Availability, Sandbox, availability
+from headwater.eval.sandbox import Availability, availability, sandbox
 
 # The processor limit decides, so that a busy machine does not turn a right answer into a wrong one.
 CPU_SECONDS = 5
@@ -54,12 +53,7 @@ def pass_at_k(
 
 def solves(program: str, tests: str) -> bool:
     """Whether a program passes its tests in the sandbox."""
-    return _sandbox().run_python(f"{program}\n{tests}", timeout_seconds=WALL_SECONDS, cpu_seconds=CPU_SECONDS).passed
-
-
-@lru_cache(maxsize=1)
-def _sandbox() -> Sandbox:
-    return Sandbox()
+    return sandbox().run_python(f"{program}\n{tests}", timeout_seconds=WALL_SECONDS, cpu_seconds=CPU_SECONDS).passed
 
 
 def _estimate(total: int, right: int, k: int) -> float:
