@@ -76,6 +76,9 @@ CASES: dict[str, list[tuple[bool, list[dict[str, str]], int]]] = {
         (False, [*GOING, train("step_seconds_sum", "0+60x60"), train("step_seconds_count", "0+0.05x60"),
                  train("step_timestamp_seconds", "0+60x30 1800x60")], 45),  # steps of 20 minutes
     ],
+    "HeadwaterStall": [
+        (True, [train("stalls_total", "0x20 1x20")], 22), (False, [train("stalls_total", "1x60")], 30),
+    ],
     "HeadwaterGone": [
         (True, [train("step", "0+1x30"), train("steps_planned", "1000x30")], 40),
         (False, [train("step", "971+1x29"), train("steps_planned", "1000x30")], 40),

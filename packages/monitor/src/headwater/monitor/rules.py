@@ -109,6 +109,10 @@ ALERTS = (
         "critical", "{{ $labels.instance }} has done no step for {{ $value | humanizeDuration }}",
     ),
     Alert(
+        "HeadwaterStall", f"increase({m.TRAIN_STALLS.name}[10m]) > 0", "critical",
+        "{{ $labels.instance }} has done no step for longer than its recipe allows",
+    ),
+    Alert(
         "HeadwaterGone",
         f"last_over_time({m.TRAIN_STEP.name}[1h]) < last_over_time({m.TRAIN_STEPS_PLANNED.name}[1h]) "
         f"unless on (instance, job) {m.TRAIN_STEP.name}",
