@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headwater.core.page import format as fmt
+from headwater.core.page import svg
+from headwater.core.page.downsample import extremes
+from headwater.core.page.line import MARKS, Curve, Event, line_chart
+from headwater.core.page.scale import bounds, ticks
+from headwater.core.page.whisker import Score, whisker_chart
 from headwater.core.theme import DARK, GRAPHIC_PAIRS, LIGHT, TEXT_PAIRS, contrast
-from headwater.monitor.report import format as fmt
-from headwater.monitor.report.charts import svg
-from headwater.monitor.report.charts.downsample import extremes
 from headwater.monitor.report.charts.funnel import funnel_chart
-from headwater.monitor.report.charts.line import MARKS, line_chart
 from headwater.monitor.report.charts.lineage import lineage_chart
 from headwater.monitor.report.charts.mixture import mixture_chart
-from headwater.monitor.report.charts.scale import bounds, ticks
-from headwater.monitor.report.charts.whisker import whisker_chart
-from headwater.monitor.report.view import Curve, Evaluation, Event, Funnel, FunnelRow, MixtureRow, Node, Score
+from headwater.monitor.report.view import Evaluation, Funnel, FunnelRow, MixtureRow, Node
 
 NAN = float("nan")
 HOSTILE = "<script>alert(1)</script>\"'&"

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from headwater.core.layout import RunLayout
+from headwater.core.page.line import Curve
+from headwater.core.page.whisker import Score
 
 from .files import Row, RunFiles, number, whole
-from .view import Bits, Curve, Evaluation, History, Score
+from .view import Bits, Evaluation, History
 
 #: Moves while accuracy is still at chance.
 GOLD = "gold_bits_per_byte"

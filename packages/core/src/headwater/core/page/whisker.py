@@ -3,15 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from .. import format as fmt
-from ..view import Score
-from . import svg
-from .scale import Scale, ticks
+from headwater.core.page import format as fmt
+from headwater.core.page import svg
+from headwater.core.page.scale import Scale, ticks
 
 ROW = 46.0
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric of one task with its confidence interval; `chance` is the score of guessing."""
+
+    task: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    n: int
+    chance: float | None
+    few_shot: int = 0
+    group: bool = False
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it is a share, so that it fits the common axis of 0–1."""
+        return 0.0 <= self.value <= 1.0 and "bits" not in self.metric
+
+    @property
+    def verdict(self) -> str:
+        """Where the interval stands against guessing: `above`, `below`, `at` chance, or `unknown`."""
+        if self.chance is None:
+            return "unknown"
+        if self.low > self.chance:
+            return "above"
+        return "below" if self.high < self.chance else "at"
 
 
 def whisker_chart(scores: Sequence[Score], *, key: str) -> Markup:

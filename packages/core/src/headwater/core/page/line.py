@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from .. import format as fmt
-from ..view import Curve, Event
-from . import svg
-from .downsample import extremes
-from .scale import Scale, bounds, ticks
+from headwater.core.page import format as fmt
+from headwater.core.page import svg
+from headwater.core.page.downsample import extremes
+from headwater.core.page.scale import Scale, bounds, ticks
 
 #: Most marks drawn of one kind of event; more would only paint the lane solid.
 MARKS = 120
@@ -22,6 +22,27 @@ LOUD = ("resume", "nonfinite", "stop", "spike", "rollback", "halt", "stall")
 LANE = 18.0
 #: Events that every run has and that no reader looks for.
 QUIET = ("start", "finish", "metrics", "checkpoint_deleted")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a chart; `x` is the training step."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+
+    def __bool__(self) -> bool:
+        return len(self.x) > 0
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of events.jsonl; `detail` is what the tooltip says."""
+
+    kind: str
+    step: int
+    detail: str = ""
 
 
 def line_chart(
