@@ -45,7 +45,10 @@ def fixed(value: float | None, digits: int = 3) -> str:
 
 def signed(value: float | None, digits: int = 1) -> str:
     """A difference of shares in points, with its sign: 0.012 as +1.2."""
-    return "—" if value is None or not math.isfinite(value) else f"{100 * value:+.{digits}f}".replace("-", "−")
+    if value is None or not math.isfinite(value):
+        return "—"
+    points = round(100 * value, digits)
+    return f"{points:+.{digits}f}".replace("-", "−") if points else f"{0:.{digits}f}"
 
 
 def general(value: float | None) -> str:

@@ -26,11 +26,12 @@ QUIET = ("start", "finish", "metrics", "checkpoint_deleted")
 
 @dataclass(frozen=True)
 class Curve:
-    """One line of a chart; `x` is the training step."""
+    """One line of a chart; `x` is the training step. Where there are intervals, a point has its ends or none."""
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
+    intervals: Sequence[tuple[float, float] | None] = ()
 
     def __bool__(self) -> bool:
         return len(self.x) > 0
@@ -97,6 +98,7 @@ def _draw(
 ) -> Markup:
     lane = LANE * len({event.kind for event in events})
     ys = [y for curve in curves for y in curve.y]
+    ys += [end for curve in curves for ends in curve.intervals if ends is not None for end in ends]
     xs = [x for curve in curves for x in curve.x] + [float(event.step) for event in events]
     low, high = bounds(ys, zero=zero)
     height += lane
@@ -123,7 +125,16 @@ def _draw(
             continue
         path = "M" + "L".join(f"{x(a):.1f} {y(b):.1f}" for a, b in zip(px, py, strict=True))
         drawn.append(svg.tag("path", d=path, class_=f"line c{index + 1}", fill="none"))
-        if index > 0 or len(px) == 1:
+        for at, ends in zip(curve.x, curve.intervals, strict=False):
+            if ends is not None:
+                words = f"step {at:,.0f}: 95% interval {show(ends[0])} to {show(ends[1])}"
+                drawn.append(
+                    svg.tag(
+                        "line", svg.tag("title", words), x1=x(at), x2=x(at), y1=y(ends[0]), y2=y(ends[1]),
+                        class_=f"interval c{index + 1}",
+                    )
+                )  # fmt: skip
+        if index > 0 or len(px) == 1 or curve.intervals:
             drawn += [
                 svg.tag(
                     "circle", svg.tag("title", f"step {a:,.0f}: {curve.name} {show(b)}"),

@@ -25,7 +25,7 @@ def read_evaluation(files: RunFiles, run: RunLayout) -> Evaluation | None:
 def read_history(files: RunFiles, run: RunLayout) -> list[History]:
     """The headline scores and the bits per byte of each evaluated checkpoint, over its steps; one point is no curve."""
     points: dict[tuple[str, str], list[tuple[float, Score]]] = {}
-    for folder in sorted(run.evals.glob("step-*")) if run.evals.is_dir() else []:
+    for folder in sorted(path for path in run.evals.glob("step-*") if path.is_dir()):
         found = _read(files, folder / "results.json")
         if found is None or found.checkpoint_step is None:
             continue

@@ -1,0 +1,104 @@
+"""Two evaluations on the same items: what differs, with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from headwater.eval.compare import Comparison, compare
+from headwater.eval.gate import Evaluated
+from headwater.eval.report.read import is_share
+from headwater.eval.results import LEVEL, Score
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A score of two evaluations on the items that both answered.
+
+    Attributes:
+        score: Of the evaluation that the report is about.
+        found: The comparison; its baseline is the other evaluation.
+        only_one: Items that only one of them answered; they are left out.
+    """
+
+    score: Score
+    found: Comparison
+    only_one: int
+
+    @property
+    def metric(self) -> str:
+        """The metric, with the filter where there is one."""
+        return self.score.metric if self.score.filter == "none" else f"{self.score.metric} ({self.score.filter})"
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it is a share of items."""
+        return is_share(self.score)
+
+    @property
+    def reading(self) -> str:
+        """`better`, `worse`, or `no difference seen` where the interval includes none."""
+        if self.found.low > 0:
+            return "better"
+        return "worse" if self.found.high < 0 else "no difference seen"
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """All of them.
+
+    Attributes:
+        units: What was asked for by name.
+        members: Group → its tasks.
+        left_out: Task → why it was not compared.
+    """
+
+    units: list[Pair]
+    members: dict[str, list[Pair]]
+    left_out: dict[str, str]
+
+
+def pairs(this: Evaluated, other: Evaluated) -> Pairs:
+    """Compares the headline scores that both have, and those of the tasks of a group."""
+    left_out: dict[str, str] = {}
+
+    def compared(scores: Iterable[Score]) -> list[Pair]:
+        found: list[Pair] = []
+        for score in scores:
+            pair = _pair(this, other, score)
+            if isinstance(pair, str):
+                left_out[score.task] = pair
+            else:
+                found.append(pair)
+        return found
+
+    units = list(this.units().values())
+    members: dict[str, list[Pair]] = {}
+    for unit in units:
+        inside = {s.task: s for s in reversed(this.results.tasks)
+                  if s.task in unit.members and (s.metric, s.filter) == (unit.metric, unit.filter)}  # fmt: skip
+        if unit.members:
+            members[unit.task] = compared(inside[name] for name in unit.members if name in inside)
+    shown = compared(units)
+    left_out |= {name: "only in the other evaluation" for name in other.units() if name not in this.units()}
+    return Pairs(shown, members, left_out)
+
+
+def _pair(this: Evaluated, other: Evaluated, score: Score) -> Pair | str:
+    """The comparison, or why there is none."""
+    same = [s for s in other.results.tasks if (s.task, s.metric, s.filter) == (score.task, score.metric, score.filter)]
+    if not same:
+        return "not in the other evaluation"
+    for what, words in (("version", "version"), ("few_shot", "solved examples before each question")):
+        mine, theirs = getattr(score, what), getattr(same[0], what)
+        if mine != theirs:
+            return f"not asked in the same way: {words} {mine} here, {theirs} there"
+    a, b = other.values(same[0]), this.values(score)
+    keys = sorted(a.keys() & b.keys())
+    if not keys:
+        return "no item in common"
+    found = compare(
+        [a[key] for key in keys], [b[key] for key in keys], level=(1 - LEVEL) / 2,
+        higher_is_better=score.higher_is_better is not False,
+    )  # fmt: skip
+    return Pair(score, found, len(a.keys() ^ b.keys()))
