@@ -77,6 +77,7 @@ def answer_samples(task: str, count: int, skill: float, seed: str) -> list[Sampl
     for index in range(count):
         right = rng.random() < skill
         response = f" Because {index} + 1 is {index + 1}.\nThe answer is {index + (1 if right else 2)}. <i>{seed}</i>"
+        response += "\n" * 30 if index == 5 else ""
         metrics = {"exact_match": float(right)}
         samples.append(
             Sample(

@@ -263,3 +263,12 @@ def test_other_numbers() -> None:
     assert fmt.percent(0.12345) == "12.3%"
     assert fmt.plural(1, "document") == "1 document"
     assert fmt.plural(2000, "document") == "2,000 documents"
+
+
+def test_a_level_to_compare_with_lies_under_the_curve_that_has_its_intervals() -> None:
+    curve = Curve("score", [100.0, 200.0], [0.2, 0.4], [(0.1, 0.3), None])
+    level = Curve("chance", [100.0, 200.0], [0.25, 0.25], is_reference=True)
+    markup = line_chart([curve, level], key="k", title="t", label="l")
+    for drawing in drawings(markup):
+        order = [e.get("class") for e in drawing.iter() if e.get("class", "").startswith(("line", "dot", "interval"))]
+        assert order == ["line c2", "line c1", "interval c1", "dot c1", "dot c1"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from headwater.eval.compare import Comparison, compare
 from headwater.eval.gate import Evaluated
 from headwater.eval.report.read import is_share
-from headwater.eval.results import LEVEL, Score
+from headwater.eval.results import LEVEL, Results, Score
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Pairs:
 
     Attributes:
         units: What was asked for by name.
-        members: Group → its tasks.
+        members: Group → the groups inside it, and its tasks.
         left_out: Task → why it was not compared.
     """
 
@@ -73,15 +73,28 @@ def pairs(this: Evaluated, other: Evaluated) -> Pairs:
         return found
 
     units = list(this.units().values())
-    members: dict[str, list[Pair]] = {}
-    for unit in units:
-        inside = {s.task: s for s in reversed(this.results.tasks)
-                  if s.task in unit.members and (s.metric, s.filter) == (unit.metric, unit.filter)}  # fmt: skip
-        if unit.members:
-            members[unit.task] = compared(inside[name] for name in unit.members if name in inside)
+    inside = {
+        unit.task: compared([*inner_groups(this.results, unit), *members(this.results, unit)])
+        for unit in units if unit.members
+    }  # fmt: skip
     shown = compared(units)
     left_out |= {name: "only in the other evaluation" for name in other.units() if name not in this.units()}
-    return Pairs(shown, members, left_out)
+    return Pairs(shown, inside, left_out)
+
+
+def members(results: Results, unit: Score) -> list[Score]:
+    """The scores of a group's tasks, by its metric, in its order."""
+    by_task = {score.task: score for score in _alike(results, unit)}
+    return [by_task[task] for task in unit.members if task in by_task]
+
+
+def inner_groups(results: Results, unit: Score) -> list[Score]:
+    """The scores of the groups inside a group, by its metric."""
+    return [score for score in _alike(results, unit) if score.group and set(score.members) < set(unit.members)]
+
+
+def _alike(results: Results, unit: Score) -> list[Score]:
+    return [score for score in results.tasks if (score.metric, score.filter) == (unit.metric, unit.filter)]
 
 
 def _pair(this: Evaluated, other: Evaluated, score: Score) -> Pair | str:

@@ -17,7 +17,6 @@ from headwater.eval.report.items import embed, pack
 from headwater.eval.report.pairs import Pair
 from headwater.eval.report.read import History, Source
 from headwater.eval.report.view import Row, View
-from headwater.eval.summary import reading
 
 _TEMPLATES = files("headwater.eval.report") / "templates"
 
@@ -38,7 +37,7 @@ def render(view: View, *, theme: str = "auto", plain: bool = False) -> str:
         _TEMPLATES, "evaluation", title=called["this"], kind="Headwater evaluation", sections=_sections(view),
         theme=theme,
         scripts=["evaluation.js"], data={"items-data": embed(packed, plain=plain)}, view=view, results=view.results,
-        names=called, charts=_charts(view), inline=_inline, inline_pair=_inline_pair, reading=reading,
+        names=called, charts=_charts(view), inline=_inline, inline_pair=_inline_pair,
         count_items=len(packed["index"]), shown=_shown,
     )  # fmt: skip
 
@@ -100,7 +99,7 @@ def _curves(each: History) -> list[Curve]:
     curve = Curve("score", steps, each.values, each.intervals)
     if each.chance is None:
         return [curve]
-    return [curve, Curve("chance", [steps[0], steps[-1]], [each.chance] * 2)]
+    return [curve, Curve("chance", [steps[0], steps[-1]], [each.chance] * 2, is_reference=True)]
 
 
 def _difference(pair: Pair) -> whisker.Score:
@@ -111,7 +110,7 @@ def _difference(pair: Pair) -> whisker.Score:
 def _axis(pairs: list[Pair]) -> Axis:
     """Zero in the middle, and room for every interval."""
     most = max((max(abs(pair.found.low), abs(pair.found.high)) for pair in pairs), default=0.1)
-    end = next((each for each in (0.02, 0.05, 0.1, 0.2, 0.5) if most <= each), 1.0)
+    end = next((each for each in (0.02, 0.05, 0.1, 0.2, 0.3, 0.5) if most <= each), 1.0)
     return Axis(
         -end,
         end,

@@ -9,7 +9,7 @@ from functools import cached_property
 from headwater.core.page import whisker
 from headwater.eval.report.charts import Grid, grid
 from headwater.eval.report.items import leaves
-from headwater.eval.report.pairs import Pair, Pairs
+from headwater.eval.report.pairs import Pair, Pairs, inner_groups, members
 from headwater.eval.report.read import History, Source, is_share
 from headwater.eval.results import Part, Results, Sample, Score
 
@@ -131,22 +131,21 @@ class View:
     @cached_property
     def groups(self) -> list[Group]:
         """The groups that were asked for, with their tasks."""
-        inner = [score for score in self.results.tasks if score.group and score.task not in self.units]
         found: list[Group] = []
         for name, unit in self.units.items():
             if not unit.members:
                 continue
             pairs = {} if self.pairs is None else {p.score.task: p for p in self.pairs.members.get(name, [])}
-            inside = {task: score.task.removeprefix(f"{name}_") for score in inner for task in score.members}
-            rows = [Row(score, inside.get(score.task, ""), pairs.get(score.task)) for score in self._members(unit)]
+            groups = inner_groups(self.results, unit)
+            if groups:
+                rows = [Row(score, pair=pairs.get(score.task)) for score in groups]
+                found.append(Group(name, Row(unit).metric, rows))
+            inside = {task: score.task.removeprefix(f"{name}_") for score in groups for task in score.members}
+            rows = [
+                Row(score, inside.get(score.task, ""), pairs.get(score.task)) for score in members(self.results, unit)
+            ]
             found.append(Group(name, Row(unit).metric, rows))
         return found
-
-    def _members(self, unit: Score) -> Iterator[Score]:
-        by_task = {
-            s.task: s for s in reversed(self.results.tasks) if (s.metric, s.filter) == (unit.metric, unit.filter)
-        }
-        yield from (by_task[task] for task in unit.members if task in by_task)
 
     @cached_property
     def split(self) -> list[Row]:

@@ -95,7 +95,7 @@ def _with_chance(history: History) -> list[Curve]:
     if history.chance is None:
         return [history.curve]
     ends = [history.curve.x[0], history.curve.x[-1]]
-    return [history.curve, Curve("chance", ends, [history.chance] * 2)]
+    return [history.curve, Curve("chance", ends, [history.chance] * 2, is_reference=True)]
 
 
 def _percent(value: float) -> str:

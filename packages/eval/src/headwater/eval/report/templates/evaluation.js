@@ -7,9 +7,10 @@
   var loading = byId("items-loading"), list = byId("items-list");
   var data, chosen = [], page = 0, texts = [];
 
-  // What would turn the direction of writing is named instead.
+  // What would turn the direction of writing is named instead, and many empty lines are counted.
   function visible(text) {
-    return text.replace(/[\u202a-\u202e\u2066-\u2069\u200e\u200f\u061c]/g, function (each) {
+    var shorter = text.replace(/\n{4,}/g, function (each) { return "\n⟨" + each.length + " line breaks⟩\n"; });
+    return shorter.replace(/[\u202a-\u202e\u2066-\u2069\u200e\u200f\u061c]/g, function (each) {
       return "⟨U+" + each.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0") + "⟩";
     });
   }
