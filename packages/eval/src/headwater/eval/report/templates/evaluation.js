@@ -231,7 +231,9 @@
     });
     head.appendChild(names);
     table.appendChild(head);
-    var target = targetPlace(item), logprobs = answers.logprobs[item], of = shares(logprobs, choices.length), greedy = answers.greedy[item] || [];
+    var target = targetPlace(item), right = answers.correct[item] === 1, logprobs = answers.logprobs[item], of = shares(logprobs, choices.length), greedy = answers.greedy[item] || [];
+    // Of some tasks the target is none of the choices; then only a right answer tells which it is.
+    if (target < 0 && right) target = answers.prediction[item];
     choices.forEach(function (choice, place) {
       var line = element("tr", place === target ? "target" : ""), mine = answers.prediction[item] === place;
       var mark = element("td");
