@@ -25,8 +25,9 @@ class Case(NamedTuple):
 
 def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
     """The lines of a table; what would end a cell is escaped."""
-    lines = [headers, ["---"] * len(headers), *([_cell(value) for value in row] for row in rows)]
-    return ["| " + " | ".join(line) + " |" for line in lines]
+    lines = [list(headers), *([_cell(value) for value in row] for row in rows)]
+    found = ["| " + " | ".join(line) + " |" for line in lines]
+    return [found[0], "|" + "---|" * len(headers), *found[1:]]
 
 
 def _cell(value: object) -> str:
