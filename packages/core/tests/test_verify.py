@@ -168,6 +168,8 @@ def test_a_stage_run_with_other_settings_than_the_recipe_is_a_warning(run: Path)
 def test_a_file_that_no_manifest_lists_is_a_warning(run: Path):
     (run / "documents/part-00009.parquet").write_bytes(b"what is this")
     (run / "notes.txt").write_text("mine")
+    for page in ("documents.html", "eval.html"):
+        (run / page).write_text("a page can be drawn again at any time")
     result = verify_run(run)
     assert result.errors == []
     assert {f.file for f in result.findings} == {"documents/part-00009.parquet", "notes.txt"}

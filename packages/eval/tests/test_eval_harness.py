@@ -240,3 +240,19 @@ def test_code_without_the_sandbox_is_refused(test_tasks, tmp_path):
     found = load_tasks(["test_code"], [tmp_path], hub=False, sandbox_problem=None)
     assert not found.tasks
     assert "does not use the sandbox" in found.refused[0].reason
+
+
+def test_where_beginnings_are_chosen_the_question_is_what_follows_them(lm, tmp_path):
+    items = [{"a": f"The river {n}", "b": f"The hill {n}", "right": n % 2, "end": f"flows down {n}."} for n in range(4)]
+    (tmp_path / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    (tmp_path / "beginnings.yaml").write_text(
+        f"task: beginnings\ndataset_path: json\ndataset_kwargs: {{data_files: {{test: {tmp_path}/items.jsonl}}}}\n"
+        "test_split: test\noutput_type: multiple_choice\nnum_fewshot: 0\ndoc_to_text: right\n"
+        'doc_to_choice: "{{[a, b]}}"\ndoc_to_target: end\nmetric_list: [{metric: acc}]\n'
+    )
+    task = load_tasks(["beginnings"], [tmp_path], hub=False, sandbox_problem=None).tasks["beginnings"]
+    run_task(lm, "beginnings", task, tmp_path / "work", limit=None, few_shot=None)
+    lines = (tmp_path / "work" / "samples" / "beginnings.jsonl").read_text().splitlines()
+    for item, line in zip(items, map(json.loads, lines), strict=True):
+        assert (line["question"], line["choices"]) == (item["end"], [item["a"], item["b"]])
+        assert len(line["logprobs"]) == 2

@@ -71,7 +71,7 @@ def test_bits_per_byte_stand_beside_the_unigram_model(evaluated):
     assert bits["model"] > bits["unigram"] > 0
 
 
-def test_samples_hold_every_item(evaluated):
+def test_samples_hold_every_item(evaluated, test_tasks):
     run, _ = evaluated
     lines = [json.loads(line) for line in (run.eval / "samples" / "test_letters.jsonl").read_text().splitlines()]
     assert [line["index"] for line in lines] == list(range(24))
@@ -80,9 +80,14 @@ def test_samples_hold_every_item(evaluated):
         assert line["prediction"] == max(range(4), key=lambda i: line["logprobs"][i])
         assert line["correct"] == float(line["prediction"] == line["target"])
         assert len(line["prompt_sha256"]) == 64
+    items = [json.loads(line) for line in (test_tasks / "letters.jsonl").read_text().splitlines()]
+    asked = [f"{item['question']}\nAnswer:" for item in items]
+    assert [line["question"] for line in lines] == asked, "without the examples before it"
+    assert [line["choices"] for line in lines] == [item["choices"] for item in items]
     generated = [json.loads(line) for line in (run.eval / "samples" / "test_generate.jsonl").read_text().splitlines()]
     assert len(generated) == 15
     assert all(isinstance(line["response"], str) and line["logprobs"] is None for line in generated)
+    assert all(line["question"] and line["choices"] is None for line in generated)
 
 
 def test_the_artifact_names_its_parents_and_no_place_or_time(evaluated):
@@ -104,6 +109,34 @@ def test_again_is_up_to_date_and_prints_the_table(evaluated, test_tasks):
     assert "indistinguishable from chance" in done.stdout
     assert "95% interval" in done.stdout
     assert "unigram model" in done.stdout
+
+
+def test_what_an_earlier_version_made_is_made_again_and_says_why(evaluated, test_tasks, tmp_path, build):
+    run = RunLayout(tmp_path / "run")
+    shutil.copytree(evaluated[0].root, run.root)
+    path = run.eval / "results.json"
+    results = json.loads(path.read_text()) | {"schema_version": 1}
+    shutil.rmtree(run.eval)
+    run.eval.mkdir()
+    path.write_text(json.dumps(results))
+    build.write_artifact(run.eval, "eval", "step-00000020")
+    done = evaluate(run, test_tasks)
+    assert done.returncode == 0, done.stderr
+    assert "was made before samples held their questions" in done.stderr
+    assert (run.eval / "manifest.json").read_bytes() == (evaluated[0].eval / "manifest.json").read_bytes()
+
+
+def test_the_page_of_an_evaluation_is_no_part_of_it(evaluated, test_tasks):
+    run, _ = evaluated
+    before = read_manifest(run.eval).digest
+    told = evaluate(run, test_tasks).stdout.splitlines()[-2]
+    assert told == f"every item, and the scores drawn: headwater eval report {run.eval}"
+    words = told.partition("headwater ")[2].split()
+    done = subprocess.run([*HEADWATER, *words], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert run.eval_page.is_file()
+    assert read_manifest(run.eval).digest == before
+    assert "up to date" in evaluate(run, test_tasks).stdout.splitlines()[-1]
 
 
 def test_another_folder_gives_the_same_bytes(evaluated, finished_run, test_tasks, tmp_path):

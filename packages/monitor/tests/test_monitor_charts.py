@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headwater.core.page import format as fmt
+from headwater.core.page import svg
+from headwater.core.page.downsample import extremes
+from headwater.core.page.line import MARKS, Curve, Event, line_chart
+from headwater.core.page.scale import bounds, ticks
+from headwater.core.page.whisker import Score, whisker_chart
 from headwater.core.theme import DARK, GRAPHIC_PAIRS, LIGHT, TEXT_PAIRS, contrast
-from headwater.monitor.report import format as fmt
-from headwater.monitor.report.charts import svg
-from headwater.monitor.report.charts.downsample import extremes
 from headwater.monitor.report.charts.funnel import funnel_chart
-from headwater.monitor.report.charts.line import MARKS, line_chart
 from headwater.monitor.report.charts.lineage import lineage_chart
 from headwater.monitor.report.charts.mixture import mixture_chart
-from headwater.monitor.report.charts.scale import bounds, ticks
-from headwater.monitor.report.charts.whisker import whisker_chart
-from headwater.monitor.report.view import Curve, Evaluation, Event, Funnel, FunnelRow, MixtureRow, Node, Score
+from headwater.monitor.report.view import Evaluation, Funnel, FunnelRow, MixtureRow, Node
 
 NAN = float("nan")
 HOSTILE = "<script>alert(1)</script>\"'&"
@@ -263,3 +263,12 @@ def test_other_numbers() -> None:
     assert fmt.percent(0.12345) == "12.3%"
     assert fmt.plural(1, "document") == "1 document"
     assert fmt.plural(2000, "document") == "2,000 documents"
+
+
+def test_a_level_to_compare_with_lies_under_the_curve_that_has_its_intervals() -> None:
+    curve = Curve("score", [100.0, 200.0], [0.2, 0.4], [(0.1, 0.3), None])
+    level = Curve("chance", [100.0, 200.0], [0.25, 0.25], is_reference=True)
+    markup = line_chart([curve, level], key="k", title="t", label="l")
+    for drawing in drawings(markup):
+        order = [e.get("class") for e in drawing.iter() if e.get("class", "").startswith(("line", "dot", "interval"))]
+        assert order == ["line c2", "line c1", "interval c1", "dot c1", "dot c1"]

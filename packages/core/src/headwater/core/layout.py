@@ -97,6 +97,16 @@ class RunLayout:
         return self.evals / f"step-{step:08d}"
 
     @property
+    def eval_page(self) -> Path:
+        """The page about the evaluation; of no artifact, since it can be drawn again at any time."""
+        return self.root / "eval.html"
+
+    def pages(self) -> list[Path]:
+        """The pages that are of no artifact, whether they are there or not."""
+        steps = sorted(self.evals.glob("step-*.html")) if self.evals.is_dir() else []
+        return [self.documents_page, self.eval_page, *steps]
+
+    @property
     def report(self) -> Path:
         """The report page."""
         return self.root / "report"

@@ -11,6 +11,7 @@ from headwater.core.cli_options import recipe_options
 _ATTACHED = {
     "items": "headwater.eval.items_cli:items",
     "data": "headwater.eval.items_cli:data",
+    "report": "headwater.eval.report_cli:report",
     "gate": "headwater.eval.gate_cli:gate",
     "suites": "headwater.eval.gate_cli:suites",
     "watch": "headwater.eval.watch_cli:watch",
@@ -34,7 +35,7 @@ class EvalCommands(click.Group):
 
 @click.group("eval", cls=EvalCommands)
 def eval_group() -> None:
-    """Evaluate checkpoints: tasks and suites, held-out bits per byte, a gate between two models, items."""
+    """Evaluate checkpoints: tasks and suites, held-out bits per byte, a gate between two models, reports, items."""
 
 
 @eval_group.command("run")

@@ -97,6 +97,7 @@ class Evaluated:
             self.results = Results.model_validate_json(content)
         except ValueError as error:
             raise EvalError(f"{path} cannot be read: {error}") from error
+        self._samples: dict[str, dict[tuple[str, str], Sample]] = {}
 
     def units(self) -> dict[str, Score]:
         """What was asked for: groups and tasks by name, each with its first metric that is a mean of its items."""
@@ -108,25 +109,41 @@ class Evaluated:
                 found.setdefault(score.task, score)
         return found
 
+    def samples(self, task: str) -> dict[tuple[str, str], Sample]:
+        """Task and digest of an item → what was answered, in the order of the items."""
+        if task in self._samples:
+            return self._samples[task]
+        path = self.folder / "samples" / f"{task}.jsonl"
+        if not path.is_file():
+            raise EvalError(f"{path} is missing", hint="evaluate again")
+        with storage_errors("read", path):
+            lines = path.read_text(encoding="utf-8").split("\n")
+        found: dict[tuple[str, str], Sample] = {}
+        for number, line in enumerate(lines):
+            if not line:
+                continue
+            try:
+                sample = Sample.model_validate_json(line)
+            except ValueError as error:
+                raise EvalError(f"{path} cannot be read, line {number + 1}: {error}", hint="evaluate again") from error
+            # An item may be in a set twice.
+            key = (task, sample.document_sha256)
+            found[key if key not in found else (task, f"{sample.document_sha256} {number}")] = sample
+        self._samples[task] = found
+        return found
+
     def values(self, unit: Score) -> dict[tuple[str, str], float]:
         """Task and digest of an item → its value."""
         found: dict[tuple[str, str], float] = {}
         for task in unit.members or (unit.task,):
-            path = self.folder / "samples" / f"{task}.jsonl"
-            if not path.is_file():
-                raise EvalError(f"{path} is missing", hint="evaluate again")
-            with storage_errors("read", path):
-                lines = path.read_text().splitlines()
-            for number, line in enumerate(lines):
-                sample = Sample.model_validate_json(line)
+            for key, sample in self.samples(task).items():
                 value = sample.filters.get(unit.filter, {}).get("metrics", {}).get(unit.metric)
                 if not isinstance(value, int | float):
                     raise EvalError(
-                        f"{path} has no {unit.metric} for item {sample.index}", found=value, expected="a number"
-                    )
-                # An item may be in a set twice.
-                key = (task, sample.document_sha256)
-                found[key if key not in found else (task, f"{sample.document_sha256} {number}")] = float(value)
+                        f"{self.folder} has no {unit.metric} for item {sample.index} of {task}", found=value,
+                        expected="a number",
+                    )  # fmt: skip
+                found[key] = float(value)
         return found
 
 

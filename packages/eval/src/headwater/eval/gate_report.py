@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from xml.etree import ElementTree
-
+from headwater.eval.ci_files import Case, junit_xml, markdown_table
 from headwater.eval.gate import Decision, Unit
 
 
@@ -51,8 +50,7 @@ def rows(decision: Decision) -> list[list[object]]:
 def markdown(decision: Decision) -> str:
     """For a comment on a pull request."""
     lines = [f"### {headline(decision)}", ""]
-    lines += ["| " + " | ".join(HEADERS) + " |", "|" + "---|" * len(HEADERS)]
-    lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows(decision)]
+    lines += markdown_table(HEADERS, rows(decision))
     lines += [
         "",
         f"Effect: candidate over baseline on the same items, positive is better. p: one-sided, Holm over "
@@ -66,28 +64,16 @@ def markdown(decision: Decision) -> str:
 
 def junit(decision: Decision) -> str:
     """JUnit XML: NO-GO is a failure, INCONCLUSIVE and missing tasks are skipped."""
-    kinds = [unit.verdict for unit in decision.units]
-    suite = ElementTree.Element(
-        "testsuite", name="headwater eval gate", tests=str(len(kinds) + len(decision.missing)),
-        failures=str(kinds.count("NO-GO")), errors="0",
-        skipped=str(kinds.count("INCONCLUSIVE") + len(decision.missing)),
-    )  # fmt: skip
+    cases: list[Case] = []
     for unit in decision.units:
-        case = ElementTree.SubElement(
-            suite, "testcase", classname="headwater.eval.gate", name=f"{unit.task} {unit.metric}"
-        )
         told = f"{sentence(unit)}: {unit.baseline:.4f} → {unit.candidate:.4f}, {unit.items:,} items"
+        name = f"{unit.task} {unit.metric}"
         if unit.verdict == "NO-GO":
-            ElementTree.SubElement(case, "failure", message=told, type="regression")
-        elif unit.verdict == "INCONCLUSIVE":
-            ElementTree.SubElement(case, "skipped", message=told)
+            cases.append(Case(name, "failure", told, "regression"))
         else:
-            ElementTree.SubElement(case, "system-out").text = told
-    for name in decision.missing:
-        case = ElementTree.SubElement(suite, "testcase", classname="headwater.eval.gate", name=name)
-        ElementTree.SubElement(case, "skipped", message="not in both evaluations")
-    ElementTree.indent(suite)
-    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(suite, encoding="unicode") + "\n"
+            cases.append(Case(name, "skipped" if unit.verdict == "INCONCLUSIVE" else "passed", told))
+    cases += [Case(name, "skipped", "not in both evaluations") for name in decision.missing]
+    return junit_xml("headwater eval gate", "headwater.eval.gate", cases)
 
 
 def _points(value: float, unit: Unit) -> str:

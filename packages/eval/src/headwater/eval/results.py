@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""1: samples without the question and the choices. Such results can still be read; the stage makes them again."""
 LEVEL = 0.95
 
 
@@ -22,6 +23,23 @@ class ConfidenceInterval(_Record):
     high: float
     level: float = LEVEL
     method: str
+
+
+class Part(_Record):
+    """A score over some of a task's items."""
+
+    value: float
+    items: int
+    interval: ConfidenceInterval | None
+
+
+class OverlapSplit(_Record):
+    """A score over the items that the training documents do not overlap, and over those that they do; none where there
+    are none.
+    """
+
+    clean: Part | None
+    overlapping: Part | None
 
 
 class Score(_Record):
@@ -44,6 +62,7 @@ class Score(_Record):
         truncated: Items of which a prompt was cut to fit the model.
         cut_short: Generated answers that ended at the length limit.
         members: The tasks of a group.
+        overlap: The score with and without items that overlap the training documents; none where that is not known.
     """
 
     task: str
@@ -62,6 +81,7 @@ class Score(_Record):
     truncated: int
     cut_short: int = 0
     members: tuple[str, ...] = ()
+    overlap: OverlapSplit | None = None
 
 
 class Refused(_Record):
@@ -126,7 +146,7 @@ class Results(_Record):
         software: Versions of the libraries that computed them.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1, 2] = SCHEMA_VERSION
     checkpoint: EvaluatedCheckpoint
     tasks: list[Score]
     refused: list[Refused]
@@ -150,9 +170,13 @@ class Sample(_Record):
         filters: Filter → prediction and metrics.
         truncated: Whether the prompt was cut to fit the model.
         cut_short: Whether the answer ended at the length limit.
-        cell: Of an item of a task that varies them: prompt length in tokens, and depth of what was asked for (0 to 1).
         prompt_sha256: Of the first prompt, as the model saw it before any cut.
         document_sha256: Of the item itself.
+        question: What was asked, without the examples before it; long ones are cut in the middle, with a mark. Empty
+            in results of schema version 1.
+        choices: The answers to choose from; none for generated answers.
+        overlap: Whether training documents overlap the item; none where that is not known.
+        cell: Where an item of a grid stands: `length` in tokens and `depth`, 0 to 1, of a needle in a haystack.
     """
 
     index: int
@@ -165,9 +189,12 @@ class Sample(_Record):
     filters: dict[str, dict[str, Any]]
     truncated: bool
     cut_short: bool
-    cell: dict[str, float] | None = None
     prompt_sha256: str
     document_sha256: str
+    question: str = ""
+    choices: list[str] | None = None
+    overlap: bool | None = None
+    cell: dict[str, float] | None = None
 
 
 class TaskOutcome(_Record):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headwater.core.checkpoints import choose_checkpoint
+from headwater.core.console import warn
 from headwater.core.errors import EvalError
 from headwater.core.layout import RunLayout
 from headwater.core.lock import exclusive
@@ -16,7 +17,7 @@ from headwater.core.manifest import WORK, ArtifactWriter, Manifest, Parent, is_a
 from headwater.core.storage import atomic_write, file_sha256, json_digest
 from headwater.eval import PRODUCER
 from headwater.eval.config import EvalConfig
-from headwater.eval.results import Results
+from headwater.eval.results import SCHEMA_VERSION, Results
 
 if TYPE_CHECKING:
     from headwater.eval.session import Session
@@ -114,6 +115,7 @@ def _evaluate(
     writer, settings, problem = _writer(run, config, checkpoint, data_dir, include, folder)
     if (manifest := writer.up_to_date()) is not None:
         return Evaluation(folder, manifest, _read_results(folder), fresh=False, sandbox=_read_sandbox(folder))
+    _tell_of_older(folder)
     work = writer.begin()
 
     from headwater.eval.harness.environment import prepare
@@ -154,6 +156,16 @@ def _writer(
     return writer, settings, problem
 
 
+def _tell_of_older(folder: Path) -> None:
+    """Says why what is there already is measured again, where only this package has changed."""
+    try:
+        found = _read_results(folder).schema_version
+    except (OSError, ValueError):
+        return
+    if found != SCHEMA_VERSION:
+        warn(f"{folder} was made before samples held their questions and choices: it is evaluated again")
+
+
 def _require_own(folder: Path) -> None:
     """Refuses a folder that holds something else: it would be written over."""
     if not folder.is_dir() or not any(folder.iterdir()) or (folder / WORK).is_dir():
@@ -179,6 +191,7 @@ def _settings(
     settings["eval"]["tasks"] = list(config.asked)
     if config.suite is not None:
         settings["suite"] = {name: how.model_dump(mode="json") for name, how in config.asked.items()}
+    settings["schema_version"] = SCHEMA_VERSION
     settings["sandbox"] = sandbox
     settings["lm_eval"] = version("lm-eval")
     settings["own_tasks"] = _tree_digest(_OWN_TASKS)

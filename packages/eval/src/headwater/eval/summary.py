@@ -1,19 +1,22 @@
 """Prints an evaluation for people: a table with intervals, then one line."""
 
+import shlex
+
 from headwater.core.console import done, table
 from headwater.eval.notes import headline
 from headwater.eval.results import Score
 from headwater.eval.stage import Evaluation
+
+HEADERS = ["task", "metric", "score", "95% interval", "chance", "items", "shots", "truncated", "reading"]
 
 
 def print_summary(evaluation: Evaluation) -> None:
     """Prints the scores, the bits per byte, what was refused, and the stage's one line."""
     results = evaluation.results
     if results.tasks:
-        headers = ["task", "metric", "score", "95% interval", "chance", "items", "shots", "truncated", "reading"]
         asked = results.settings["eval"]["tasks"]
         shown = [score for score in results.tasks if score.group or score.task in asked] or results.tasks
-        table(headers, [_row(score) for score in shown])
+        table(HEADERS, [row(score) for score in shown])
         if hidden := len({score.task for score in results.tasks} - {score.task for score in shown}):
             print(f"{hidden} tasks of these groups: {evaluation.folder / 'results.json'}")
     if results.bits_per_byte:
@@ -26,6 +29,7 @@ def print_summary(evaluation: Evaluation) -> None:
         print(f"refused: {refused.task}: {refused.reason}")
     for line in results.notes:
         print(line)
+    print(f"every item, and the scores drawn: headwater eval report {shlex.quote(str(evaluation.folder))}")
     done("eval", one_line(evaluation))
 
 
@@ -45,7 +49,8 @@ def one_line(evaluation: Evaluation) -> str:
     return " · ".join(parts)
 
 
-def _row(score: Score) -> list[object]:
+def row(score: Score) -> list[object]:
+    """A score as a row under `HEADERS`."""
     interval = "" if score.interval is None else f"{score.interval.low:.3f} … {score.interval.high:.3f}"
     metric = score.metric if score.filter == "none" else f"{score.metric} ({score.filter})"
     return [

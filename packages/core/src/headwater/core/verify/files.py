@@ -110,7 +110,7 @@ def check_unlisted(run: RunLayout, walk: Walk, tasks: list[_Task], findings: Fin
     listed = {task.path for task in tasks}
     listed |= {folder / name for folder in walk.artifacts for name in (MANIFEST, VOLATILE)}
     root = run.root.resolve()
-    listed.add(root / run.recipe.name)
+    listed |= {root / run.recipe.name, *RunLayout(root).pages()}
     unlisted: dict[Path, list[Path]] = {}
     for folder, folders, names in os.walk(root):
         here = Path(folder)

@@ -71,7 +71,7 @@ def run_task(
         raise EvalError(f"the task {name} gave no items", hint="check its data")
     add_gold(task, found["results"][name], samples)
     outcome = task_outcome(lm, name, task, found, samples)
-    lines = [sample.model_dump_json() for sample in item_samples(lm, name, samples)]
+    lines = [sample.model_dump_json() for sample in item_samples(lm, name, task, samples)]
     for folder in ("samples", "outcomes"):
         (work / folder).mkdir(parents=True, exist_ok=True)
     atomic_write(work / "samples" / f"{name}.jsonl", "\n".join(lines) + "\n")

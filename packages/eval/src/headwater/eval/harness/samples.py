@@ -5,13 +5,17 @@ import json
 from typing import Any
 
 import numpy as np
+from lm_eval.api.task import ConfigurableTask, Task
 from lm_eval.utils import handle_non_serializable
 
 from headwater.eval.harness.model import HeadwaterLM
 from headwater.eval.results import Sample
 
+MOST_CHARACTERS = 8000
+"""Of a question or a choice in a sample."""
 
-def item_samples(lm: HeadwaterLM, name: str, samples: list[dict[str, Any]]) -> list[Sample]:
+
+def item_samples(lm: HeadwaterLM, name: str, task: Task, samples: list[dict[str, Any]]) -> list[Sample]:
     """One record an item, in the order of the items; lm-eval gives one an item and filter."""
     by_item: dict[int, list[dict[str, Any]]] = {}
     for sample in samples:
@@ -40,9 +44,32 @@ def item_samples(lm: HeadwaterLM, name: str, samples: list[dict[str, Any]]) -> l
                 cell=_cell(first["doc"]),
                 prompt_sha256=hashlib.sha256(str(first["arguments"][0][0]).encode()).hexdigest(),
                 document_sha256=_document_sha256(first["doc"]),
+                question=_question(task, first["doc"]),
+                choices=_texts(task, first["doc"]),
             )
         )
     return records
+
+
+def shortened(text: str, most: int = MOST_CHARACTERS) -> str:
+    """The text, or its beginning and end around a mark that says how much was left out."""
+    if len(text) <= most:
+        return text
+    end = most // 4
+    return f"{text[: most - end]}\n[… {len(text) - most:,} characters left out …]\n{text[-end:]}"
+
+
+def _question(task: Task, document: Any) -> str:
+    if isinstance(task, ConfigurableTask) and task.multiple_input:
+        # The choices are beginnings, and what is scored after each of them is the same.
+        return shortened(str(task.doc_to_target(document)))
+    return shortened(str(task.doc_to_text(document)))
+
+
+def _texts(task: Task, document: Any) -> list[str] | None:
+    if not isinstance(task, ConfigurableTask) or task.OUTPUT_TYPE != "multiple_choice":
+        return None
+    return [shortened(str(choice)) for choice in task.doc_to_choice(document)]
 
 
 def _choices(sample: dict[str, Any]) -> list[tuple[float, bool]] | None:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from headwater.core.layout import RunLayout
+from headwater.core.page.line import Curve
+from headwater.core.page.whisker import Score
 
 from .files import Row, RunFiles, number, whole
-from .view import Bits, Curve, Evaluation, History, Score
+from .view import Bits, Evaluation, History
 
 #: Moves while accuracy is still at chance.
 GOLD = "gold_bits_per_byte"
@@ -23,7 +25,7 @@ def read_evaluation(files: RunFiles, run: RunLayout) -> Evaluation | None:
 def read_history(files: RunFiles, run: RunLayout) -> list[History]:
     """The headline scores and the bits per byte of each evaluated checkpoint, over its steps; one point is no curve."""
     points: dict[tuple[str, str], list[tuple[float, Score]]] = {}
-    for folder in sorted(run.evals.glob("step-*")) if run.evals.is_dir() else []:
+    for folder in sorted(path for path in run.evals.glob("step-*") if path.is_dir()):
         found = _read(files, folder / "results.json")
         if found is None or found.checkpoint_step is None:
             continue

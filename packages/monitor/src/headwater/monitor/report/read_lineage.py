@@ -10,8 +10,8 @@ from pathlib import Path
 from headwater.core.errors import ManifestError
 from headwater.core.layout import RunLayout
 from headwater.core.manifest import MANIFEST, WORK, Manifest, read_manifest
+from headwater.core.page import format as fmt
 
-from . import format as fmt
 from .files import RunFiles
 from .view import Node
 

@@ -7,11 +7,12 @@ from typing import Any
 
 from headwater.core.errors import ManifestError
 from headwater.core.layout import RunLayout
+from headwater.core.page import format as fmt
+from headwater.core.page.line import Curve, Event
 from headwater.core.run import RunInfo, read_run
 
-from . import format as fmt
 from .files import Row, RunFiles, number, whole
-from .view import Curve, Event, Training
+from .view import Training
 
 #: Fields of an event that say what happened, in the order in which a tooltip shows them.
 _SHOWN = (

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from importlib.resources import files
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from headwater.core.theme import variables
+from headwater.core.page import format as fmt
+from headwater.core.page.frame import draw
+from headwater.core.page.line import QUIET, Curve, key_glyph, line_chart
+from headwater.core.page.whisker import whisker_chart
 
-from . import format as fmt
 from .charts.funnel import funnel_chart
-from .charts.line import QUIET, key_glyph, line_chart
 from .charts.lineage import lineage_chart
 from .charts.mixture import mixture_chart
-from .charts.whisker import whisker_chart
-from .view import Curve, History, RunView
+from .view import History, RunView
 
 _TEMPLATES = files("headwater.monitor.report") / "templates"
+_SECTIONS = [
+    ("funnel", "Funnel"), ("mixture", "Mixture"), ("loss", "Loss"), ("optimizer", "Optimizer"),
+    ("throughput", "Throughput"), ("evaluation", "Evaluation"), ("lineage", "Lineage"), ("recipe", "Recipe"),
+    ("reproduce", "Reproduce"),
+]  # fmt: skip
 #: Rows of a table that stands for a curve.
 _TABLE_ROWS = 24
 
@@ -27,27 +29,16 @@ _TABLE_ROWS = 24
 def render(view: RunView, *, title: str, theme: str, again: list[str]) -> str:
     """The whole page as one string that needs no other file.
 
-    Text that comes from crawled pages (URLs, reasons, names) is escaped by the template engine and by `charts.svg`;
-    a content security policy that admits only this page's own script, by hash, stands behind that.
-
     Args:
         view: The run.
         title: Heading; the recipe's name when empty.
         theme: `auto`, `light` or `dark`.
         again: Commands that reproduce the run.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(
-        count=fmt.count, short=fmt.short, bytes=fmt.bytes_, percent=fmt.percent, fixed=fmt.fixed, general=fmt.general
-    )
-    script = Markup(_asset("report.js"))  # noqa: S704  our own file, not input
-    style = Markup(variables() + _asset("report.css"))  # noqa: S704
-    checksum = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    template = environment.from_string(_asset("report.html.j2"))
-    return template.render(
-        view=view, title=title or view.name, theme=theme, script=script, style=style,
-        script_hash=checksum, again=again, charts=_charts(view), samples=samples, missing=_missing(view),
-        plural=fmt.plural, key_glyph=key_glyph, event_kinds=_event_kinds(view), share=_share,
+    return draw(
+        _TEMPLATES, "report", title=title or view.name, kind="Headwater run report", sections=_SECTIONS, theme=theme,
+        view=view, again=again, charts=_charts(view), samples=samples, missing=_missing(view), key_glyph=key_glyph,
+        event_kinds=_event_kinds(view), share=_share,
     )  # fmt: skip
 
 
@@ -104,7 +95,7 @@ def _with_chance(history: History) -> list[Curve]:
     if history.chance is None:
         return [history.curve]
     ends = [history.curve.x[0], history.curve.x[-1]]
-    return [history.curve, Curve("chance", ends, [history.chance] * 2)]
+    return [history.curve, Curve("chance", ends, [history.chance] * 2, is_reference=True)]
 
 
 def _percent(value: float) -> str:
@@ -126,7 +117,3 @@ def _event_kinds(view: RunView) -> list[str]:
 
 def _share(part: float | None, whole: float | None) -> float | None:
     return None if part is None or not whole else part / whole
-
-
-def _asset(name: str) -> str:
-    return (_TEMPLATES / name).read_text(encoding="utf-8")

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from headwater.core.page.line import Curve, Event
+from headwater.core.page.whisker import Score
+
 
 @dataclass(frozen=True)
 class FunnelRow:
@@ -138,27 +141,6 @@ class StageRow:
 
 
 @dataclass(frozen=True)
-class Curve:
-    """One line of a chart; `x` is the training step."""
-
-    name: str
-    x: Sequence[float]
-    y: Sequence[float]
-
-    def __bool__(self) -> bool:
-        return len(self.x) > 0
-
-
-@dataclass(frozen=True)
-class Event:
-    """One line of events.jsonl; `detail` is what the tooltip says."""
-
-    kind: str
-    step: int
-    detail: str = ""
-
-
-@dataclass(frozen=True)
 class Training:
     """The curves of a training run. Losses in nats a token, throughput in tokens a second.
 
@@ -189,35 +171,6 @@ class Training:
     def nonfinite(self) -> int:
         """Steps whose loss or gradient was not finite."""
         return sum(event.kind == "nonfinite" for event in self.events)
-
-
-@dataclass(frozen=True)
-class Score:
-    """One metric of one task with its confidence interval; `chance` is the score of guessing."""
-
-    task: str
-    metric: str
-    value: float
-    low: float
-    high: float
-    n: int
-    chance: float | None
-    few_shot: int = 0
-    group: bool = False
-
-    @property
-    def is_share(self) -> bool:
-        """Whether it is a share, so that it fits the common axis of 0–1."""
-        return 0.0 <= self.value <= 1.0 and "bits" not in self.metric
-
-    @property
-    def verdict(self) -> str:
-        """Where the interval stands against guessing: `above`, `below`, `at` chance, or `unknown`."""
-        if self.chance is None:
-            return "unknown"
-        if self.low > self.chance:
-            return "above"
-        return "below" if self.high < self.chance else "at"
 
 
 @dataclass(frozen=True)

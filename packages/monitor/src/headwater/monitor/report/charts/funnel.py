@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from .. import format as fmt
+from headwater.core.page import format as fmt
+from headwater.core.page import svg
+
 from ..view import Funnel, Step
-from . import svg
 
 ROW, BAR = 44.0, 24.0
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from .. import format as fmt
+from headwater.core.page import format as fmt
+from headwater.core.page import svg
+
 from ..view import Node
-from . import svg
 
 BOX_W, BOX_H, GAP_X, GAP_Y, LANE = 142.0, 66.0, 34.0, 18.0, 20.0
 

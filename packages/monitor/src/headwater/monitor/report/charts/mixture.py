@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from .. import format as fmt
+from headwater.core.page import format as fmt
+from headwater.core.page import svg
+
 from ..view import MixtureRow
-from . import svg
 
 ROW = 62.0
 

@@ -43,6 +43,14 @@ def fixed(value: float | None, digits: int = 3) -> str:
     return "—" if value is None else f"{value:.{digits}f}" if math.isfinite(value) else str(value)
 
 
+def signed(value: float | None, digits: int = 1) -> str:
+    """A difference of shares in points, with its sign: 0.012 as +1.2."""
+    if value is None or not math.isfinite(value):
+        return "—"
+    points = round(100 * value, digits)
+    return f"{points:+.{digits}f}".replace("-", "−") if points else f"{0:.{digits}f}"
+
+
 def general(value: float | None) -> str:
     """Four significant figures, scientific where needed: learning rates, gradient norms."""
     return "—" if value is None else f"{value:.4g}"

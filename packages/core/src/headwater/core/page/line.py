@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from .. import format as fmt
-from ..view import Curve, Event
-from . import svg
-from .downsample import extremes
-from .scale import Scale, bounds, ticks
+from headwater.core.page import format as fmt
+from headwater.core.page import svg
+from headwater.core.page.downsample import extremes
+from headwater.core.page.scale import Scale, bounds, ticks
 
 #: Most marks drawn of one kind of event; more would only paint the lane solid.
 MARKS = 120
@@ -22,6 +22,34 @@ LOUD = ("resume", "nonfinite", "stop", "spike", "rollback", "halt", "stall")
 LANE = 18.0
 #: Events that every run has and that no reader looks for.
 QUIET = ("start", "finish", "metrics", "checkpoint_deleted")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a chart; `x` is the training step.
+
+    Attributes:
+        intervals: Ends of each point's interval, or none.
+        is_reference: It is a level to compare with: drawn under the others, dashed and without dots.
+    """
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    intervals: Sequence[tuple[float, float] | None] = ()
+    is_reference: bool = False
+
+    def __bool__(self) -> bool:
+        return len(self.x) > 0
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of events.jsonl; `detail` is what the tooltip says."""
+
+    kind: str
+    step: int
+    detail: str = ""
 
 
 def line_chart(
@@ -76,6 +104,7 @@ def _draw(
 ) -> Markup:
     lane = LANE * len({event.kind for event in events})
     ys = [y for curve in curves for y in curve.y]
+    ys += [end for curve in curves for ends in curve.intervals if ends is not None for end in ends]
     xs = [x for curve in curves for x in curve.x] + [float(event.step) for event in events]
     low, high = bounds(ys, zero=zero)
     height += lane
@@ -94,6 +123,7 @@ def _draw(
     parts.append(svg.tag("line", x1=left, x2=right, y1=bottom, y2=bottom, class_="axis"))
     parts.append(svg.text(right, bottom + 34, "step", class_="axis-title", text_anchor="end"))
 
+    under, over = _marks(events, x, top, bottom, bottom + 40.0)
     data: list[dict[str, object]] = []
     drawn: list[Markup] = []
     for index, curve in enumerate(curves):
@@ -101,8 +131,19 @@ def _draw(
         if not px:
             continue
         path = "M" + "L".join(f"{x(a):.1f} {y(b):.1f}" for a, b in zip(px, py, strict=True))
-        drawn.append(svg.tag("path", d=path, class_=f"line c{index + 1}", fill="none"))
-        if index > 0 or len(px) == 1:
+        dashes = "7 5" if curve.is_reference else None
+        line = svg.tag("path", d=path, class_=f"line c{index + 1}", fill="none", stroke_dasharray=dashes)
+        (under if curve.is_reference else drawn).append(line)
+        for at, ends in zip(curve.x, curve.intervals, strict=False):
+            if ends is not None:
+                words = f"step {at:,.0f}: 95% interval {show(ends[0])} to {show(ends[1])}"
+                drawn.append(
+                    svg.tag(
+                        "line", svg.tag("title", words), x1=x(at), x2=x(at), y1=y(ends[0]), y2=y(ends[1]),
+                        class_=f"interval c{index + 1}",
+                    )
+                )  # fmt: skip
+        if not curve.is_reference and (index > 0 or len(px) == 1 or curve.intervals):
             drawn += [
                 svg.tag(
                     "circle", svg.tag("title", f"step {a:,.0f}: {curve.name} {show(b)}"),
@@ -112,7 +153,6 @@ def _draw(
             ]  # fmt: skip
         data.append({"name": curve.name, "x": px, "y": [float(f"{value:.5g}") for value in py]})
 
-    under, over = _marks(events, x, top, bottom, bottom + 40.0)
     box = {"left": left, "right": right, "top": top, "bottom": bottom, "x0": x.low, "x1": x.high}
     payload = json.dumps({"box": box, "y0": low, "y1": high, "series": data}, separators=(",", ":"))
     return svg.drawing(
