@@ -50,7 +50,7 @@ def report(
     headwater eval report --run demo
     headwater eval report --run new --against old --open
     headwater eval report gate/candidate --markdown scores.md --junit scores.xml
-    """  # noqa: D301 - click reads the backspace
+    """
     place = folder or run
     if place is None or (folder is not None and run is not None):
         raise click.UsageError("give either the folder of an evaluation or --run RUN")
