@@ -3,11 +3,13 @@ from itertools import pairwise
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.core.ngrams import split_words, words
-from headwater.data.operators.decontaminate import Decontaminate, DecontaminateConfig, record
+from headwater.data.operators.decontaminate import Decontaminate, DecontaminateConfig
+from headwater.data.operators.item_finder import ItemFinder
 from headwater.data.operators.item_overlap import ItemIndex
 
 ITEM = "A farmer has seventeen sheep and all but nine of them ran away over the hill, how many are left?"
@@ -76,7 +78,7 @@ def test_every_item_that_matches_is_named():
 def test_the_verdict_records_every_hit_and_its_place(rows, tmp_path):
     questions = [f"{ITEM} And if number {chr(97 + k % 26)}{k} were to come back again?" for k in range(300)]
     pq.write_table(items(*questions, SHORT), tmp_path / "items.parquet")
-    operator = Decontaminate(DecontaminateConfig(), tmp_path / "items.parquet")
+    operator = Decontaminate(DecontaminateConfig(rule="ngram"), tmp_path / "items.parquet")
     text = f"Ünter “{SHORT}” stands:\n" + "\n".join(f"{k}. {question}" for k, question in enumerate(questions[:200]))
     verdicts = operator.process(rows(["fine", text]))
     assert verdicts.reasons == ["", "item_overlap"] and verdicts.counters == {"items_matched": 301}
@@ -142,17 +144,50 @@ def test_runs_are_the_longest_that_a_plain_search_finds(text, item, n):
         assert {(run.place, run.first, run.stop - run.first) for run in runs} == plain_runs(text, item, n)
 
 
-def test_a_text_is_recorded_alike_in_any_batch(rows, tmp_path):
+@pytest.mark.parametrize("rule", ["coverage", "ngram"])
+def test_a_text_is_recorded_alike_in_any_batch(rows, tmp_path, rule):
     pq.write_table(items(ITEM, SHORT), tmp_path / "items.parquet")
-    operator = Decontaminate(DecontaminateConfig(), tmp_path / "items.parquet")
+    operator = Decontaminate(DecontaminateConfig(rule=rule), tmp_path / "items.parquet")
     texts = [f"{ITEM} {ITEM} and {SHORT}", f"{SHORT} so {ITEM}", "nothing"]
     together = operator.process(rows(texts)).details
     assert together == [operator.process(rows([text])).details[0] for text in texts]
 
 
 def test_what_a_text_says_often_is_recorded_at_its_first_place():
-    index = built(ITEM)
+    finder = ItemFinder.build(items(ITEM), "ngram", 13, 8)
     split = split_words([f"{ITEM}\n" * 50])
-    (run,) = index.runs(split)
-    assert (run.first, run.stop) == (0, len(words(ITEM)))
-    assert record(split, [run], index)["hits"][0]["start"] == 0
+    (hit,) = finder.hits(split)
+    assert (hit.first, hit.stop) == (0, len(words(ITEM)))
+    assert finder.record(split, [hit])["hits"][0]["start"] == 0
+
+
+@given(
+    st.lists(
+        st.sampled_from([ITEM, SHORT, ITEM.upper(), ITEM[20:], ITEM[:60], ITEM.replace(",", ""), "a b"]), max_size=4
+    )
+)
+def test_the_filter_misses_nothing_that_is_covered(parts):
+    finder = ItemFinder.build(items(ITEM, SHORT), "coverage", 13, 8)
+    texts = [" ".join(parts), *parts]
+    held = [row for row, text in enumerate(texts) if finder.hits(split_words([text]))]
+    assert set(held) <= set(finder.filter.candidates(texts).tolist())
+
+
+def test_an_item_cut_short_is_found_by_coverage_only(rows, tmp_path):
+    pq.write_table(items(ITEM, SHORT), tmp_path / "items.parquet")
+    text = "Known for: a farmer has seventeen sheeps, and all but nine of them ran away up the hill: how many are left?"
+    found = {}
+    for rule in ("coverage", "ngram"):
+        config = DecontaminateConfig(rule=rule)
+        found[rule] = Decontaminate(config, tmp_path / "items.parquet").process(rows([text]))
+    assert found["ngram"].reasons == [""] and found["coverage"].reasons == ["item_overlap"]
+    (hit,) = json.loads(found["coverage"].details[0])["hits"]
+    assert (hit["task"], hit["index"]) == ("quiz", 0) and hit["longest"] == 9 and 0.5 < hit["coverage"] < 1
+
+
+def test_a_marked_document_is_kept_with_its_hits(rows, tmp_path):
+    pq.write_table(items(ITEM, SHORT), tmp_path / "items.parquet")
+    verdicts = Decontaminate(DecontaminateConfig(action="mark"), tmp_path / "items.parquet").process(rows([ITEM, "x"]))
+    assert verdicts.outcomes == ["keep", "keep"] and verdicts.details[1] == ""
+    assert json.loads(verdicts.details[0])["hits"][0]["index"] == 0
+    assert verdicts.counters == {"documents_marked": 1, "items_matched": 1}
