@@ -24,6 +24,24 @@ class ConfidenceInterval(_Record):
     method: str
 
 
+class OverlapPart(_Record):
+    """A score on a part of the items: its value, how many they are, and the 95% interval."""
+
+    value: float
+    items: int
+    interval: ConfidenceInterval | None
+
+
+class OverlapSplit(_Record):
+    """A score on the items that no training document holds, and on those that one holds; none for a part without items.
+
+    See `headwater.eval.overlap`.
+    """
+
+    clean: OverlapPart | None
+    overlapping: OverlapPart | None
+
+
 class Score(_Record):
     """One metric of one task or group.
 
@@ -44,6 +62,7 @@ class Score(_Record):
         truncated: Items of which a prompt was cut to fit the model.
         cut_short: Generated answers that ended at the length limit.
         members: The tasks of a group.
+        overlap: The score on clean and on overlapping items; none when it is not known which they are.
     """
 
     task: str
@@ -62,6 +81,7 @@ class Score(_Record):
     truncated: int
     cut_short: int = 0
     members: tuple[str, ...] = ()
+    overlap: OverlapSplit | None = None
 
 
 class Refused(_Record):
@@ -152,6 +172,7 @@ class Sample(_Record):
         cut_short: Whether the answer ended at the length limit.
         prompt_sha256: Of the first prompt, as the model saw it before any cut.
         document_sha256: Of the item itself.
+        overlap: Whether a training document holds the item; none when that is not known.
     """
 
     index: int
@@ -166,6 +187,7 @@ class Sample(_Record):
     cut_short: bool
     prompt_sha256: str
     document_sha256: str
+    overlap: bool | None = None
 
 
 class TaskOutcome(_Record):

@@ -2,7 +2,7 @@
 
 from headwater.core.console import done, table
 from headwater.eval.notes import headline
-from headwater.eval.results import Score
+from headwater.eval.results import OverlapPart, Score
 from headwater.eval.stage import Evaluation
 
 
@@ -10,10 +10,12 @@ def print_summary(evaluation: Evaluation) -> None:
     """Prints the scores, the bits per byte, what was refused, and the stage's one line."""
     results = evaluation.results
     if results.tasks:
+        split = any(score.overlap for score in results.tasks)
         headers = ["task", "metric", "score", "95% interval", "chance", "items", "shots", "truncated", "reading"]
+        headers[6:6] = ["clean", "overlapping"] if split else []
         asked = results.settings["eval"]["tasks"]
         shown = [score for score in results.tasks if score.group or score.task in asked] or results.tasks
-        table(headers, [_row(score) for score in shown])
+        table(headers, [_row(score, split=split) for score in shown])
         if hidden := len({score.task for score in results.tasks} - {score.task for score in shown}):
             print(f"{hidden} tasks of these groups: {evaluation.folder / 'results.json'}")
     if results.bits_per_byte:
@@ -43,7 +45,7 @@ def one_line(evaluation: Evaluation) -> str:
     return " · ".join(parts)
 
 
-def _row(score: Score) -> list[object]:
+def _row(score: Score, *, split: bool) -> list[object]:
     interval = "" if score.interval is None else f"{score.interval.low:.3f} … {score.interval.high:.3f}"
     metric = score.metric if score.filter == "none" else f"{score.metric} ({score.filter})"
     return [
@@ -53,10 +55,20 @@ def _row(score: Score) -> list[object]:
         interval,
         "" if score.chance is None else f"{score.chance:.3f}",
         score.items,
+        *(
+            (_part(score.overlap and score.overlap.clean), _part(score.overlap and score.overlap.overlapping))
+            if split
+            else ()
+        ),
         score.few_shot,
         score.truncated,
         reading(score),
     ]
+
+
+def _part(part: OverlapPart | None) -> str:
+    """The score on a part of the items, and how many they are."""
+    return "" if part is None else f"{part.value:.3f} ({part.items:,})"
 
 
 def reading(score: Score) -> str:
