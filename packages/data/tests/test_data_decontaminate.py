@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headwater.core.item_runs import ItemIndex
 from headwater.core.ngrams import split_words, words
 from headwater.data.operators.decontaminate import Decontaminate, DecontaminateConfig
 from headwater.data.operators.item_finder import ItemFinder
-from headwater.data.operators.item_overlap import ItemIndex
+from headwater.data.operators.run_filter import RunFilter
 
 ITEM = "A farmer has seventeen sheep and all but nine of them ran away over the hill, how many are left?"
 SHORT = "What is the capital of the old kingdom?"
@@ -21,7 +22,7 @@ def items(*texts):
 
 
 def built(*item_texts, ngram=13, min_words=8):
-    return ItemIndex.build(items(*item_texts), ngram, min_words)
+    return ItemIndex.build(item_texts, ngram, min_words)
 
 
 def find(texts, *item_texts, **options):
@@ -31,10 +32,7 @@ def find(texts, *item_texts, **options):
         words = split_words([text])
         runs = index.runs(words)
         if runs:
-            found[number] = [
-                (index.tasks[run.item], index.indices[run.item], " ".join(words.strings(run.first, run.stop)))
-                for run in runs
-            ]
+            found[number] = [("quiz", run.item, " ".join(words.strings(run.first, run.stop))) for run in runs]
     return found
 
 
@@ -67,7 +65,7 @@ def test_equal_hashes_are_not_enough():
     index = built(ITEM)
     words = split_words(["one two three four five six seven eight nine ten eleven twelve thirteen"])
     forged = {13: (words.ngrams(13)[0], index.grams[13][1][:1])}
-    assert ItemIndex(index.tasks, index.indices, index.words, forged).runs(words) == []
+    assert ItemIndex(index.words, forged).runs(words) == []
 
 
 def test_every_item_that_matches_is_named():
@@ -132,7 +130,8 @@ WORDS = st.lists(st.sampled_from(["sheep", "Hill", "日本", "x_1", "ран", "�
 @given(st.lists(WORDS, max_size=4), st.lists(WORDS, min_size=1, max_size=3), st.integers(2, 5))
 def test_the_filter_misses_no_overlap(texts, item_texts, n):
     found = find(texts, *item_texts, ngram=n, min_words=2)
-    assert built(*item_texts, ngram=n, min_words=2).filter(item_texts).candidates(texts).tolist() == list(found)
+    filter_ = RunFilter.of_runs(built(*item_texts, ngram=n, min_words=2), item_texts)
+    assert filter_.candidates(texts).tolist() == list(found)
 
 
 @given(WORDS, WORDS, st.integers(2, 5))

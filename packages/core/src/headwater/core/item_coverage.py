@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from headwater.core.hashing import U64
+from headwater.core.item_runs import is_among
 from headwater.core.item_words import ANCHOR, WEIGHTS_IN_NAT, ItemWords, Mask
 from headwater.core.ngrams import I64, Words
 
@@ -83,6 +84,11 @@ class CoverageIndex:
         bits = np.zeros(1 << max(10, (4 * len(hashes)).bit_length()), np.bool_)
         bits[hashes & np.uint64(len(bits) - 1)] = True
         return cls(items, hashes[order], places[order], bits)
+
+    def texts_with(self, texts: Words) -> list[int]:
+        """Which of several texts have an anchor, by its hash."""
+        own, places = texts.ngrams(ANCHOR)
+        return np.unique(texts.text_of(places[is_among(own, self.hashes)])).tolist()
 
     def found(self, words: Words) -> list[Covered]:
         """The items that one text holds, in their order, each at the place where most of it is."""

@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from headwater.core.item_coverage import NEAR, CoverageIndex
 from headwater.core.item_parts import question_of
+from headwater.core.item_runs import ItemIndex
 from headwater.core.ngrams import Words
 from headwater.data.arrow import values
-from headwater.data.operators.item_overlap import ItemIndex
 from headwater.data.operators.run_filter import RunFilter
 
 Rule = Literal["coverage", "ngram"]
@@ -72,8 +72,8 @@ class ItemFinder:
         """Indexes a table with the columns task, index and text, and fields_json if there is one."""
         tasks, indices, texts = (values(items, name) for name in ("task", "index", "text"))
         if rule == "ngram":
-            runs = ItemIndex.build(items, ngram, min_words)
-            return cls(tasks, indices, runs.filter(texts), _Runs(runs))
+            runs = ItemIndex.build(texts, ngram, min_words)
+            return cls(tasks, indices, RunFilter.of_runs(runs, texts), _Runs(runs))
         fields = values(items, "fields_json") if "fields_json" in items.column_names else [None] * len(texts)
         index = CoverageIndex.build(texts, list(map(question_of, texts, fields)))
         return cls(tasks, indices, RunFilter.of_anchors(index.items, NEAR), _Coverage(index))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from headwater.core.item_runs import ItemIndex
 from headwater.core.item_words import ANCHOR, ItemWords
 from headwater.core.ngrams import character_tables
 from headwater.data.operators.kernels.texts import as_texts
@@ -36,6 +37,16 @@ class RunFilter:
         """Lists, for each length, the runs of so many words in these texts; a shorter text is one run."""
         found = [hashes for n, texts in runs.items() for hashes in shingle_sets(texts, n)]
         return cls._of(list(runs), np.concatenate([np.empty(0, np.uint64), *found]), 0)
+
+    @classmethod
+    def of_runs(cls, index: ItemIndex, texts: Sequence[str]) -> RunFilter:
+        """Lists the n-grams of items; `texts` are the items'."""
+        longest = max(index.grams)
+        runs: dict[int, list[str]] = {n: [] for n in index.grams}
+        for text, size in zip(texts, np.diff(index.words.first_words).tolist(), strict=True):
+            if min(size, longest) in runs:
+                runs[min(size, longest)].append(text)
+        return cls.build(runs)
 
     @classmethod
     def of_anchors(cls, items: ItemWords, near: int) -> RunFilter:
