@@ -175,7 +175,7 @@ def test_the_item_with_a_kept_overlap_names_the_page_and_its_steps(run: Syntheti
     shown = invoke(run, "item", "demo_task", "0")
     assert "http://web.example/page/3" in shown
     assert "longest shared run 17 words; 5 of the item's 6 13-grams; " in shown and "% of the item, by weight" in shown
-    assert found.coverage is not None and result.by_coverage and result.answer is None
+    assert found.coverage is not None and result.by_coverage
     assert trace_item(run.layout, "demo_task", 0, ngram=13).documents[0].coverage is None
 
 
