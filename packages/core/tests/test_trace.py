@@ -6,7 +6,6 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
@@ -14,12 +13,13 @@ from hypothesis import strategies as st
 from synthetic_run import GLOBAL_BATCH, ITEM_TEXTS, SEQ_LEN, STEPS, STEPS_DONE, SyntheticRun, write_run
 
 from headwater.core.errors import DataError, HeadwaterError, ManifestError
+from headwater.core.item_runs import ItemIndex, count_shared
 from headwater.core.layout import RunLayout
+from headwater.core.manifest import ArtifactWriter
 from headwater.core.ngrams import split_words, words
 from headwater.core.sidecar import Sidecars
 from headwater.core.trace.documents import find_documents
 from headwater.core.trace.items import trace_item
-from headwater.core.trace.overlap import ItemGrams, count_shared, outermost
 from headwater.core.trace.payload import read_record
 from headwater.core.trace.show import _plain
 from headwater.core.trace.steps import trace_step
@@ -174,7 +174,28 @@ def test_the_item_with_a_kept_overlap_names_the_page_and_its_steps(run: Syntheti
     assert found.readings
     shown = invoke(run, "item", "demo_task", "0")
     assert "http://web.example/page/3" in shown
-    assert "longest shared run 17 words; 5 of the item's 6 13-grams" in shown
+    assert "longest shared run 17 words; 5 of the item's 6 13-grams; " in shown and "% of the item, by weight" in shown
+    assert found.coverage is not None and result.by_coverage
+    assert trace_item(run.layout, "demo_task", 0, ngram=13).documents[0].coverage is None
+
+
+@pytest.mark.parametrize("correct", [0.0, 1.0])
+def test_the_answer_is_shown_where_the_item_was_evaluated(run: SyntheticRun, tmp_path: Path, correct: float):
+    copy = RunLayout(tmp_path / "run")
+    shutil.copytree(run.layout.root, copy.root)
+    shutil.rmtree(copy.eval, ignore_errors=True)
+    writer = ArtifactWriter(copy.eval, kind="eval", name="e", producer="test 0", config={})
+    writer.begin()
+    (copy.eval / "samples").mkdir()
+    lines = [{"index": 1, "prediction": "2", "target": "2", "correct": 1.0},
+             {"index": 0, "prediction": "the Ouse", "target": "the Ouse", "correct": correct}]  # fmt: skip
+    (copy.eval / "samples" / "demo_task.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    writer.commit({})
+    result = trace_item(copy, "demo_task", 0)
+    assert result.answer == {"prediction": "the Ouse", "target": "the Ouse", "correct": correct}
+    assert result.documents[0].id == run.overlap_kept
+    shown = CliRunner().invoke(trace, ["item", "demo_task", "0", "--run", str(copy.root)]).output
+    assert f"answer was {'right' if correct else 'wrong'}: the Ouse" in shown
 
 
 def test_the_item_with_a_rejected_overlap_says_so(run: SyntheticRun):
@@ -234,18 +255,19 @@ LETTERS = st.lists(st.sampled_from("abc"), max_size=25).map(" ".join)
 
 @given(LETTERS, st.lists(LETTERS, max_size=4), st.integers(1, 5))
 def test_shared_runs_are_those_of_a_plain_search(item: str, texts: list[str], n: int):
-    item_words, joined = split_words([item]), split_words(texts)
-    runs = ItemGrams(item_words, n).shared_runs(joined)
-    for run in runs:
-        assert joined.strings(run.place, run.place + run.length) == words(item)[run.item : run.item + run.length]
-        assert len(set(joined.text_of(np.arange(run.place, run.place + run.length)).tolist())) == 1
-    for number, text in enumerate(texts):
-        mine = [run for run in runs if int(joined.text_of(run.place)) == number]
-        longest = longest_common_run(words(item), words(text))
-        assert max((run.length for run in mine), default=0) == (longest if longest >= n else 0)
-        grams = {tuple(words(text)[i : i + n]) for i in range(len(words(text)) - n + 1)}
+    index = ItemIndex.build([item], n, n, most_places=100)
+    assert set(index.texts_with(split_words(texts))) == {
+        i for i, text in enumerate(texts) if index.runs(split_words([text]))
+    }
+    for text in texts:
+        mine, split = index.runs(split_words([text])), words(text)
+        for run in mine:
+            assert split[run.first : run.stop] == words(item)[run.place :][: run.stop - run.first]
+        longest = longest_common_run(words(item), split)
+        assert max((run.stop - run.first for run in mine), default=0) == (longest if longest >= n else 0)
+        grams = {tuple(split[i : i + n]) for i in range(len(split) - n + 1)}
         expected = sum(tuple(words(item)[i : i + n]) in grams for i in range(len(words(item)) - n + 1))
-        assert count_shared(mine, n) == count_shared(outermost(mine), n) == expected
+        assert count_shared(mine, n) == expected
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,15 @@ from itertools import pairwise
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headwater.core.item_runs import ItemIndex
 from headwater.core.ngrams import split_words, words
-from headwater.data.operators.decontaminate import Decontaminate, DecontaminateConfig, record
-from headwater.data.operators.item_overlap import ItemIndex
+from headwater.data.operators.decontaminate import Decontaminate, DecontaminateConfig
+from headwater.data.operators.item_finder import ItemFinder
+from headwater.data.operators.run_filter import RunFilter
 
 ITEM = "A farmer has seventeen sheep and all but nine of them ran away over the hill, how many are left?"
 SHORT = "What is the capital of the old kingdom?"
@@ -19,7 +22,7 @@ def items(*texts):
 
 
 def built(*item_texts, ngram=13, min_words=8):
-    return ItemIndex.build(items(*item_texts), ngram, min_words)
+    return ItemIndex.build(item_texts, ngram, min_words)
 
 
 def find(texts, *item_texts, **options):
@@ -29,10 +32,7 @@ def find(texts, *item_texts, **options):
         words = split_words([text])
         runs = index.runs(words)
         if runs:
-            found[number] = [
-                (index.tasks[run.item], index.indices[run.item], " ".join(words.strings(run.first, run.stop)))
-                for run in runs
-            ]
+            found[number] = [("quiz", run.item, " ".join(words.strings(run.first, run.stop))) for run in runs]
     return found
 
 
@@ -65,7 +65,7 @@ def test_equal_hashes_are_not_enough():
     index = built(ITEM)
     words = split_words(["one two three four five six seven eight nine ten eleven twelve thirteen"])
     forged = {13: (words.ngrams(13)[0], index.grams[13][1][:1])}
-    assert ItemIndex(index.tasks, index.indices, index.words, forged).runs(words) == []
+    assert ItemIndex(index.words, forged).runs(words) == []
 
 
 def test_every_item_that_matches_is_named():
@@ -76,7 +76,7 @@ def test_every_item_that_matches_is_named():
 def test_the_verdict_records_every_hit_and_its_place(rows, tmp_path):
     questions = [f"{ITEM} And if number {chr(97 + k % 26)}{k} were to come back again?" for k in range(300)]
     pq.write_table(items(*questions, SHORT), tmp_path / "items.parquet")
-    operator = Decontaminate(DecontaminateConfig(), tmp_path / "items.parquet")
+    operator = Decontaminate(DecontaminateConfig(rule="ngram"), tmp_path / "items.parquet")
     text = f"Ünter “{SHORT}” stands:\n" + "\n".join(f"{k}. {question}" for k, question in enumerate(questions[:200]))
     verdicts = operator.process(rows(["fine", text]))
     assert verdicts.reasons == ["", "item_overlap"] and verdicts.counters == {"items_matched": 301}
@@ -130,7 +130,8 @@ WORDS = st.lists(st.sampled_from(["sheep", "Hill", "日本", "x_1", "ран", "�
 @given(st.lists(WORDS, max_size=4), st.lists(WORDS, min_size=1, max_size=3), st.integers(2, 5))
 def test_the_filter_misses_no_overlap(texts, item_texts, n):
     found = find(texts, *item_texts, ngram=n, min_words=2)
-    assert built(*item_texts, ngram=n, min_words=2).filter(item_texts).candidates(texts).tolist() == list(found)
+    filter_ = RunFilter.of_runs(built(*item_texts, ngram=n, min_words=2), item_texts)
+    assert filter_.candidates(texts).tolist() == list(found)
 
 
 @given(WORDS, WORDS, st.integers(2, 5))
@@ -142,17 +143,50 @@ def test_runs_are_the_longest_that_a_plain_search_finds(text, item, n):
         assert {(run.place, run.first, run.stop - run.first) for run in runs} == plain_runs(text, item, n)
 
 
-def test_a_text_is_recorded_alike_in_any_batch(rows, tmp_path):
+@pytest.mark.parametrize("rule", ["coverage", "ngram"])
+def test_a_text_is_recorded_alike_in_any_batch(rows, tmp_path, rule):
     pq.write_table(items(ITEM, SHORT), tmp_path / "items.parquet")
-    operator = Decontaminate(DecontaminateConfig(), tmp_path / "items.parquet")
+    operator = Decontaminate(DecontaminateConfig(rule=rule), tmp_path / "items.parquet")
     texts = [f"{ITEM} {ITEM} and {SHORT}", f"{SHORT} so {ITEM}", "nothing"]
     together = operator.process(rows(texts)).details
     assert together == [operator.process(rows([text])).details[0] for text in texts]
 
 
 def test_what_a_text_says_often_is_recorded_at_its_first_place():
-    index = built(ITEM)
+    finder = ItemFinder.build(items(ITEM), "ngram", 13, 8)
     split = split_words([f"{ITEM}\n" * 50])
-    (run,) = index.runs(split)
-    assert (run.first, run.stop) == (0, len(words(ITEM)))
-    assert record(split, [run], index)["hits"][0]["start"] == 0
+    (hit,) = finder.hits(split)
+    assert (hit.first, hit.stop) == (0, len(words(ITEM)))
+    assert finder.record(split, [hit])["hits"][0]["start"] == 0
+
+
+@given(
+    st.lists(
+        st.sampled_from([ITEM, SHORT, ITEM.upper(), ITEM[20:], ITEM[:60], ITEM.replace(",", ""), "a b"]), max_size=4
+    )
+)
+def test_the_filter_misses_nothing_that_is_covered(parts):
+    finder = ItemFinder.build(items(ITEM, SHORT), "coverage", 13, 8)
+    texts = [" ".join(parts), *parts]
+    held = [row for row, text in enumerate(texts) if finder.hits(split_words([text]))]
+    assert set(held) <= set(finder.filter.candidates(texts).tolist())
+
+
+def test_an_item_cut_short_is_found_by_coverage_only(rows, tmp_path):
+    pq.write_table(items(ITEM, SHORT), tmp_path / "items.parquet")
+    text = "Known for: a farmer has seventeen sheeps, and all but nine of them ran away up the hill: how many are left?"
+    found = {}
+    for rule in ("coverage", "ngram"):
+        config = DecontaminateConfig(rule=rule)
+        found[rule] = Decontaminate(config, tmp_path / "items.parquet").process(rows([text]))
+    assert found["ngram"].reasons == [""] and found["coverage"].reasons == ["item_overlap"]
+    (hit,) = json.loads(found["coverage"].details[0])["hits"]
+    assert (hit["task"], hit["index"]) == ("quiz", 0) and hit["longest"] == 8 and 0.5 < hit["coverage"] < 1
+
+
+def test_a_marked_document_is_kept_with_its_hits(rows, tmp_path):
+    pq.write_table(items(ITEM, SHORT), tmp_path / "items.parquet")
+    verdicts = Decontaminate(DecontaminateConfig(action="mark"), tmp_path / "items.parquet").process(rows([ITEM, "x"]))
+    assert verdicts.outcomes == ["keep", "keep"] and verdicts.details[1] == ""
+    assert json.loads(verdicts.details[0])["hits"][0]["index"] == 0
+    assert verdicts.counters == {"documents_marked": 1, "items_matched": 1}

@@ -146,6 +146,24 @@ def test_workers_and_partitions_change_no_byte(tiny, options):
     assert digests(run / "documents") == digests(other / "documents")
 
 
+@pytest.mark.parametrize("action", ["reject", "mark"])
+def test_the_documents_that_hold_items_are_listed(tiny, action):
+    run, recipe = tiny("a")
+    option = f"documents.decontaminate={{action: {action}}}"
+    outcome = make(run, recipe, option)
+    (row,) = pq.read_table(run / "documents" / "item_overlaps.parquet").to_pylist()
+    (leak,) = [each for each in (*kept(run), *rejected(run)) if each["url"] == "http://w/leak.html"]
+    assert row.pop("coverage") > 0.9
+    assert row == {"task": "quiz", "index": 0, "id": leak["id"], "source": "web", "url": leak["url"],
+                   "split": leak["split"], "kept": action == "mark", "longest": 20}  # fmt: skip
+    assert (leak["url"] in {each["url"] for each in kept(run)}) == (action == "mark")
+    assert leak["verdicts"][-1]["operator"] == "decontaminate" and '"index": 0' in leak["verdicts"][-1]["detail"]
+    assert len(kept(run)) + len(rejected(run)) == outcome.result["total"]["documents_in"]
+    other, _ = tiny("b")
+    make(other, recipe, option, "documents.engine.workers=2", "documents.engine.partition_bytes=1000")
+    assert digests(run / "documents") == digests(other / "documents")
+
+
 def test_a_second_run_is_up_to_date_and_a_changed_recipe_is_not(tiny):
     run, recipe = tiny()
     first = make(run, recipe)

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
+import pyarrow.parquet as pq
 import pytest
 
 from headwater.core.config import load_section
@@ -92,6 +93,17 @@ def test_partitions_change_no_byte(reference, spark_session, tiny, options):
     run, recipe = tiny()
     assert spark(run, recipe, *options).fresh
     assert digests(run / "documents") == reference
+
+
+def test_marked_documents_and_their_list_are_the_same(spark_session, tiny):
+    local, recipe = tiny("local")
+    marked = "documents.decontaminate={action: mark}"
+    make(local, recipe, marked)
+    other, _ = tiny("spark")
+    make(other, recipe, marked, "documents.engine.name=spark", "documents.engine.partition_bytes=1500")
+    assert digests(other / "documents") == digests(local / "documents")
+    rows = pq.read_table(local / "documents" / "item_overlaps.parquet").to_pylist()
+    assert [(row["url"], row["kept"]) for row in rows] == [("http://w/leak.html", True)]
 
 
 def test_finished_steps_are_not_run_again(reference, spark_session, tiny, monkeypatch):

@@ -7,19 +7,19 @@ import random
 from pathlib import Path
 
 from headwater.eval.intervals import interval_of_mean
-from headwater.eval.results import ConfidenceInterval, OverlapSplit, Part, Sample, Score
+from headwater.eval.results import ConfidenceInterval, OverlapPart, OverlapSplit, Sample, Score
 
 GROUPS = {"stem": ["anatomy", "astronomy", "physics"], "humanities": ["philosophy", "law"], "other": ["marketing"]}
 WORDS = ["why", "does", "the", "model", "of", "a", "river", "say", "that", "water", "flows", "down"]
 HOSTILE = "What is </script><img src=x onerror='window.owned=1'><b>bold</b>?\u202e \u2028 end"
 
 
-def part(values: list[float]) -> Part | None:
+def part(values: list[float]) -> OverlapPart | None:
     if not values:
         return None
     found = interval_of_mean(values)
     interval = None if found is None else ConfidenceInterval(low=found.low, high=found.high, method=found.method)
-    return Part(value=sum(values) / len(values), items=len(values), interval=interval)
+    return OverlapPart(value=sum(values) / len(values), items=len(values), interval=interval)
 
 
 def score(task: str, samples: list[Sample], metric: str, chance: float | None, **more) -> Score:

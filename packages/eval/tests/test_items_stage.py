@@ -9,13 +9,14 @@ from click.testing import CliRunner
 
 from headwater.core.documents import ITEMS
 from headwater.core.errors import ConfigError, EvalError, StorageError
+from headwater.core.item_parts import item_parts
 from headwater.core.lock import exclusive
 from headwater.core.manifest import is_artifact, read_manifest
 from headwater.eval import checksums
 from headwater.eval import items as module
 from headwater.eval.data_dir import lm_eval_tasks
 from headwater.eval.harness.names import names_in, require_names
-from headwater.eval.items import item_text, write_items
+from headwater.eval.items import write_items
 from headwater.eval.items_cli import items
 from headwater.eval.tasks.packaged import MINI_TASKS, read_split
 
@@ -70,9 +71,11 @@ def test_a_changed_data_file_makes_a_new_artifact_and_a_moved_folder_does_not(tm
 
 
 def test_texts_are_what_a_copy_on_the_web_would_hold():
-    assert item_text({"question": "Q?", "subject": "s", "choices": ["a", "b"], "answer": 0}) == "Q?\na\nb"
-    assert item_text({"question": "Q?", "answer": "2+2=<<2+2=4>>4\n#### 4"}) == "Q?\n2+2=4\n#### 4"
-    assert item_text({"prompt": "def f():\n", "canonical_solution": "    return 1\n"}) == "def f():\n    return 1\n"
+    assert item_parts({"question": "Q?", "subject": "s", "choices": ["a", "b"], "answer": 0}).text == "Q?\na\nb"
+    assert item_parts({"question": "Q?", "answer": "2+2=<<2+2=4>>4\n#### 4"}).text == "Q?\n2+2=4\n#### 4"
+    assert (
+        item_parts({"prompt": "def f():\n", "canonical_solution": "    return 1\n"}).text == "def f():\n    return 1\n"
+    )
 
 
 def test_a_mistyped_task_is_refused_with_the_nearest_name(tmp_path):

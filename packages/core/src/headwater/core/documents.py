@@ -77,3 +77,28 @@ def document_id(source: str, url: str, payload_sha256: str) -> str:
 def split_of(identifier: str, validation_share: float) -> str:
     """The split of a document, from its id alone, so that it never depends on other documents."""
     return "validation" if int(identifier[:8], 16) < validation_share * 2**32 else "train"
+
+
+ITEM_OVERLAPS_FILE = "item_overlaps.parquet"
+ITEM_OVERLAPS = pa.schema(
+    [
+        pa.field("task", pa.string(), nullable=False),
+        pa.field("index", pa.int64(), nullable=False),
+        pa.field("id", pa.string(), nullable=False),  # of the document
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("url", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("kept", pa.bool_(), nullable=False),
+        pa.field("longest", pa.int64(), nullable=False),  # words of the longest run in common
+        pa.field(
+            "coverage", pa.float64()
+        ),  # share of the item that is there, by weight; null where the rule knows none
+    ]
+)
+"""Rows of `documents/item_overlaps.parquet`: which document, kept or rejected, holds which evaluation item. Ordered by
+task, index, source and id. Written where the documents are decontaminated."""
+
+
+def holds_documents(path: str) -> bool:
+    """Whether a file of the documents artifact has documents in its rows."""
+    return path.endswith(".parquet") and path != ITEM_OVERLAPS_FILE

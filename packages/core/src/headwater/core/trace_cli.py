@@ -93,13 +93,13 @@ def step(number: int, run: Path, as_json: bool) -> None:
 @trace.command("item")
 @click.argument("task")
 @click.argument("index", type=click.IntRange(min=0))
-@click.option("--ngram", default=13, show_default=True, type=click.IntRange(min=1), metavar="N",
-              help="Words in a row that count as overlap.")  # fmt: skip
+@click.option("--ngram", type=click.IntRange(min=1), metavar="N",
+              help="Only N words in a row count as overlap (default: 13, or enough of the item in parts).")  # fmt: skip
 @click.option("--top", default=20, show_default=True, type=click.IntRange(min=1), metavar="N",
               help="Documents to show, most overlap first.")  # fmt: skip
 @run_option
 @json_option
-def item(task: str, index: int, ngram: int, top: int, run: Path, as_json: bool) -> None:
+def item(task: str, index: int, ngram: int | None, top: int, run: Path, as_json: bool) -> None:
     """The documents, kept and rejected, that share text with item INDEX of TASK.
 
     Shows the shared text, what became of each document, and the steps that read it.

@@ -27,6 +27,7 @@ from headwater.data.engine import BatchFunction, Dataset, Engine, Needs, Reader
 from headwater.data.engines.choose import open_engine
 from headwater.data.held_out import HeldOut
 from headwater.data.index import options_of
+from headwater.data.item_overlaps import write_item_overlaps
 from headwater.data.near import near_duplicates
 from headwater.data.operators import (
     exact_dedup,
@@ -94,6 +95,9 @@ def make_documents(layout: RunLayout, config: DocumentsConfig) -> Outcome:
             shutil.rmtree(work, ignore_errors=True)
             raise
         _write(engine, kept, rejected, layout.documents, found, config.rows_per_file)
+        if config.decontaminate:
+            marked = config.decontaminate.action == "mark"
+            write_item_overlaps(engine, kept, rejected, layout.documents, marked=marked)
     atomic_write(layout.documents / "funnel.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     return Outcome(writer.commit(_counters(found)), True, found)
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from backports import zstd
 
 from headwater.core.console import progress
-from headwater.core.documents import DOCUMENTS, REJECTED
+from headwater.core.documents import DOCUMENTS, REJECTED, holds_documents
 from headwater.core.errors import ConfigError, DataError
 from headwater.core.layout import RunLayout
 from headwater.core.manifest import read_manifest
@@ -91,7 +91,7 @@ def export(layout: RunLayout, out: str, wanted: Wanted) -> tuple[dict[str, Any],
         work = Path(folder) / "shard"
         if begun is None:
             _write(join(out, BEGUN), head, work)
-        parts = [entry.path for entry in manifest.files if entry.path.endswith(".parquet")]
+        parts = [entry.path for entry in manifest.files if holds_documents(entry.path)]
         parts = [part for part in parts if wanted.rejected or not part.startswith("rejected/")]
         shards: list[dict[str, Any]] = []
         messages: list[tuple[Kind, Written]] = []

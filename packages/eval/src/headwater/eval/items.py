@@ -4,12 +4,12 @@ Decontamination and `headwater trace item` compare training documents with these
 """
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headwater.core.item_parts import item_parts
 from headwater.core.lock import exclusive
 from headwater.core.manifest import ArtifactWriter, Manifest
 from headwater.core.storage import file_sha256, json_digest, storage_errors
@@ -20,7 +20,6 @@ from headwater.eval.tasks.packaged import ITEMS_FOLDER, MINI_TASKS, SCORED_SPLIT
 
 ITEMS_FILE = "items.parquet"
 _ROW_GROUP = 1024
-_CALCULATOR = re.compile(r"<<[^>]*>>")
 
 
 @dataclass(frozen=True)
@@ -36,19 +35,6 @@ class ItemsResult:
     manifest: Manifest
     fresh: bool
     without: list[str]
-
-
-def item_text(fields: dict[str, Any]) -> str:
-    """The text of an item that training documents are compared with.
-
-    Multiple choice: the question and the choices. Word problems: the question and the worked answer, without the
-    calculator annotations, which no other copy of the text would have. Code: the prompt and the known solution.
-    """
-    if "canonical_solution" in fields:
-        return f"{fields['prompt']}{fields['canonical_solution']}"
-    if "choices" in fields:
-        return "\n".join([fields["question"], *fields["choices"]])
-    return f"{fields['question']}\n{_CALCULATOR.sub('', fields['answer'])}"
 
 
 def write_items(
@@ -117,7 +103,7 @@ def _rows(task: str, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         {
             "task": task,
             "index": index,
-            "text": item_text(fields),
+            "text": item_parts(fields).text,
             "fields_json": json.dumps(fields, sort_keys=True, ensure_ascii=False),
         }
         for index, fields in enumerate(items)

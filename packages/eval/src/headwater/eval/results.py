@@ -25,8 +25,8 @@ class ConfidenceInterval(_Record):
     method: str
 
 
-class Part(_Record):
-    """A score over some of a task's items."""
+class OverlapPart(_Record):
+    """A score on a part of the items: its value, how many they are, and the 95% interval."""
 
     value: float
     items: int
@@ -34,12 +34,13 @@ class Part(_Record):
 
 
 class OverlapSplit(_Record):
-    """A score over the items that the training documents do not overlap, and over those that they do; none where there
-    are none.
+    """A score on the items that no training document holds, and on those that one holds; none for a part without items.
+
+    See `headwater.eval.overlap`.
     """
 
-    clean: Part | None
-    overlapping: Part | None
+    clean: OverlapPart | None
+    overlapping: OverlapPart | None
 
 
 class Score(_Record):
@@ -62,7 +63,7 @@ class Score(_Record):
         truncated: Items of which a prompt was cut to fit the model.
         cut_short: Generated answers that ended at the length limit.
         members: The tasks of a group.
-        overlap: The score with and without items that overlap the training documents; none where that is not known.
+        overlap: The score on clean and on overlapping items; none when it is not known which they are.
     """
 
     task: str
@@ -175,7 +176,7 @@ class Sample(_Record):
         question: What was asked, without the examples before it; long ones are cut in the middle, with a mark. Empty
             in results of schema version 1.
         choices: The answers to choose from; none for generated answers.
-        overlap: Whether training documents overlap the item; none where that is not known.
+        overlap: Whether a training document holds the item; none when that is not known.
         cell: Where an item of a grid stands: `length` in tokens and `depth`, 0 to 1, of a needle in a haystack.
     """
 

@@ -22,6 +22,7 @@ from headwater.eval.attention import Reader
 from headwater.eval.config import EvalConfig
 from headwater.eval.held_out import HeldOut, bits_per_byte, read_held_out
 from headwater.eval.notes import notes
+from headwater.eval.overlap import mark_samples, overlap_notes, read_item_overlap, split_score
 from headwater.eval.results import EvaluatedCheckpoint, HeldOutBits, Refused, Results, Score
 from headwater.eval.sandbox import availability
 from headwater.eval.scoring import Request, Scored, score
@@ -70,6 +71,10 @@ class Session:
     def results(self, settings: dict[str, Any]) -> Results:
         """Measures what is missing and gathers all of it."""
         scores, refused = self._tasks() if self.config.asked else ([], [])
+        overlap = read_item_overlap(self.run, self.checkpoint)
+        leaves = list(dict.fromkeys(score.task for score in scores if not score.group))
+        samples = mark_samples(self.work / "samples", leaves, overlap)
+        scores = [score.model_copy(update={"overlap": split_score(score, samples)}) for score in scores]
         bits = self._bits_per_byte() if self.config.bits_per_byte else None
         names = ("lm-eval", "torch", "transformers", "tokenizers", "datasets")
         return Results(
@@ -77,7 +82,7 @@ class Session:
             tasks=scores,
             refused=refused,
             bits_per_byte=bits,
-            notes=notes(scores, self._max_length, self.config),
+            notes=[*notes(scores, self._max_length, self.config), *overlap_notes(samples, overlap)],
             settings=settings,
             software={name: version(name) for name in names},
         )

@@ -17,6 +17,7 @@ from headwater.core.manifest import WORK, ArtifactWriter, Manifest, Parent, is_a
 from headwater.core.storage import atomic_write, file_sha256, json_digest
 from headwater.eval import PRODUCER
 from headwater.eval.config import EvalConfig
+from headwater.eval.overlap import overlaps_file
 from headwater.eval.results import SCHEMA_VERSION, Results
 
 if TYPE_CHECKING:
@@ -227,6 +228,8 @@ def _parents(run: RunLayout, config: EvalConfig, checkpoint: Path, folder: Path)
         parents.append(parent_of(folder, run.tokenizer, "tokenizer"))
     if is_artifact(run.items):
         parents.append(parent_of(folder, run.items, "items"))
+        if config.asked and overlaps_file(run, checkpoint) is not None:
+            parents.append(parent_of(folder, run.documents, "documents"))
     if config.bits_per_byte and run.tokens_root.is_dir():
         sources = sorted(path for path in run.tokens_root.iterdir() if is_artifact(path))
         parents += [parent_of(folder, path, f"tokens/{path.name}") for path in sources]

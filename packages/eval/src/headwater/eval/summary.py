@@ -4,19 +4,22 @@ import shlex
 
 from headwater.core.console import done, table
 from headwater.eval.notes import headline
-from headwater.eval.results import Score
+from headwater.eval.results import OverlapPart, Score
 from headwater.eval.stage import Evaluation
 
 HEADERS = ["task", "metric", "score", "95% interval", "chance", "items", "shots", "truncated", "reading"]
+_SPLIT_AT = 6
 
 
 def print_summary(evaluation: Evaluation) -> None:
     """Prints the scores, the bits per byte, what was refused, and the stage's one line."""
     results = evaluation.results
     if results.tasks:
+        split = any(score.overlap for score in results.tasks)
         asked = results.settings["eval"]["tasks"]
         shown = [score for score in results.tasks if score.group or score.task in asked] or results.tasks
-        table(HEADERS, [row(score) for score in shown])
+        headers = [*HEADERS[:_SPLIT_AT], "clean", "overlapping", *HEADERS[_SPLIT_AT:]] if split else HEADERS
+        table(headers, [row(score, split=split) for score in shown])
         if hidden := len({score.task for score in results.tasks} - {score.task for score in shown}):
             print(f"{hidden} tasks of these groups: {evaluation.folder / 'results.json'}")
     if results.bits_per_byte:
@@ -49,11 +52,11 @@ def one_line(evaluation: Evaluation) -> str:
     return " · ".join(parts)
 
 
-def row(score: Score) -> list[object]:
-    """A score as a row under `HEADERS`."""
+def row(score: Score, *, split: bool = False) -> list[object]:
+    """A score as a row under `HEADERS`; with `split`, with the scores on clean and on overlapping items."""
     interval = "" if score.interval is None else f"{score.interval.low:.3f} … {score.interval.high:.3f}"
     metric = score.metric if score.filter == "none" else f"{score.metric} ({score.filter})"
-    return [
+    cells: list[object] = [
         score.task,
         metric,
         f"{score.value:.3f}",
@@ -64,6 +67,15 @@ def row(score: Score) -> list[object]:
         score.truncated,
         reading(score),
     ]
+    if split:
+        found = score.overlap
+        cells[_SPLIT_AT:_SPLIT_AT] = [_part(found and found.clean), _part(found and found.overlapping)]
+    return cells
+
+
+def _part(part: OverlapPart | None) -> str:
+    """The score on a part of the items, and how many they are."""
+    return "" if part is None else f"{part.value:.3f} ({part.items:,})"
 
 
 def reading(score: Score) -> str:

@@ -6,6 +6,6 @@ Nothing here reads a log of samples, because none is kept: the order of samples 
 * `documents` finds a document, kept or rejected, with every operator's verdict.
 * `core.sidecar` says where its tokens lie, `training` at which steps they are read.
 * `steps` lists the documents of one step.
-* `overlap` finds word runs that two texts share, `items` runs it over the whole corpus.
+* `items` looks through the whole corpus for an item, by `core.item_runs` and `core.item_coverage`.
 * `show` prints all of these for people.
 """

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headwater.core.documents import holds_documents
 from headwater.core.errors import DataError
 from headwater.core.layout import RunLayout
 from headwater.core.manifest import read_manifest
@@ -66,7 +67,7 @@ def document_files(run: RunLayout) -> Iterator[tuple[Path, bool]]:
     """
     manifest = read_manifest(run.documents)
     for entry in manifest.files:
-        if entry.path.endswith(".parquet"):
+        if holds_documents(entry.path):
             yield run.documents / entry.path, not entry.path.startswith("rejected/")
 
 

@@ -113,11 +113,16 @@ def show_item(trace: ItemTrace) -> None:
     """Prints the documents that overlap an evaluation item, or the closest ones."""
     click.echo(f"item {trace.index} of {trace.task}: {trace.words:,} words")
     click.echo(textwrap.indent(_clip(trace.text, 300), "  │ "))
+    if trace.answer is not None:
+        right = {1.0: "right", 0.0: "wrong"}.get(trace.answer["correct"], f"scored {trace.answer['correct']}")
+        click.echo(f"The model's answer was {right}: {_clip(str(trace.answer['prediction']), 200)}")
     click.echo(f"Searched {trace.searched_documents:,} documents, kept and rejected "
                f"({trace.searched_characters:,} characters).")  # fmt: skip
     if not trace.closest:
+        one = trace.overlapping == 1
+        enough = f"{'holds' if one else 'hold'} enough of it or " if trace.by_coverage else ""
         click.echo(
-            f"{_count(trace.overlapping, 'document')} {'shares' if trace.overlapping == 1 else 'share'} at least "
+            f"{_count(trace.overlapping, 'document')} {enough}{'shares' if one else 'share'} at least "
             f"{trace.ngram} words in a row with it: {trace.overlapping_kept:,} kept, "
             f"{trace.overlapping - trace.overlapping_kept:,} rejected."
         )
@@ -141,6 +146,8 @@ def _show_overlap(number: int, overlap: Overlap, trace: ItemTrace) -> None:
     shared = f"longest shared run {overlap.longest} words"
     if not trace.closest:
         shared += f"; {overlap.shared_ngrams:,} of the item's {_count(trace.item_ngrams, f'{trace.ngram}-gram')}"
+    if overlap.coverage is not None:
+        shared += f"; {overlap.coverage:.0%} of the item, by weight"
     _fields(
         [
             ("document", f"{overlap.id[:_SHORT_ID]} of {overlap.source}, {verdict}"),

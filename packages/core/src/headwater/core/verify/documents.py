@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from headwater.core.documents import SPLITS, document_id
+from headwater.core.documents import SPLITS, document_id, holds_documents
 from headwater.core.external import is_external, read_listing
 from headwater.core.parquet import iterate_rows
 from headwater.core.verify.findings import Findings
@@ -47,7 +47,7 @@ def check_documents(artifact: Artifact, walk: Walk, findings: Findings) -> Docum
     """Reads every row once and compares what it says with what can be derived."""
     index = DocumentIndex()
     for entry in artifact.manifest.files:
-        if entry.path.endswith(".parquet"):
+        if holds_documents(entry.path):
             _read(artifact, entry.path, index, findings)
     _check_counters(artifact, index, findings)
     if (artifact.folder / "funnel.json").is_file():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from headwater.eval.ci_files import Case, junit_xml, markdown_table
 from headwater.eval.report.pairs import Pair
 from headwater.eval.report.view import Row, View
-from headwater.eval.results import Part
+from headwater.eval.results import OverlapPart
 from headwater.eval.summary import HEADERS, row
 
 
@@ -70,7 +70,7 @@ def _split(each: Row) -> list[object]:
     return [each.score.task, each.metric, *_part(split.clean), *_part(split.overlapping)]
 
 
-def _part(part: Part | None) -> list[object]:
+def _part(part: OverlapPart | None) -> list[object]:
     if part is None:
         return ["", "", 0]
     interval = "" if part.interval is None else f"{part.interval.low:.3f} … {part.interval.high:.3f}"

@@ -11,7 +11,7 @@ from headwater.eval.report.charts import Grid, grid
 from headwater.eval.report.items import leaves
 from headwater.eval.report.pairs import Pair, Pairs, inner_groups, members
 from headwater.eval.report.read import History, Source, is_share
-from headwater.eval.results import Part, Results, Sample, Score
+from headwater.eval.results import OverlapPart, Results, Sample, Score
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Row:
         both = [] if split is None else [("clean", split.clean), ("overlapping", split.overlapping)]
         return [self._part(name, part) for name, part in both if part is not None]
 
-    def _part(self, name: str, part: Part) -> whisker.Score:
+    def _part(self, name: str, part: OverlapPart) -> whisker.Score:
         low, high = (part.interval.low, part.interval.high) if part.interval is not None else (part.value, part.value)
         task, metric = self.score.task, f"{name} items · {self.metric}"
         return whisker.Score(task, metric, part.value, low, high, part.items, self.score.chance)

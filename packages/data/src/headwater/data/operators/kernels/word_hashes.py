@@ -117,14 +117,15 @@ def shingles(data, offsets, lower, kinds, n, hashes, firsts):
 
 
 @compiled
-def texts_with(data, offsets, lower, kinds, lengths, table, marks, hits):
-    """Which texts hold a run of words that may be listed.
+def texts_with(data, offsets, lower, kinds, lengths, table, marks, near, hits):
+    """Which texts hold a run of words that may be listed, or two runs that begin near each other.
 
     Args:
         data, offsets: The texts.
         lower, kinds: `core.ngrams.character_tables()`.
         lengths: Of the listed runs, in words.
         table, marks: As `list_runs` fills them.
+        near: 0, or within how many words a second run of the same length has to begin.
         hits: Result, shape [texts].
     """
     most = 0
@@ -138,10 +139,13 @@ def texts_with(data, offsets, lower, kinds, lengths, table, marks, hits):
         for length in lengths:
             if hits[text] or count < length:
                 continue
+            last = -near - 1
             for k in range(hash_runs(words, count, length, runs)):
                 if _is_listed(table, marks, runs[k]):
-                    hits[text] = True
-                    break
+                    if near == 0 or k - last <= near:
+                        hits[text] = True
+                        break
+                    last = k
 
 
 @compiled

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from headwater.core.ngrams import Words, split_words
-from headwater.data.arrow import values
-from headwater.data.operators.run_filter import RunFilter
-from headwater.data.shuffle import differs
-
-U64 = npt.NDArray[np.uint64]
-I64 = npt.NDArray[np.int64]
-
-_MOST_PLACES = 8
-"""Places of one n-gram in a text that are looked at: what is said more often is an item's at the first of them too."""
+from headwater.core.hashing import U64
+from headwater.core.ngrams import I64, Words, split_words
 
 
 class Run(NamedTuple):
@@ -35,26 +27,27 @@ class ItemIndex:
     """The n-grams of evaluation items.
 
     Attributes:
-        tasks, indices: Of each item.
         words: The items' words.
         grams: For each n: sorted hashes, and the first word of each n-gram.
+        most_places: Places of one n-gram in a text that are looked at: what is said more often is an item's at the
+            first of them too.
     """
 
-    tasks: list[str]
-    indices: list[int]
     words: Words
     grams: dict[int, tuple[U64, I64]]
+    most_places: int = 8
 
     @classmethod
-    def build(cls, items: pa.Table, ngram: int, min_words: int) -> ItemIndex:
-        """Indexes a table with the columns task, index and text.
+    def build(cls, texts: Sequence[str], ngram: int, min_words: int, *, most_places: int = 8) -> ItemIndex:
+        """Indexes items.
 
         Args:
-            items: The table.
+            texts: Of the items.
             ngram: Words that must agree, one after the other.
             min_words: Items of fewer than `ngram` words are matched whole if they have at least this many.
+            most_places: As the attribute.
         """
-        words = split_words(values(items, "text"))
+        words = split_words(texts)
         sizes = np.diff(words.first_words)
         grams: dict[int, tuple[U64, I64]] = {}
         short = {int(size) for size in sizes if min_words <= size < ngram}
@@ -65,16 +58,15 @@ class ItemIndex:
                 hashes, places = hashes[whole], places[whole]
             order = np.lexsort((places, hashes))
             grams[n] = (hashes[order], places[order])
-        return cls(values(items, "task"), values(items, "index"), words, grams)
+        return cls(words, grams, most_places)
 
-    def filter(self, texts: list[str]) -> RunFilter:
-        """Finds the texts that are worth a closer look; `texts` are the items'."""
-        longest = max(self.grams)
-        runs: dict[int, list[str]] = {n: [] for n in self.grams}
-        for text, size in zip(texts, np.diff(self.words.first_words).tolist(), strict=True):
-            if min(size, longest) in runs:
-                runs[min(size, longest)].append(text)
-        return RunFilter.build(runs)
+    def texts_with(self, texts: Words) -> list[int]:
+        """Which of several texts share an n-gram with an item, by its hash."""
+        found: set[int] = set()
+        for n, (hashes, _) in self.grams.items():
+            own, places = texts.ngrams(n)
+            found.update(texts.text_of(places[is_among(own, hashes)]).tolist())
+        return sorted(found)
 
     def runs(self, words: Words) -> list[Run]:
         """The longest runs that one text shares with each item, longest first.
@@ -100,13 +92,13 @@ class ItemIndex:
         own, places = words.ngrams(n)
         low, high = (np.searchsorted(hashes, own, side=side) for side in ("left", "right"))
         hit = np.flatnonzero(high > low)
-        hit = hit[_rank(low[hit]) < _MOST_PLACES]
+        hit = hit[_rank(low[hit]) < self.most_places]
         counts = (high - low)[hit]
         within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
         mine, theirs = np.repeat(places[hit], counts), item_places[np.repeat(low[hit], counts) + within]
         order = np.lexsort((mine, mine - theirs))
         mine, theirs = mine[order], theirs[order]
-        fresh = differs(mine - theirs) | differs(self.words.text_of(theirs))
+        fresh = _differs(mine - theirs) | _differs(self.words.text_of(theirs))
         fresh[1:] |= np.diff(mine) != 1
         return list(zip(mine[fresh].tolist(), theirs[fresh].tolist(), strict=True))
 
@@ -128,10 +120,29 @@ def _agreeing(a: U64, b: U64) -> int:
     return len(a) if same.all() else int(np.argmin(same))
 
 
+def is_among(values: U64, ordered: U64) -> npt.NDArray[np.bool_]:
+    """Which values are among those of a sorted array."""
+    if not len(ordered):
+        return np.zeros(len(values), np.bool_)
+    return ordered[np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)] == values
+
+
+def count_shared(runs: Iterable[Run], n: int) -> int:
+    """How many n-grams of one item (by place in it) lie in one of the runs."""
+    return len({place for run in runs for place in range(run.place, run.place + run.stop - run.first - n + 1)})
+
+
+def _differs(values: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
+    """Whether each value differs from the one before; the first does."""
+    fresh = np.ones(len(values), np.bool_)
+    fresh[1:] = values[1:] != values[:-1]
+    return fresh
+
+
 def _rank(keys: I64) -> I64:
     """How many equal keys stand before each, shape [keys]."""
     order = np.argsort(keys, kind="stable")
-    starts = np.flatnonzero(differs(keys[order]))
+    starts = np.flatnonzero(_differs(keys[order]))
     ranks = np.empty(len(keys), np.int64)
     ranks[order] = np.arange(len(keys)) - np.repeat(starts, np.diff(np.append(starts, len(keys))))
     return ranks
