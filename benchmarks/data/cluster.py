@@ -213,7 +213,7 @@ def main() -> None:
         folder = Path(temporary)
         prepared, recipe = folder / "prepared" / "run", folder / "prepared" / "recipe.yaml"
         raw(prepared, files)
-        recipe.write_text(RECIPE.format(decontaminate="{ngram: 13}" if asked.eval_data else "null"))
+        recipe.write_text(RECIPE.format(decontaminate="{rule: coverage}" if asked.eval_data else "null"))
         if asked.eval_data:
             subprocess.run([sys.executable, "-c", MAIN, "eval", "items", "--recipe", str(recipe), "--run",
                             str(prepared), "--data-dir", str(asked.eval_data)], check=True)  # fmt: skip

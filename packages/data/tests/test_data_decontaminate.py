@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from headwater.core.item_runs import ItemIndex
 from headwater.core.ngrams import split_words, words
@@ -190,3 +191,11 @@ def test_a_marked_document_is_kept_with_its_hits(rows, tmp_path):
     assert verdicts.outcomes == ["keep", "keep"] and verdicts.details[1] == ""
     assert json.loads(verdicts.details[0])["hits"][0]["index"] == 0
     assert verdicts.counters == {"documents_marked": 1, "items_matched": 1}
+
+
+def test_options_of_the_other_rule_are_refused():
+    with pytest.raises(ValidationError, match="ngram can be set with rule: ngram only"):
+        DecontaminateConfig(ngram=8)
+    config = DecontaminateConfig(rule="ngram", ngram=8)
+    assert DecontaminateConfig(**config.model_dump()) == config
+    assert DecontaminateConfig(**DecontaminateConfig().model_dump()) == DecontaminateConfig()

@@ -21,11 +21,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from headwater.core.ngrams import split_words
 from headwater.core.storage import storage_errors
@@ -48,6 +48,14 @@ class DecontaminateConfig(OperatorConfig):
     action: Literal["reject", "mark"] = "reject"
     ngram: int = Field(default=13, ge=2, le=100)
     min_words: int = Field(default=8, ge=2, le=100)
+
+    @model_validator(mode="after")
+    def _options_of_the_rule(self) -> Self:
+        fields = type(self).model_fields
+        changed = [name for name in ("ngram", "min_words") if getattr(self, name) != fields[name].default]
+        if self.rule != "ngram" and changed:
+            raise ValueError(f"{' and '.join(changed)} can be set with rule: ngram only, and the rule is {self.rule}")
+        return self
 
 
 class Decontaminate(Operator):
