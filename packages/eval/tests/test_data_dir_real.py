@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from headwater.core.item_parts import item_parts
 from headwater.eval.data_dir import leaf_tasks, prepare_data_dir
-from headwater.eval.items import item_text
 from headwater.eval.tasks import code
 from headwater.eval.tasks.local_data import read_items
 
@@ -37,7 +37,7 @@ def test_every_item_has_a_text_to_compare():
     count = 0
     for task in leaf_tasks(["mmlu", "gsm8k", "humaneval"]):
         for fields in read_items(DATA, task.family, "test", task.subject):
-            text = item_text(fields)
+            text = item_parts(fields).text
             assert text.strip()
             assert "<<" not in text or task.family != "gsm8k"
             count += 1

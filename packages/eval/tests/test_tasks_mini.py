@@ -7,8 +7,8 @@ import re
 
 import pytest
 
+from headwater.core.item_parts import item_parts
 from headwater.core.ngrams import words
-from headwater.eval.items import item_text
 from headwater.eval.tasks.packaged import MINI_TASKS, read_split, splits
 
 MMLU, GSM8K, HUMANEVAL = MINI_TASKS
@@ -168,6 +168,6 @@ def test_every_function_has_a_docstring_with_an_example_that_is_right():
 
 
 def test_the_text_to_compare_holds_no_calculator_annotations():
-    text = item_text(read_split(GSM8K, "test")[0])
+    text = item_parts(read_split(GSM8K, "test")[0]).text
     assert "<<" not in text
     assert "5*16=80" in text.replace(" ", "")
