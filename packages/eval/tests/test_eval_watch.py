@@ -84,11 +84,11 @@ def test_scores_are_served_for_prometheus(own_run, tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     assert "metrics: http://127.0.0.1:" in result.stderr
     (page,), (values,) = pages, seen
-    labels = '{task="headwater_mini_mmlu",metric="acc"}'
+    labels = '{task="headwater_mini_mmlu",metric="acc",better="higher"}'
     stored = json.loads((own_run.eval_of(10) / "results.json").read_bytes())
     score = next(each for each in stored["tasks"] if each["metric"] == "acc")
     assert values[f"headwater_eval_score{labels}"] == score["value"]
     assert values[f"headwater_eval_score_stderr{labels}"] == score["stderr"]
     assert 0 < values["headwater_eval_bits_per_byte"] < 30
-    assert f'headwater_eval_score{{metric="acc",task="headwater_mini_mmlu"}} {score["value"]}' in page
+    assert f'headwater_eval_score{{better="higher",metric="acc",task="headwater_mini_mmlu"}} {score["value"]}' in page
     assert "headwater_eval_step 10.0" in page and "headwater_train" not in page

@@ -26,13 +26,13 @@ def train(name: str, values: str, labels: str = LABELS) -> dict[str, str]:
     return {"series": f"headwater_train_{name}{labels}", "values": values}
 
 
-def score(task: str, metric: str, values: str, name: str = "score") -> dict[str, str]:
-    labels = f'{{instance="pod-0", job="headwater", task="{task}", metric="{metric}"}}'
+def score(better: str, values: str, name: str = "score") -> dict[str, str]:
+    labels = f'{{instance="pod-0", job="headwater", task="some", metric="acc", better="{better}"}}'
     return {"series": f"headwater_eval_{name}{labels}", "values": values}
 
 
-def error(task: str, metric: str, values: str) -> dict[str, str]:
-    return score(task, metric, values, "score_stderr")
+def error(better: str, values: str) -> dict[str, str]:
+    return score(better, values, "score_stderr")
 
 
 def data(name: str, values: str) -> dict[str, str]:
@@ -40,6 +40,7 @@ def data(name: str, values: str) -> dict[str, str]:
 
 
 GOING = [train("step", "0+1x600"), train("steps_planned", "1000x600")]
+BEGUN = [train("step", "0x90"), train("steps_planned", "1000x90")]
 STEPS = [train("step_seconds_sum", "0+30x600"), train("step_seconds_count", "0+60x600")]
 # Alert → (series, minute) for which it fires, and for which it does not. A value a minute.
 CASES: dict[str, list[tuple[bool, list[dict[str, str]], int]]] = {
@@ -47,6 +48,7 @@ CASES: dict[str, list[tuple[bool, list[dict[str, str]], int]]] = {
         (True, [train("nonfinite_steps_total", "0x20 1x20")], 22),
         (False, [train("nonfinite_steps_total", "0x20 1x40")], 50),
         (False, [train("nonfinite_steps_total", "7x60")], 30),
+        (False, [train("nonfinite_steps_total", "7x20 _ _ 5x20")], 30),  # it went on from an older checkpoint
     ],
     "HeadwaterSpike": [
         (True, [train("spikes_total", "0x20 1x20")], 22), (False, [train("spikes_total", "2x60")], 30),
@@ -69,6 +71,10 @@ CASES: dict[str, list[tuple[bool, list[dict[str, str]], int]]] = {
         (False, [*STEPS, train("clipped_steps_total", "0+40x40 1600x100")], 90),
     ],
     "HeadwaterStalled": [
+        (True, [*GOING, train("step_seconds_sum", "0+30x30 900x300"), train("step_seconds_count", "0+60x30 1800x300"),
+                train("step_timestamp_seconds", "0+60x30 1800x300")], 200),  # and it does not end by itself
+        (True, [*BEGUN, train("step_timestamp_seconds", "0x90")], 40),
+        (False, [*BEGUN, train("step_timestamp_seconds", "0x90")], 20),
         (True, [*GOING, *STEPS, train("step_timestamp_seconds", "0+60x30 1800x60")], 45),
         (False, [*GOING, *STEPS, train("step_timestamp_seconds", "0+60x100")], 45),
         (False, [train("step", "1000x100"), train("steps_planned", "1000x100"), *STEPS,
@@ -80,13 +86,16 @@ CASES: dict[str, list[tuple[bool, list[dict[str, str]], int]]] = {
         (True, [train("stalls_total", "0x20 1x20")], 22), (False, [train("stalls_total", "1x60")], 30),
     ],
     "HeadwaterGone": [
-        (True, [train("step", "0+1x30"), train("steps_planned", "1000x30")], 40),
-        (False, [train("step", "971+1x29"), train("steps_planned", "1000x30")], 40),
-        (False, GOING, 40),
+        (True, [train("step", "0+1x30"), train("steps_planned", "1000x30"), train("ended", "0x30")], 40),
+        (True, [train("step", "0+1x30"), train("steps_planned", "1000x30"), train("ended", "0x30")], 400),
+        (False, [train("step", "0+1x30"), train("steps_planned", "1000x30"), train("ended", "0x29 1")], 40),
+        (False, [*GOING, train("ended", "0x600")], 40),
+        (False, [train("step", "0+1x30"), train("steps_planned", "1000x30 _ _ 1000x30"), train("ended", "0x60")], 40),
     ],
     "HeadwaterRestarting": [
         (True, [train("restarts_total", "0x20 1x20 2x20 3x20 4x20")], 85),
         (False, [train("restarts_total", "0x20 1x90")], 85),
+        (False, [train("restarts_total", "5x90")], 85),
     ],
     "HeadwaterThroughputDrop": [
         (True, [train("tokens_per_second", "100x120 50x60")], 145),
@@ -98,9 +107,9 @@ CASES: dict[str, list[tuple[bool, list[dict[str, str]], int]]] = {
         (False, [{"series": 'DCGM_FI_DEV_GPU_UTIL{Hostname="n1", gpu="0"}', "values": "95x90"}], 60),
     ],
     "HeadwaterMemory": [
-        (True, [train("resident_memory_bytes", "95x30"), train("memory_limit_bytes", "100x30")], 20),
+        (True, [train("host_memory_bytes", "95x30"), train("memory_limit_bytes", "100x30")], 20),
         (True, [train("peak_memory_bytes", "79x30"), train("device_memory_limit_bytes", "80x30")], 20),
-        (False, [train("resident_memory_bytes", "80x30"), train("memory_limit_bytes", "100x30"),
+        (False, [train("host_memory_bytes", "80x30"), train("memory_limit_bytes", "100x30"),
                  train("peak_memory_bytes", "70x30"), train("device_memory_limit_bytes", "80x30")], 20),
     ],
     "HeadwaterDataStuck": [
@@ -108,10 +117,12 @@ CASES: dict[str, list[tuple[bool, list[dict[str, str]], int]]] = {
         (False, [data("progress_timestamp_seconds", "0+60x80")], 60),
     ],
     "HeadwaterEvalRegression": [
-        (True, [score("mmlu", "acc", "0.40x30 0.36x30"), error("mmlu", "acc", "0.01x60")], 40),
-        (False, [score("mmlu", "acc", "0.40x30 0.38x30"), error("mmlu", "acc", "0.01x60")], 40),
-        (False, [score("wiki", "word_perplexity", "30x30 20x30"), error("wiki", "word_perplexity", "1x60")], 40),
-        (False, [score("mmlu", "acc", "0.40x30 0.36x30"), error("gsm8k", "acc", "0.01x60")], 40),
+        (True, [score("higher", "0.40x60 0.34x30"), error("higher", "0.01x90")], 65),
+        (True, [score("lower", "20x60 30x30"), error("lower", "1x90")], 65),
+        (False, [score("higher", "0.40x60 0.37x30"), error("higher", "0.01x90")], 65),
+        (False, [score("lower", "30x60 20x30"), error("lower", "1x90")], 65),
+        (False, [score("unknown", "30x60 2x30"), error("unknown", "1x90")], 65),
+        (False, [score("higher", "0.02x60 0x30"), error("higher", "0x90")], 65),  # no error, nothing to measure by
     ],
     "HeadwaterCheckpointOld": [
         (True, [*GOING, train("checkpoint_timestamp_seconds", "0x200")], 130),

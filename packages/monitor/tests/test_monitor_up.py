@@ -22,6 +22,7 @@ from headwater.monitor.cli import monitor
 from headwater.monitor.exporter import PrometheusSink
 from headwater.monitor.up import PROGRAMS, Stack, fetch, metrics_place, show_changes
 
+NOT_YET = {"headwater_train_ended": 0}
 missing = [name for name, choices in PROGRAMS.items() if not any(map(shutil.which, choices))]
 needs_programs = pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
 
@@ -86,9 +87,12 @@ def test_spikes_and_lost_runs_reach_the_webhook_and_finished_runs_do_not(
             return {row["metric"]["instance"]: float(row["value"][1]) for row in found}
 
         for name, sink in sinks.items():
-            step = 100 if name == "done" else 7
-            sink.log(step, {"headwater_train_step": step, "headwater_train_steps_planned": 100})
-        until(lambda: set(known("headwater_train_step")) == set(sinks))
+            step = 90 if name == "done" else 7
+            sink.log(step, {"headwater_train_step": step, "headwater_train_steps_planned": 100, **NOT_YET})
+        scrapes = "count_over_time(headwater_train_step%5B1m%5D)"
+        until(lambda: len(known(scrapes)) == 3 and min(known(scrapes).values()) >= 2)
+        # Closed at once, and yet it is seen.
+        sinks["done"].log(90, {"headwater_train_ended": 1})
         for name in ("done", "killed"):
             sinks[name].close()
         until(lambda: set(known("headwater_train_step")) == {"good"})
@@ -120,6 +124,8 @@ def test_where_a_run_serves_its_metrics_is_its_last_word(tmp_path: Path) -> None
     log.emit("start", 0)
     assert metrics_place(run) is None
     log.emit("metrics", 0, url="http://127.0.0.1:1234/metrics")
+    log.emit("finish", 3)
+    assert metrics_place(run) is None, "its port may be another's by now"
     log.emit("metrics", 5, url="http://[::1]:9/metrics")
     with log.path.open("a") as stream:
         stream.write('{"kind": "metrics", "url": "http://x')

@@ -43,12 +43,15 @@ def observed(observer: Observer) -> Generator[None]:
 class _Observed:
     def __init__(self, shown: Progress, label: str, done: float, total: float | None) -> None:
         self._shown, self._label, self._done, self._total = shown, label, done, total
-        self.advance(0)
+        self._tell()
 
     def advance(self, amount: float = 1, note: str | None = None) -> None:
         self._done += amount
-        if amount or note:
-            self._shown.advance(amount, note)
+        self._shown.advance(amount, note)
+        if amount:  # a look that found nothing new is no progress
+            self._tell()
+
+    def _tell(self) -> None:
         for observer in _observers:
             observer(self._label, self._done, self._total)
 

@@ -119,8 +119,12 @@ TRAIN_PHASE_SECONDS = Metric(
     "Time in a part of the steps, as the host of rank 0 sees it; on a GPU, its work counts where it is waited for.",
     "train", labels=("phase",),
 )  # fmt: skip
-TRAIN_RESIDENT_MEMORY = Metric(
-    "headwater_train_resident_memory_bytes", "gauge", "bytes", "Host memory of the process of rank 0.", "train"
+TRAIN_HOST_MEMORY = Metric(
+    "headwater_train_host_memory_bytes", "gauge", "bytes",
+    "Host memory in use where rank 0 runs, by all processes of its container, or of the machine.", "train",
+)  # fmt: skip
+TRAIN_ENDED = Metric(
+    "headwater_train_ended", "gauge", "1", "1 when the run has ended by itself: finished, stopped or halted.", "train"
 )
 TRAIN_MEMORY_LIMIT = Metric(
     "headwater_train_memory_limit_bytes", "gauge", "bytes",
@@ -142,12 +146,13 @@ TRAIN_STALLS = Metric(
 
 EVAL_STEP = Metric("headwater_eval_step", "gauge", "1", "Step of the checkpoint that the scores are of.", "eval")
 EVAL_SCORE = Metric(
-    "headwater_eval_score", "gauge", "1", "First metric of a task or group that was asked for.", "eval",
-    labels=("task", "metric"),
+    "headwater_eval_score", "gauge", "1",
+    "First metric of a task or group that was asked for; `better` is higher, lower or unknown.", "eval",
+    labels=("task", "metric", "better"),
 )  # fmt: skip
 EVAL_STDERR = Metric(
     "headwater_eval_score_stderr", "gauge", "1", "Standard error of that score over the items.", "eval",
-    labels=("task", "metric"),
+    labels=("task", "metric", "better"),
 )  # fmt: skip
 EVAL_BITS_PER_BYTE = Metric(
     "headwater_eval_bits_per_byte", "gauge", "bits/byte", "Bits a UTF-8 byte of held-out documents.", "eval"
@@ -167,10 +172,10 @@ DATA_TIMESTAMP = Metric(
 TABLE: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        TRAIN_STEP, TRAIN_STEPS_PLANNED, TRAIN_STEP_TIMESTAMP, TRAIN_LOSS, TRAIN_GRAD_NORM, TRAIN_CLIPPED_STEPS,
-        TRAIN_LEARNING_RATE, TRAIN_TOKENS, TRAIN_SAMPLES, TRAIN_THROUGHPUT, TRAIN_STEP_SECONDS, TRAIN_PHASE_SECONDS,
-        TRAIN_MFU, TRAIN_PEAK_MEMORY, TRAIN_DEVICE_MEMORY_LIMIT, TRAIN_RESIDENT_MEMORY, TRAIN_MEMORY_LIMIT,
-        TRAIN_VALIDATION_LOSS, TRAIN_VALIDATION_BPB, TRAIN_CHECKPOINTS, TRAIN_CHECKPOINT_SECONDS,
+        TRAIN_STEP, TRAIN_STEPS_PLANNED, TRAIN_ENDED, TRAIN_STEP_TIMESTAMP, TRAIN_LOSS, TRAIN_GRAD_NORM,
+        TRAIN_CLIPPED_STEPS, TRAIN_LEARNING_RATE, TRAIN_TOKENS, TRAIN_SAMPLES, TRAIN_THROUGHPUT, TRAIN_STEP_SECONDS,
+        TRAIN_PHASE_SECONDS, TRAIN_MFU, TRAIN_PEAK_MEMORY, TRAIN_DEVICE_MEMORY_LIMIT, TRAIN_HOST_MEMORY,
+        TRAIN_MEMORY_LIMIT, TRAIN_VALIDATION_LOSS, TRAIN_VALIDATION_BPB, TRAIN_CHECKPOINTS, TRAIN_CHECKPOINT_SECONDS,
         TRAIN_CHECKPOINT_TIMESTAMP, TRAIN_RESTARTS, TRAIN_NONFINITE, TRAIN_SPIKES, TRAIN_SKIPPED_STEPS,
         TRAIN_ROLLBACKS, TRAIN_SKIPPED_SAMPLES, TRAIN_STALLS, EVAL_STEP, EVAL_SCORE, EVAL_STDERR, EVAL_BITS_PER_BYTE,
         DATA_DONE, DATA_PLANNED, DATA_TIMESTAMP,

@@ -13,7 +13,8 @@ def series_of(results: Results) -> dict[str, float]:
     if results.checkpoint.step is not None:
         found[names.EVAL_STEP.name] = float(results.checkpoint.step)
     for score in headline(results.tasks, results.settings["eval"]["tasks"]):
-        labels = {"task": score.task, "metric": score.metric}
+        better = "unknown" if score.higher_is_better is None else "higher" if score.higher_is_better else "lower"
+        labels = {"task": score.task, "metric": score.metric, "better": better}
         found[names.EVAL_SCORE.series(**labels)] = score.value
         if score.stderr is not None:
             found[names.EVAL_STDERR.series(**labels)] = score.stderr

@@ -142,6 +142,7 @@ GUARD = Board("headwater-guard", "Headwater: health and guard", {
         _number("Skipped samples", _of(m.TRAIN_SKIPPED_SAMPLES), help=m.TRAIN_SKIPPED_SAMPLES.help),
         _number("Steps not finite", _of(m.TRAIN_NONFINITE), help=m.TRAIN_NONFINITE.help),
         _number("Restarts", _of(m.TRAIN_RESTARTS), help=m.TRAIN_RESTARTS.help),
+        _number("Ended", _of(m.TRAIN_ENDED), help=m.TRAIN_ENDED.help),
     ),
     "When": (
         Panel("Loss against its lowest of six hours", (
@@ -174,12 +175,12 @@ PERFORMANCE = Board("headwater-performance", "Headwater: performance", {
         Panel("Tokens a second", (
             Query(_of(m.TRAIN_THROUGHPUT)), Query(_of(rules.SPEED_10M), "{{instance}} mean of 10 minutes"),
         ), help="0.7 of the median of six hours: HeadwaterThroughputDrop.", width=12),
-        Panel("Samples a second", (Query(f"rate({_of(m.TRAIN_SAMPLES)}[$__rate_interval])"),), width=12),
+        _time("Samples", m.TRAIN_SAMPLES, width=12),
     ),
     "Devices": (
         _time("Model FLOPs utilisation", m.TRAIN_MFU, unit="percentunit"),
         _time("GPU memory", m.TRAIN_PEAK_MEMORY, m.TRAIN_DEVICE_MEMORY_LIMIT, unit="bytes"),
-        _time("Host memory", m.TRAIN_RESIDENT_MEMORY, m.TRAIN_MEMORY_LIMIT, unit="bytes"),
+        _time("Host memory", m.TRAIN_HOST_MEMORY, m.TRAIN_MEMORY_LIMIT, unit="bytes"),
     ),
 })  # fmt: skip
 
@@ -187,10 +188,10 @@ EVALUATION = Board("headwater-evaluation", "Headwater: evaluation", {
     "Scores": (
         Panel("Scores", (Query(_of(m.EVAL_SCORE), "{{instance}} {{task}} {{metric}}"),),
               help="Of eval.every, or of `headwater eval watch --metrics-port`, by the time they came.", width=12),
-        Panel("Scores against their best of the week, in standard errors", (
-            Query(f"({_of(m.EVAL_SCORE)} - max_over_time({_of(m.EVAL_SCORE)}[7d])) / ({_of(m.EVAL_STDERR)} > 0)",
-                  "{{instance}} {{task}} {{metric}}"),
-        ), help="Below -3: HeadwaterEvalRegression. Where less is better, up is worse.", width=12),
+        Panel("Scores against the median of the week, in standard errors", (
+            Query(f"({_of(m.EVAL_SCORE)} - quantile_over_time(0.5, {_of(m.EVAL_SCORE)}[7d])) / "
+                  f"({_of(m.EVAL_STDERR)} > 0)", "{{instance}} {{task}} {{metric}} ({{better}} is better)"),
+        ), help="Single scores see little: `headwater eval gate` compares two models on the same items.", width=12),
         _time("Bits per byte, held out", m.EVAL_BITS_PER_BYTE, width=12),
         _time("Step of the checkpoint", m.EVAL_STEP, width=12),
     ),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Iterator, Mapping
 from itertools import accumulate
-from threading import Lock
+from threading import Condition, Lock
 from types import TracebackType
 
 from prometheus_client import CollectorRegistry, start_http_server
@@ -16,6 +18,7 @@ from headwater.core.errors import ConfigError, TrainError
 from headwater.core.metrics import TABLE, Metric, parse_series
 from headwater.core.sinks import check_names
 
+_LINGER_SECONDS = 20.0
 Family = GaugeMetricFamily | CounterMetricFamily | HistogramMetricFamily
 
 
@@ -31,10 +34,14 @@ class Values(Collector):
         self._lock = Lock()
         self._values: dict[str, float] = {}  # by series
         self._buckets: dict[str, list[int]] = {}
+        self._seen = Condition(self._lock)
+        self._unseen = False
+        self._scrapes: deque[float] = deque(maxlen=2)  # when the last two were
 
     def take(self, values: Mapping[str, float]) -> None:
         """Takes gauges by value, counters by running total, histograms by observation."""
         with self._lock:
+            self._unseen = True
             stages = {parse_series(series)[0].stage for series in values}
             for metric in TABLE.values():
                 if metric.kind != "gauge" and not metric.labels and metric.stage in stages:
@@ -55,7 +62,23 @@ class Values(Collector):
             for series in self._values:
                 of_metric.setdefault(series.partition("{")[0], []).append(series)
             families = [self._family(m, of_metric[m.name]) for m in TABLE.values() if m.name in of_metric]
+            self._unseen = False
+            self._scrapes.append(time.monotonic())
+            self._seen.notify_all()
         yield from families
+
+    def wait_for_scrape(self, most: float) -> None:
+        """Waits until the latest values were scraped: somewhat longer than the time between the last two scrapes.
+
+        Args:
+            most: Seconds at most. Where nobody scrapes, or no longer, there is no wait.
+        """
+        with self._lock:
+            if len(self._scrapes) < 2:
+                return
+            between = self._scrapes[1] - self._scrapes[0]
+            left = min(most, self._scrapes[1] + 1.5 * between + 1.0 - time.monotonic())
+            self._seen.wait_for(lambda: not self._unseen, timeout=max(left, 0.0))
 
     def _family(self, metric: Metric, all_series: list[str]) -> Family:
         if metric.kind != "histogram":
@@ -123,8 +146,9 @@ class PrometheusSink:
         self._values.take(values)
 
     def close(self) -> None:
-        """Stops the server and frees the port. Closing twice is allowed."""
+        """Stops the server and frees the port, after the last values were scraped. Closing twice is allowed."""
         if self._thread.is_alive():
+            self._values.wait_for_scrape(_LINGER_SECONDS)
             self._server.shutdown()
             self._thread.join()
         self._server.server_close()

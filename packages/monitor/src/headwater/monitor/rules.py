@@ -63,29 +63,36 @@ class Alert:
 _STEPS = f"{m.TRAIN_STEP_SECONDS.name}_count"
 _RUNNING = f"{m.TRAIN_STEP.name} < {m.TRAIN_STEPS_PLANNED.name}"
 
+
+def _grew(counter: m.Metric) -> str:
+    """By how much a running total is above its lowest of ten minutes; one that a restart set back did not grow."""
+    return f"{counter.name} - min_over_time({counter.name}[10m]) > 0"
+
+
 RECORDINGS = (
     Recording(LOSS_30M, f"avg_over_time({m.TRAIN_LOSS.name}[30m])"),
     Recording(SPEED_10M, f"avg_over_time({m.TRAIN_THROUGHPUT.name}[10m])"),
-    Recording(STEP_1H, f"rate({m.TRAIN_STEP_SECONDS.name}_sum[1h]) / rate({_STEPS}[1h])"),
-    Recording(CLIPPED_30M, f"rate({m.TRAIN_CLIPPED_STEPS.name}[30m]) / rate({_STEPS}[30m])"),
+    # Where there was no step, nothing is recorded: NaN would make every comparison false.
+    Recording(STEP_1H, f"rate({m.TRAIN_STEP_SECONDS.name}_sum[1h]) / (rate({_STEPS}[1h]) > 0)"),
+    Recording(CLIPPED_30M, f"rate({m.TRAIN_CLIPPED_STEPS.name}[30m]) / (rate({_STEPS}[30m]) > 0)"),
     Recording(
         PHASES_10M,
-        f"rate({m.TRAIN_PHASE_SECONDS.name}[10m]) / ignoring (phase) group_left "
-        f"sum without (phase) (rate({m.TRAIN_PHASE_SECONDS.name}[10m]))",
+        f"rate({m.TRAIN_PHASE_SECONDS.name}[10m]) / ignoring (phase) group_left () "
+        f"(sum without (phase) (rate({m.TRAIN_PHASE_SECONDS.name}[10m])) > 0)",
     ),
 )
 
 ALERTS = (
     Alert(
-        "HeadwaterNonFinite", f"increase({m.TRAIN_NONFINITE.name}[10m]) > 0", "critical",
+        "HeadwaterNonFinite", _grew(m.TRAIN_NONFINITE), "critical",
         "{{ $value | humanize }} steps of {{ $labels.instance }} had a loss or a gradient norm that is not finite",
     ),
     Alert(
-        "HeadwaterSpike", f"increase({m.TRAIN_SPIKES.name}[10m]) > 0", "warning",
+        "HeadwaterSpike", _grew(m.TRAIN_SPIKES), "warning",
         "The loss guard found a spike on {{ $labels.instance }}",
     ),
     Alert(
-        "HeadwaterRollback", f"increase({m.TRAIN_ROLLBACKS.name}[10m]) > 0", "info",
+        "HeadwaterRollback", _grew(m.TRAIN_ROLLBACKS), "info",
         "{{ $labels.instance }} went back to a checkpoint and left samples out",
     ),
     Alert(
@@ -103,23 +110,24 @@ ALERTS = (
     ),
     Alert(
         "HeadwaterStalled",
-        f"(time() - {m.TRAIN_STEP_TIMESTAMP.name} > 300 and "
-        f"time() - {m.TRAIN_STEP_TIMESTAMP.name} > 20 * last_over_time({STEP_1H}[2h])) "
+        f"((time() - {m.TRAIN_STEP_TIMESTAMP.name} > 300 "
+        f"and time() - {m.TRAIN_STEP_TIMESTAMP.name} > 20 * last_over_time({STEP_1H}[1d])) "
+        f"or (time() - {m.TRAIN_STEP_TIMESTAMP.name} > 1800 unless last_over_time({STEP_1H}[1d]))) "
         f"and on (instance, job) {_RUNNING}",
         "critical", "{{ $labels.instance }} has done no step for {{ $value | humanizeDuration }}",
     ),
     Alert(
-        "HeadwaterStall", f"increase({m.TRAIN_STALLS.name}[10m]) > 0", "critical",
+        "HeadwaterStall", _grew(m.TRAIN_STALLS), "critical",
         "{{ $labels.instance }} has done no step for longer than its recipe allows",
     ),
     Alert(
         "HeadwaterGone",
-        f"last_over_time({m.TRAIN_STEP.name}[1h]) < last_over_time({m.TRAIN_STEPS_PLANNED.name}[1h]) "
-        f"unless on (instance, job) {m.TRAIN_STEP.name}",
-        "critical", "{{ $labels.instance }} is gone: it was at step {{ $value }}, before its end", "2m",
+        f"last_over_time({m.TRAIN_STEP.name}[1d]) unless on (instance, job) {m.TRAIN_STEPS_PLANNED.name} "
+        f"unless on (instance, job) last_over_time({m.TRAIN_ENDED.name}[1d]) == 1",
+        "critical", "{{ $labels.instance }} is gone: it was at step {{ $value }}, and has not said that it ended", "2m",
     ),
     Alert(
-        "HeadwaterRestarting", f"increase({m.TRAIN_RESTARTS.name}[2h]) >= 3", "warning",
+        "HeadwaterRestarting", f"{m.TRAIN_RESTARTS.name} - min_over_time({m.TRAIN_RESTARTS.name}[2h]) >= 3", "warning",
         "{{ $labels.instance }} was restarted {{ $value | humanize }} times in two hours",
     ),
     Alert(
@@ -132,7 +140,7 @@ ALERTS = (
     ),
     Alert(
         "HeadwaterMemory",
-        f"{m.TRAIN_RESIDENT_MEMORY.name} / {m.TRAIN_MEMORY_LIMIT.name} > 0.92 or "
+        f"{m.TRAIN_HOST_MEMORY.name} / {m.TRAIN_MEMORY_LIMIT.name} > 0.92 or "
         f"{m.TRAIN_PEAK_MEMORY.name} / {m.TRAIN_DEVICE_MEMORY_LIMIT.name} > 0.97",
         "warning", "{{ $labels.instance }} has {{ $value | humanizePercentage }} of the memory that there is", "5m",
     ),
@@ -142,11 +150,12 @@ ALERTS = (
     ),
     Alert(
         "HeadwaterEvalRegression",
-        f"{m.EVAL_SCORE.name}{{metric!~\".*(perplexity|bits_per_byte).*\"}} "
-        f"< max_over_time({m.EVAL_SCORE.name}[7d]) - 3 * {m.EVAL_STDERR.name}",
+        f'{m.EVAL_SCORE.name}{{better="higher"}} '
+        f"< quantile_over_time(0.9, {m.EVAL_SCORE.name}[7d]) - 4.24 * ({m.EVAL_STDERR.name} > 0) "
+        f'or {m.EVAL_SCORE.name}{{better="lower"}} '
+        f"> quantile_over_time(0.1, {m.EVAL_SCORE.name}[7d]) + 4.24 * ({m.EVAL_STDERR.name} > 0)",
         "warning",
-        "{{ $labels.task }} of {{ $labels.instance }} fell to {{ $value | humanize }}, three standard errors below its "
-        "best of the week",
+        "{{ $labels.task }} of {{ $labels.instance }} is {{ $value | humanize }}, far worse than it was this week",
     ),
     Alert(
         "HeadwaterCheckpointOld",

@@ -15,6 +15,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from http.client import HTTPException
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,6 +24,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from headwater.core.children import end_with_parent
+from headwater.core.console import warn
 from headwater.core.errors import ConfigError, TrainError
 from headwater.core.layout import RunLayout
 from headwater.core.storage import atomic_write, storage_errors
@@ -31,6 +33,10 @@ from headwater.monitor import rules
 PROGRAMS = {"prometheus": ("prometheus",), "alertmanager": ("alertmanager", "prometheus-alertmanager")}
 _READY_SECONDS = 60.0
 _JOB = "headwater"
+_FAILURES = 3  # a busy machine may be slow to answer
+_ENDS = (b'"finish"', b'"stop"', b'"halt"')
+# Our own addresses, never through a proxy.
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Stack:
@@ -61,6 +67,7 @@ class Stack:
         self._runs = dict(zip(names, map(RunLayout, runs), strict=True))
         self._port, self._alerts_port = port or _free_port(), alerts_port or _free_port()
         self._stop = threading.Event()
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._ending = ExitStack()
 
     @property
@@ -98,17 +105,27 @@ class Stack:
         """Labels and summary of each alert that fires now.
 
         Raises:
-            TrainError: Prometheus is gone.
+            TrainError: One of the two programs is gone.
         """
-        try:
-            alerts = fetch(f"{self.prometheus}/api/v1/alerts")["data"]["alerts"]
-        except OSError as error:
-            raise TrainError("Prometheus does not answer any more", found=str(error),
-                             hint=f"see {self._folder / 'prometheus.log'}") from error  # fmt: skip
+        for name, process in self._processes.items():
+            if process.poll() is not None:
+                raise TrainError(f"{name} has ended", found=f"exit code {process.returncode}",
+                                 hint=f"see {self._folder / name}.log")  # fmt: skip
+        alerts = self._alerts()
         return [
             alert["labels"] | {"summary": alert["annotations"].get("summary", "")}
             for alert in alerts if alert["state"] == "firing"
         ]  # fmt: skip
+
+    def _alerts(self) -> list[dict[str, Any]]:
+        for failures in range(1, _FAILURES + 1):
+            try:
+                return fetch(f"{self.prometheus}/api/v1/alerts")["data"]["alerts"]
+            except (OSError, HTTPException) as error:
+                if failures == _FAILURES:
+                    raise TrainError("Prometheus does not answer any more", found=str(error),
+                                     hint=f"see {self._folder / 'prometheus.log'}") from error  # fmt: skip
+        raise AssertionError
 
     def _write(self) -> None:
         """The configuration of both."""
@@ -144,6 +161,7 @@ class Stack:
             command, cwd=self._folder, stdout=stream, stderr=stream, preexec_fn=end_with_parent()
         )  # fmt: skip
         ending.callback(_end, process)
+        self._processes[name] = process
         deadline = time.monotonic() + _READY_SECONDS
         while not _answers(f"{url}/-/ready"):
             if process.poll() is not None or time.monotonic() > deadline:
@@ -154,7 +172,10 @@ class Stack:
 
     def _follow(self) -> None:
         while not self._stop.wait(min(self._interval, 5.0)):
-            self._write_targets()
+            try:
+                self._write_targets()
+            except Exception as error:  # what is told of the runs that are known goes on
+                warn(f"the list of runs to watch could not be written: {error}")
 
     def _write_targets(self) -> None:
         path = self._folder / "targets.json"
@@ -168,37 +189,39 @@ class Stack:
 
 
 def metrics_place(run: RunLayout) -> str | None:
-    """Host and port that a run served its metrics on last, or none when it never did."""
+    """Host and port that a run serves its metrics on, or none when it has not begun or has ended."""
     try:
         lines = (run.train / "events.jsonl").read_bytes().splitlines()
     except OSError:  # it has not begun
         return None
     for line in reversed(lines):
-        if b'"metrics"' in line:
+        if any(word in line for word in (b'"metrics"', *_ENDS)):
             try:
                 event = json.loads(line)
             except ValueError:  # being written
                 continue
+            if event.get("kind") in ("finish", "stop", "halt"):
+                return None  # its address may be another's by now
             if event.get("kind") == "metrics":
-                return urlsplit(event["url"]).netloc
+                return urlsplit(str(event.get("url"))).netloc or None
     return None
 
 
 def fetch(url: str) -> Any:
     """The JSON of a page of this machine."""
-    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - our own address
+    with _OPENER.open(url, timeout=10) as answer:
         return json.load(answer)
 
 
 def show_changes(stack: Stack, say: Callable[[str], None], stopped: threading.Event, seconds: float) -> None:
     """Says which alerts come and go, until `stopped` is set."""
-    before: dict[tuple[str, str], str] = {}
+    before: dict[frozenset[tuple[str, str]], dict[str, str]] = {}
     while not stopped.wait(seconds):
-        now = {(each["alertname"], each.get("instance", "")): each["summary"] for each in stack.firing()}
+        now = {frozenset(each.items() - {("summary", each["summary"])}): each for each in stack.firing()}
         for key in now.keys() - before.keys():
-            say(f"firing    {key[0]}: {now[key]}")
+            say(f"firing    {now[key]['alertname']}: {now[key]['summary']}")
         for key in before.keys() - now.keys():
-            say(f"resolved  {key[0]}: {key[1]}")
+            say(f"resolved  {before[key]['alertname']}: {before[key]['summary']}")
         before = now
 
 
@@ -218,9 +241,9 @@ def _write_yaml(path: Path, value: dict[str, Any]) -> None:
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - our own address
+        with _OPENER.open(url, timeout=5) as answer:
             return bool(answer.status == 200)
-    except OSError:
+    except (OSError, HTTPException):
         return False
 
 

@@ -26,6 +26,7 @@ from headwater.core.storage import atomic_write, storage_errors
 from headwater.train import PRODUCER
 from headwater.train.config import TrainConfig, recorded
 from headwater.train.guard.evidence import FOLDER
+from headwater.train.guard.halted import Halted
 from headwater.train.held_out import held_out, unigram_bits_per_byte
 from headwater.train.inputs import Inputs, open_inputs
 from headwater.train.losses import read_losses
@@ -151,6 +152,10 @@ def _run_alone(
                 _announce(session, trainer, sinks, resume_step, device)
                 with _progress(config.steps, resume_step or 0, session, shown=trainer.is_main):
                     state = trainer.run(resume_step)
+                trainer.log_end()
+            except Halted:
+                trainer.log_end()
+                raise
             finally:
                 trainer.close()
         if state == "terminated":

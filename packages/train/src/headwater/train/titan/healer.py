@@ -77,14 +77,18 @@ class Healer:
 
     def log_counts(self) -> None:
         """Logs the running totals."""
+        self._trainer.metrics_processor.log_values(self._trainer.step, self.counts())
+
+    def counts(self) -> dict[str, float]:
+        """The running totals, by metric."""
         counts = self._guard.ledger.counts
-        self._trainer.metrics_processor.log_values(self._trainer.step, {
+        return {
             names.TRAIN_SPIKES.name: counts["spikes"],
             names.TRAIN_SKIPPED_STEPS.name: counts["skipped_steps"],
             names.TRAIN_NONFINITE.name: counts["nonfinite_steps"],
             names.TRAIN_ROLLBACKS.name: counts["rollbacks"],
             names.TRAIN_SKIPPED_SAMPLES.name: counts["skipped_samples"], names.TRAIN_STALLS.name: self._stalls,
-        })  # fmt: skip
+        }  # fmt: skip
 
     def on_stall(self, seconds: float) -> None:
         """Called from the stall watch's thread when there was no step for too long."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -18,26 +19,28 @@ from headwater.core.sinks import JsonlSink, MetricSink
 from headwater.train.config import TrainConfig
 from headwater.train.titan.profile import PREFIX
 
-_EVERY = 10
+_EVERY_SECONDS = 10.0
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+_CGROUP = Path("/sys/fs/cgroup")
 
 
-def memory_limit() -> int:
-    """Bytes of host memory that the process may have: its container's limit, or the machine's memory."""
-    whole = os.sysconf("SC_PHYS_PAGES") * _PAGE
+def host_memory() -> tuple[int, int]:
+    """Bytes of host memory in use, and that there are: of the process's container where it has a limit, else of the
+    machine.
+
+    What the kernel can give back at once (file pages that nobody uses) does not count as used.
+    """
     try:
-        return min(whole, int(_CGROUP_LIMIT.read_text()))
-    except (OSError, ValueError):  # no such limit: "max", or another system
-        return whole
-
-
-def resident_memory() -> int | None:
-    """Bytes of host memory that the process holds; none where there is no /proc."""
+        limit = int((_CGROUP / "memory.max").read_text())
+        stats = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
+        return int((_CGROUP / "memory.current").read_text()) - int(stats["inactive_file"]), limit
+    except (OSError, ValueError, KeyError):  # no limit, or another system
+        pages = os.sysconf("SC_PHYS_PAGES")
     try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
-    except OSError:
-        return None
+        rows = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        return pages * _PAGE - int(rows["MemAvailable"].split()[0]) * 1024, pages * _PAGE
+    except (OSError, ValueError, KeyError):
+        return (pages - os.sysconf("SC_AVPHYS_PAGES")) * _PAGE, pages * _PAGE
 
 
 class SinkLogger(BaseLogger):
@@ -78,6 +81,7 @@ class HeadwaterMetrics(MetricsProcessor):
         super().__init__(*arguments, **named)
         self._step_seconds = {}
         self._clipped_steps = 0
+        self._told_at = -math.inf
 
     def _build_metric_logger(self, *, config: Config, **_: Any) -> BaseLogger:  # type: ignore[override]
         return SinkLogger(config._sinks or [])
@@ -132,7 +136,7 @@ class HeadwaterMetrics(MetricsProcessor):
                 names.TRAIN_STEP_TIMESTAMP.name: time.time(),
                 names.TRAIN_CLIPPED_STEPS.name: self._clipped_steps,
                 **on_gpu,
-                **(self._now_and_then(phases) if step % _EVERY == 0 else {}),
+                **self._now_and_then(phases, now),
             },
             step,
         )
@@ -140,33 +144,45 @@ class HeadwaterMetrics(MetricsProcessor):
         self.data_loading_times.clear()
         return step_tokens / seconds
 
-    def log_start(self, step: int, *, plan: TrainConfig, restarts: int) -> None:
-        """Logs what is known before the first step.
+    def log_start(
+        self, step: int, *, plan: TrainConfig, restarts: int, saved_at: float | None, counts: Mapping[str, float]
+    ) -> None:
+        """Logs what is known before anything else is: what Prometheus sees first are no zeros that are none.
 
         Args:
             step: The one that was done before, 0 for a new run.
             plan: The `train` section.
             restarts: Times that the run went on from a checkpoint, this one among them.
+            saved_at: Unix time of the checkpoint that the run goes on from; none for a new run.
+            counts: The guard's running totals.
         """
+        now = time.time()
         values = {
+            names.TRAIN_STEP.name: float(step),
             names.TRAIN_STEPS_PLANNED.name: float(plan.steps),
+            names.TRAIN_STEP_TIMESTAMP.name: now,
+            names.TRAIN_ENDED.name: 0.0,
+            names.TRAIN_TOKENS.name: float(step * plan.global_batch * plan.seq_len),
+            names.TRAIN_SAMPLES.name: float(step * plan.global_batch),
             names.TRAIN_RESTARTS.name: float(restarts),
-            names.TRAIN_CHECKPOINT_TIMESTAMP.name: time.time(),
-            names.TRAIN_MEMORY_LIMIT.name: float(memory_limit()),
+            names.TRAIN_CHECKPOINT_TIMESTAMP.name: now if saved_at is None else saved_at,
+            names.TRAIN_MEMORY_LIMIT.name: float(host_memory()[1]),
+            **counts,
         }
         if torch.cuda.is_available():
             values[names.TRAIN_DEVICE_MEMORY_LIMIT.name] = float(torch.cuda.get_device_properties().total_memory)
         self.logger.log(values, step)
 
-    def _now_and_then(self, phases: Mapping[str, float]) -> dict[str, float]:
-        """What need not be in every step's row."""
+    def _now_and_then(self, phases: Mapping[str, float], now: float) -> dict[str, float]:
+        """What need not be in every row, where steps are short."""
+        if now - self._told_at < _EVERY_SECONDS:
+            return {}
+        self._told_at = now
         parts = {
             names.TRAIN_PHASE_SECONDS.series(phase=part.removeprefix(PREFIX).replace(" ", "_")): seconds
             for part, seconds in phases.items()
         }
-        if (memory := resident_memory()) is not None:
-            parts[names.TRAIN_RESIDENT_MEMORY.name] = float(memory)
-        return parts
+        return parts | {names.TRAIN_HOST_MEMORY.name: float(host_memory()[0])}
 
     def _on_gpu(self, speed: float) -> dict[str, float]:
         """Memory, and FLOPs as a share of the peak (Chowdhery et al., 2022, appendix B), which float8 has none of."""

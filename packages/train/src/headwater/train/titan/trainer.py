@@ -96,19 +96,33 @@ class HeadwaterTrainer(Trainer):
         """
         if resume_step is not None:
             self.restore(resume_step)
+            self._log_start(resume_step)
             self._restore_saved(resume_step)
             self._make_up_for(resume_step)
             self._work_in_loop()
-        elif self.inputs.initial is not None:
-            self.checkpointer.load_weights(self.inputs.initial.path)
-        self.healer.log_counts()
-        self.metrics_processor.log_start(self.step, plan=self.inputs.config, restarts=self.session.restarts)
+        else:
+            self._log_start(None)
+            if self.inputs.initial is not None:
+                self.checkpointer.load_weights(self.inputs.initial.path)
         policy = self.inputs.config.guard.stall
         watching = StallWatch(policy.seconds, self.healer.on_stall) if policy.respond != "off" else nullcontext()
         profiling = profile.traced(self.session.profile_steps, self.inputs.run.train / profile.FOLDER, self._profiled)
         with watching as watch, profiling as profiled:
             self._watch = watch
             return self._loop(profiled)
+
+    def _log_start(self, resume_step: int | None) -> None:
+        saved_at = None
+        if resume_step is not None:
+            saved_at = (self.inputs.run.checkpoint(resume_step) / "run.json").stat().st_mtime
+        self.metrics_processor.log_start(
+            self.step, plan=self.inputs.config, restarts=self.session.restarts, saved_at=saved_at,
+            counts=self.healer.counts(),
+        )  # fmt: skip
+
+    def log_end(self) -> None:
+        """Logs that the run has ended by itself."""
+        self.metrics_processor.log_values(self.step, {"headwater_train_ended": 1.0})
 
     def alive(self) -> None:
         """Says that the run is going on."""
@@ -161,7 +175,7 @@ class HeadwaterTrainer(Trainer):
             if self.step == 0 or self.step % work.every or not self._is_saved(self.step):
                 continue
             self.finish_saving(wait=True)
-            with self._aside():
+            with self._aside(), self._clock.part(profile.EVALUATION):
                 outcome, error = share_work(work, self.inputs.run, self.step)
             if outcome is not None and self.is_main:
                 self._event(work.name, **outcome.event)
@@ -251,7 +265,8 @@ class HeadwaterTrainer(Trainer):
             found = agree(total, grad_norm, self.session.terminated, self.checkpointer.failed)
             limits = self.guard.limits(self.step)
             refused = refuses(found, limits.loss, limits.grad_norm)
-        self.checkpointer.maybe_wait_for_staging()
+        with self._clock.part(profile.CHECKPOINT):
+            self.checkpointer.maybe_wait_for_staging()
         with self._clock.part(profile.UPDATE):
             update_unless(refused, self.optimizers, self._biases)
             self.lr_schedulers.step()
