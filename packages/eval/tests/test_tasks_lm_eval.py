@@ -9,6 +9,7 @@ import yaml
 from headwater.eval.data_dir import lm_eval_tasks
 from headwater.eval.sandbox import availability
 from headwater.eval.tasks.code import build_predictions
+from headwater.eval.tasks.needle import TASK
 from headwater.eval.tasks.packaged import MINI_TASKS, TASKS_FOLDER, read_split
 
 MMLU, GSM8K, HUMANEVAL = MINI_TASKS
@@ -30,7 +31,7 @@ def tasks():
     from lm_eval.tasks import TaskManager
 
     manager = TaskManager(include_defaults=False, include_path=str(TASKS_FOLDER))
-    assert set(manager.all_tasks) == set(MINI_TASKS)
+    assert set(manager.all_tasks) == {*MINI_TASKS, TASK}
     return manager.load(list(MINI_TASKS))["tasks"]
 
 
