@@ -120,13 +120,21 @@ OVERVIEW = Board("headwater-run", "Headwater: run", {
         _number("Checkpoint's age", f"time() - {_of(m.TRAIN_CHECKPOINT_TIMESTAMP)}", "s", "What a crash would cost."),
     ),
     "Learning": (
-        Panel("Loss", (Query(_of(m.TRAIN_LOSS)), Query(_of(rules.LOSS_30M), "{{instance}} mean of 30 minutes")),
-              help=m.TRAIN_LOSS.help, width=12),
+        Panel("Loss", (
+            Query(_of(m.TRAIN_LOSS)), Query(_of(m.TRAIN_LOSS_WINDOW_MAX), "{{instance}} highest of a minute"),
+            Query(_of(rules.LOSS_30M), "{{instance}} mean of 30 minutes"),
+        ), help=m.TRAIN_LOSS.help, width=12),
         _time("Held-out loss", m.TRAIN_VALIDATION_LOSS, width=6),
         _time("Held-out bits per byte", m.TRAIN_VALIDATION_BPB, width=6),
         _time("Gradient norm", m.TRAIN_GRAD_NORM, logarithmic=True),
         _time("Learning rate", m.TRAIN_LEARNING_RATE, unit="sci"),
         _time("Tokens", m.TRAIN_TOKENS),
+    ),
+    "Sources": (
+        Panel("Loss of each source", (Query(_of(m.TRAIN_SOURCE_LOSS), "{{instance}} {{source}}"),),
+              help=m.TRAIN_SOURCE_LOSS.help, width=12),
+        Panel("Tokens of each source", (Query(_of(m.TRAIN_SOURCE_TOKENS), "{{instance}} {{source}}"),),
+              help=m.TRAIN_SOURCE_TOKENS.help, width=12),
     ),
     "Pace": (
         _time("Tokens a second", m.TRAIN_THROUGHPUT, width=12),
@@ -153,6 +161,8 @@ GUARD = Board("headwater-guard", "Headwater: health and guard", {
             Query(_of(m.TRAIN_GRAD_NORM)),
             Query(f"quantile_over_time(0.5, {_of(m.TRAIN_GRAD_NORM)}[1h])", "{{instance}} median"),
         ), help="Ten times the median: HeadwaterGradientExplosion.", width=12, logarithmic=True),
+        Panel("Update-to-weight ratio", (Query(_of(m.TRAIN_UPDATE_RATIO), "{{instance}} {{group}}"),),
+              help="About 0.001 is usual. Well above: the learning rate is too high.", logarithmic=True),
         Panel("Clipped steps", (Query(_of(rules.CLIPPED_30M)),), "percentunit", "More than half: HeadwaterClipping."),
         _increase("Spikes", m.TRAIN_SPIKES),
         _increase("Skipped steps", m.TRAIN_SKIPPED_STEPS),
@@ -181,6 +191,27 @@ PERFORMANCE = Board("headwater-performance", "Headwater: performance", {
         _time("Model FLOPs utilisation", m.TRAIN_MFU, unit="percentunit"),
         _time("GPU memory", m.TRAIN_PEAK_MEMORY, m.TRAIN_DEVICE_MEMORY_LIMIT, unit="bytes"),
         _time("Host memory", m.TRAIN_HOST_MEMORY, m.TRAIN_MEMORY_LIMIT, unit="bytes"),
+        Panel("GPU utilisation", (Query(_of(m.TRAIN_GPU_UTILIZATION), "{{instance}} {{of}}"),), "percentunit",
+              f"{m.TRAIN_GPU_UTILIZATION.help} Below a half: HeadwaterLowGpuUtilisation.", width=12),
+        Panel("Power", (Query(f"rate({_of(m.TRAIN_ENERGY)}[$__rate_interval])", "{{instance}} {{device}}"),), "watt",
+              m.TRAIN_ENERGY.help, width=12),
+    ),
+})  # fmt: skip
+
+RANKS = Board("headwater-ranks", "Headwater: parallelism and stragglers", {
+    "Ranks": (
+        Panel("Slowest rank over the median", (Query(_of(m.TRAIN_SLOWEST_RANK)),),
+              help=f"{m.TRAIN_SLOWEST_RANK.help} Above 1.2: HeadwaterStraggler.", width=12),
+        Panel("Own time of a step", (Query(_of(m.TRAIN_RANK_STEP_SECONDS), "{{instance}} rank {{rank}}"),), "s",
+              m.TRAIN_RANK_STEP_SECONDS.help, width=12),
+        Panel("Memory", (Query(_of(m.TRAIN_RANK_MEMORY), "{{instance}} rank {{rank}}"),), "bytes",
+              m.TRAIN_RANK_MEMORY.help),
+        Panel("Since a sign of life",
+              (Query(f"time() - {_of(m.TRAIN_RANK_HEARTBEAT)}", "{{instance}} rank {{rank}}"),), "s",
+              m.TRAIN_RANK_HEARTBEAT.help),
+        Panel("Loss, mean and highest of a rank", (
+            Query(_of(m.TRAIN_LOSS)), Query(_of(m.TRAIN_LOSS_RANK_MAX), "{{instance}} highest"),
+        ), help=m.TRAIN_LOSS_RANK_MAX.help),
     ),
 })  # fmt: skip
 
@@ -206,9 +237,15 @@ DATA = Board("headwater-data", "Headwater: data jobs", {
         Panel("Since the last progress", (Query(f"time() - {_of(m.DATA_TIMESTAMP)}"),), "s",
               "Half an hour: HeadwaterDataStuck.", width=12),
     ),
+    "Funnel": (
+        Panel("Documents", (Query(_of(m.DATA_DOCUMENTS), "{{instance}} {{step}} {{way}}"),),
+              help=m.DATA_DOCUMENTS.help, width=12),
+        Panel("Set aside", (Query(_of(m.DATA_REJECTED), "{{instance}} {{step}}: {{reason}}"),),
+              help=m.DATA_REJECTED.help, width=12),
+    ),
 })  # fmt: skip
 
-BOARDS = (OVERVIEW, GUARD, PERFORMANCE, EVALUATION, DATA)
+BOARDS = (OVERVIEW, GUARD, PERFORMANCE, RANKS, EVALUATION, DATA)
 
 
 def as_json(board: Board) -> str:

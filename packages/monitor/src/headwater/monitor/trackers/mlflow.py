@@ -1,4 +1,7 @@
-"""Metrics as MLflow runs, in a SQLite file unless told otherwise: `mlflow ui --backend-store-uri sqlite:///…/mlflow.db`."""
+"""Metrics as MLflow runs, in a SQLite file unless told otherwise.
+
+Afterwards: `mlflow ui --backend-store-uri sqlite:///RUN/trackers/mlflow/mlflow.db`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Metrics as a Weights & Biases run, offline unless told otherwise: `wandb sync RUN/trackers/wandb/wandb/offline-run-*`."""
+"""Metrics as Weights & Biases runs, offline unless told otherwise.
+
+Afterwards: `wandb sync RUN/trackers/wandb/wandb/offline-run-*`.
+"""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from torchtitan.components.metrics import BaseLogger, MetricsProcessor
 
 from headwater.core import metrics as names
+from headwater.core.errors import HeadwaterError
 from headwater.core.sinks import MetricSink
 from headwater.train.config import TrainConfig
 from headwater.train.titan.profile import PREFIX
@@ -83,6 +85,12 @@ class SinkLogger(BaseLogger):
         with self._lock:
             for sink in self.sinks:
                 sink.rewind(step)
+
+    def close_sinks(self) -> None:
+        """Closes them where the process ends without the caller, whose they are."""
+        for sink in self.sinks:
+            with suppress(HeadwaterError):
+                sink.close()
 
 
 class HeadwaterMetrics(MetricsProcessor):
