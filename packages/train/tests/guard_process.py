@@ -13,8 +13,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from headwater.train import titan
 from headwater.train.runner import train
 
