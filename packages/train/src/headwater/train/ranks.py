@@ -119,7 +119,7 @@ class Ranks:
     def __exit__(self, *_: object) -> None:
         """Tells a last time, and ends."""
         self._stopped.set()
-        self._thread.join()
+        self._thread.join(EVERY_SECONDS)  # not for ever: a store that is gone may not say so
 
     def _run(self) -> None:
         # The store is gone when the process that holds it is: then there is nobody to tell.

@@ -103,16 +103,16 @@ class Healer:
             warn(f"no step was done for {seconds:,.0f} seconds; step {trainer.step} is being worked on")
             trainer.session.events.emit("stall", trainer.step, seconds=round(seconds, 3), response=respond)
             # The main thread hangs, in a sink perhaps: nothing that it holds can be waited for without end.
-            telling = threading.Thread(target=self._tell_stall, args=(respond == "exit",), daemon=True)
+            telling = threading.Thread(target=self._tell_stall, name="last words", daemon=True)
             telling.start()
-            telling.join(LAST_WORDS_SECONDS if respond == "exit" else 0.0)
+            telling.join(LAST_WORDS_SECONDS)
         if respond == "exit":
             os._exit(TERMINATED)
 
-    def _tell_stall(self, last: bool) -> None:
+    def _tell_stall(self) -> None:
         metrics = self._trainer.metrics_processor
         metrics.log_values(self._trainer.step, {names.TRAIN_STALLS.name: self._stalls})
-        if last:  # the exporter is read once more, and what the others buffer is written
+        if self._guard.config.stall.respond == "exit":  # the exporter is read once more, and what is buffered written
             metrics.logger.close_sinks()
 
     def _gave_up(self, step: int) -> bool:

@@ -111,6 +111,7 @@ class HeadwaterMetrics(MetricsProcessor):
         self._clipped_steps = 0
         self._told_at = -math.inf
         self._window = Window()
+        self._last = 0
 
     def _build_metric_logger(self, *, config: Config, **_: Any) -> BaseLogger:  # type: ignore[override]
         return SinkLogger(config._sinks or [])
@@ -126,7 +127,7 @@ class HeadwaterMetrics(MetricsProcessor):
     def rewind(self, step: int) -> None:
         """Tells the sinks that the steps after `step` are undone."""
         self._step_seconds.clear()
-        self._window = Window()
+        self._window, self._last = Window(), step
         self.logger.rewind(step)
 
     def log_step(
@@ -148,6 +149,7 @@ class HeadwaterMetrics(MetricsProcessor):
             Tokens a second.
         """
         now, step = time.perf_counter(), figures.sent.step
+        self._last = step
         seconds = self._step_seconds.pop(step, now - self._step_began)
         self._clipped_steps += clipped
         ratios = {
@@ -192,7 +194,7 @@ class HeadwaterMetrics(MetricsProcessor):
             saved_at: Unix time of the checkpoint that the run goes on from; none for a new run.
             counts: The guard's running totals.
         """
-        now = time.time()
+        now, self._last = time.time(), step
         values = {
             names.TRAIN_STEP.name: float(step),
             names.TRAIN_STEPS_PLANNED.name: float(plan.steps),
@@ -232,3 +234,7 @@ class HeadwaterMetrics(MetricsProcessor):
     def log_values(self, step: int, values: Mapping[str, float]) -> None:
         """Logs any values of the table."""
         self.logger.log(dict(values), step)
+
+    def log_beside(self, values: Mapping[str, float]) -> None:
+        """Logs values that are of no step, with the last one that was logged; also from another thread."""
+        self.logger.log(dict(values), self._last)

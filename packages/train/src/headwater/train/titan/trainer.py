@@ -128,9 +128,7 @@ class HeadwaterTrainer(Trainer):
         stage = pipeline.get_local_rank() if pipeline is not None else 0
         vitals = Vitals(self._clock, self.device, stage, first=os.environ.get("LOCAL_RANK", "0") == "0")
         store = dist.group.WORLD.get_group_store() if processes > 1 else None
-        return Ranks(
-            vitals.state, lambda values: self.metrics_processor.log_values(self.step, values), store, rank, processes
-        )
+        return Ranks(vitals.state, self.metrics_processor.log_beside, store, rank, processes)
 
     def _log_start(self, resume_step: int | None) -> None:
         saved_at = None

@@ -62,6 +62,7 @@ class UpdateRatio:
         device: Where they are.
     """
 
+    @torch.no_grad()
     def __init__(self, parts: Sequence[nn.Module], processes: int, device: torch.device) -> None:
         named = [(name, parameter) for part in parts for name, parameter in part.named_parameters()]
         named = [(name, parameter) for name, parameter in named if _local(parameter).numel()]
