@@ -15,7 +15,7 @@ import resume_worker
 from headwater.train import ranks
 from headwater.train.batches import read_batch
 
-WAIT_SECONDS = 0.05
+WAIT_SECONDS = 0.1
 
 
 def main(jobs: Path) -> None:

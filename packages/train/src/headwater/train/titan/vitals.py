@@ -31,6 +31,7 @@ class Vitals:
         self._device = device if device.type == "cuda" else None
         self._schedule = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
         self._own, self._steps = self._own_seconds(), 0
+        self._latest: float | None = None
         self._gpu = GpuMeter(None if self._device is None else str(torch.cuda.get_device_properties(device).uuid))
         self._cpu = CpuMeter() if first else None
 
@@ -54,12 +55,12 @@ class Vitals:
         return peak
 
     def _step_seconds(self) -> float | None:
+        """Of the steps since the last call, or the latest there were."""
         own, steps = self._own_seconds(), self._clock.steps
-        taken, done = (None if own is None or self._own is None else own - self._own), steps - self._steps
-        if taken is None or not done:
-            return None
-        self._own, self._steps = own, steps
-        return taken / done
+        if own is not None and self._own is not None and steps > self._steps:
+            self._latest = (own - self._own) / (steps - self._steps)
+            self._own, self._steps = own, steps
+        return self._latest
 
     def _own_seconds(self) -> float | None:
         """Seconds in which the training thread ran, or could have run had there been a free CPU, or waited for data.
