@@ -50,6 +50,8 @@ class PublishedRun(BaseModel):
         kernels: "eager", "compiled" (torch.compile) or "fused" (written by hand).
         attention: "flash", or "materialised": the scores are written to memory.
         tp_overlap: Whether the communication of tensor parallelism runs beside the products.
+        recomputed: Share of the forward pass that is computed again, where the source tells more than `checkpointing`.
+        network_gbps: Bandwidth of the network for each GPU, where it is not that of the kind of GPU.
         measured: What `value` is. Hardware teraFLOP/s count the recomputed forward pass too.
         value: As published.
         memory_gib: Peak memory of a GPU that the source gives, in GiB.
@@ -78,6 +80,8 @@ class PublishedRun(BaseModel):
     kernels: Literal["eager", "compiled", "fused"] | None
     attention: Literal["flash", "materialised"] | None
     tp_overlap: bool | None
+    recomputed: float | None = Field(ge=0, le=1)
+    network_gbps: float | None
     measured: Measured
     value: float
     memory_gib: float | None
