@@ -48,10 +48,12 @@ class PublishedRun(BaseModel):
         zero: ZeRO stage of what `dp_shard` (and `cp`) shards; 0: nothing is.
         checkpointing: Which activations are computed again.
         kernels: "eager", "compiled" (torch.compile) or "fused" (written by hand).
-        attention: "flash", or "materialised": the scores are written to memory.
+        attention: "flash", "flash1" (fused attention from before its second version), or "materialised": the scores
+            are written to memory.
         tp_overlap: Whether the communication of tensor parallelism runs beside the products.
         recomputed: Share of the forward pass that is computed again, where the source tells more than `checkpointing`.
         network_gbps: Bandwidth of the network for each GPU, where it is not that of the kind of GPU.
+        loss: "fused" when cross-entropy keeps no float32 copies of the logits.
         measured: What `value` is. Hardware teraFLOP/s count the recomputed forward pass too.
         value: As published.
         memory_gib: Peak memory of a GPU that the source gives, in GiB.
@@ -78,10 +80,11 @@ class PublishedRun(BaseModel):
     zero: Literal[0, 1, 2, 3] | None
     checkpointing: Literal["none", "selective", "full"] | None
     kernels: Literal["eager", "compiled", "fused"] | None
-    attention: Literal["flash", "materialised"] | None
+    attention: Literal["flash", "flash1", "materialised"] | None
     tp_overlap: bool | None
     recomputed: float | None = Field(ge=0, le=1)
     network_gbps: float | None
+    loss: Literal["plain", "fused"] | None
     measured: Measured
     value: float
     memory_gib: float | None
