@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -117,17 +118,23 @@ class Job:
         return 4 if self.precision == "float32" else 2
 
     @cached_property
-    def stages(self) -> tuple[tuple[Layer, ...], ...]:
-        """The blocks of each pipeline process, over all its stages; the first ones have more when they do not divide.
+    def stages(self) -> tuple[dict[Layer, int], ...]:
+        """The blocks of each pipeline process, over all its stages, and how many of each kind.
 
-        With several stages a process, stage `i` is on process `i % pp`.
+        With several stages a process, stage `i` is on process `i % pp`; the first stages have one block more when their
+        number does not divide the blocks.
         """
         pp, virtual, layers = self.degrees.pp, self.degrees.virtual, self.counts.layers
         number = pp * virtual
-        sizes = [len(layers) // number + (index < len(layers) % number) for index in range(number)]
-        parts: list[list[Layer]] = [[] for _ in range(pp)]
+        parts: list[Counter[Layer]] = [Counter() for _ in range(pp)]
         start = 0
-        for index, size in enumerate(sizes):
-            parts[index % pp] += layers[start : start + size]
+        for index in range(number):
+            size = len(layers) // number + (index < len(layers) % number)
+            parts[index % pp].update(layers[start : start + size])
             start += size
-        return tuple(tuple(part) for part in parts)
+        return tuple(dict(part) for part in parts)
+
+    @property
+    def distinct_ranks(self) -> set[int]:
+        """Pipeline processes among which the heaviest and the slowest are: with the embedding, without, with the head."""
+        return {0, min(1, self.degrees.pp - 1), self.degrees.pp - 1}

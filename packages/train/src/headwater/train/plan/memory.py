@@ -8,7 +8,8 @@ the process that needs most; in a pipeline that is looked for among all stages.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections import Counter
+from dataclasses import dataclass, fields
 
 from headwater.train.plan.counts import Layer
 from headwater.train.plan.job import Job
@@ -56,7 +57,7 @@ class Memory:
     @property
     def total(self) -> float:
         """All of it."""
-        return sum(asdict(self).values())
+        return sum(getattr(self, one.name) for one in fields(self))
 
     @property
     def states(self) -> float:
@@ -74,7 +75,7 @@ def memory_per_gpu(job: Job, *, on_gpu: bool = True) -> Memory:
     Returns:
         Bytes of each component; `Memory.total` is what has to fit.
     """
-    return max((_of_process(job, rank, on_gpu) for rank in range(job.degrees.pp)), key=lambda memory: memory.total)
+    return max((_of_process(job, rank, on_gpu) for rank in job.distinct_ranks), key=lambda memory: memory.total)
 
 
 def local_parameters(job: Job, rank: int) -> tuple[float, float]:
@@ -88,12 +89,12 @@ def local_parameters(job: Job, rank: int) -> tuple[float, float]:
         Those outside routed experts, and those in them.
     """
     degrees, model, layers = job.degrees, job.counts, job.stages[rank]
-    dense = sum(layer.matrices / degrees.tp + layer.whole for layer in layers)
+    dense = sum(number * (layer.matrices / degrees.tp + layer.whole) for layer, number in layers.items())
     if rank == 0:
         dense += model.embedding / degrees.tp
     if rank == last_rank(job):
         dense += model.head / degrees.tp + model.final
-    return dense, sum(layer.experts for layer in layers) / degrees.ep
+    return dense, sum(number * layer.experts for layer, number in layers.items()) / degrees.ep
 
 
 def last_rank(job: Job) -> int:
@@ -132,11 +133,11 @@ def adapter_parameters(job: Job, rank: int | None = None) -> float:
         rank: Only those of a pipeline process, cut by tensor parallelism; none: of the whole model.
     """
     dim = job.shape.dim
-    layers = job.counts.layers if rank is None else job.stages[rank]
+    layers = Counter(job.counts.layers) if rank is None else job.stages[rank]
     widths = sum(
-        (dim + layer.q_width) + (2 * dim + layer.kv_width) + (layer.value_width + dim)
-        + (3 if layer.gated else 2) * (dim + layer.ffn_width)
-        for layer in layers
+        number * ((dim + layer.q_width) + (2 * dim + layer.kv_width) + (layer.value_width + dim)
+        + (3 if layer.gated else 2) * (dim + layer.ffn_width))
+        for layer, number in layers.items()
     )  # fmt: skip
     return job.lora_rank * widths / (1 if rank is None else job.degrees.tp)
 
@@ -151,7 +152,7 @@ def activation_bytes(job: Job, rank: int) -> float:
     if not layers:
         return 0.0
     tokens = job.tokens / job.degrees.tp
-    kept = sum(_kept(job, layer) for layer in layers) * tokens
+    kept = sum(number * _kept(job, layer) for layer, number in layers.items()) * tokens
     again = 0.0
     if job.checkpointing != "none":
         again = max(_everything(job, layer) for layer in layers) * tokens

@@ -97,8 +97,7 @@ def step_speed(job: Job, gpu: Gpu, fitted: Efficiency = FITTED) -> Speed:
         fitted: The fitted numbers.
     """
     model = _Model(job, gpu, fitted)
-    slowest = max((model.process(rank) for rank in range(job.degrees.pp)), key=lambda speed: speed.step_seconds)
-    return slowest
+    return max((model.process(rank) for rank in job.distinct_ranks), key=lambda speed: speed.step_seconds)
 
 
 class _Model:
@@ -124,9 +123,10 @@ class _Model:
         job, degrees = self.job, self.job.degrees
         layers = job.stages[rank]
         forward, backward, data = _Pass(), _Pass(), 0.0
-        for layer in layers:
+        for layer, number in layers.items():
             ahead, back, exposed = self.block(layer)
-            forward, backward, data = forward.plus(ahead), backward.plus(back), data + exposed
+            forward, backward = forward.plus(ahead.times(number)), backward.plus(back.times(number))
+            data += exposed * number
         if rank == last_rank(job):
             ahead = self.head()
             back = ahead.times(BACKWARD_PRODUCTS if job.method == "full" else 1.0)
@@ -143,7 +143,9 @@ class _Model:
         straggling = busy * self.fitted.straggling * _log2(nodes)
         tokens = job.global_batch * job.seq_len / degrees.processes
         rate = tokens / (busy + straggling)
-        used = rate * flops_per_token(job.shape, job.seq_len) / self.gpu.peak_bf16
+        # Frozen weights have no gradient: four operations for six.
+        counted = flops_per_token(job.shape, job.seq_len) * (1.0 if job.method == "full" else 2 / 3)
+        used = rate * counted / self.gpu.peak_bf16
         return Speed(*all_of_them.values, data_seconds, sending, bubble, update, straggling, rate, used)
 
     def block(self, layer: Layer) -> tuple[_Pass, _Pass, float]:
@@ -200,6 +202,8 @@ class _Model:
         )  # fmt: skip
         if job.precision == "float8":
             moved += 3 * tokens / tp * (4 * dim + layer.ffn_width)
+        if job.method == "qlora":  # each use writes the weights out in bfloat16
+            moved += 2.5 * layer.products / tp / fitted.passes[job.kernels]
         launched = OPERATIONS * fitted.launch_seconds[job.kernels] if self.generation != "cpu" else 0.0
         return max(moved * fitted.passes[job.kernels] / self.bandwidth, launched)
 

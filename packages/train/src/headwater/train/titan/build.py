@@ -9,6 +9,7 @@ from torchtitan.components.loss import CrossEntropyLoss
 from torchtitan.components.optimizer import LRSchedulersContainer, OptimizersContainer
 from torchtitan.components.optimizer.optimizer import ParamGroupConfig
 from torchtitan.config.configs import CommConfig, CompileConfig, DebugConfig, ParallelismConfig, TrainingConfig
+from torchtitan.distributed.activation_checkpoint import FullAC, SelectiveAC
 
 from headwater.core.sinks import MetricSink
 from headwater.train.config import TrainConfig
@@ -25,6 +26,8 @@ from headwater.train.titan.validate import HeldOutValidator
 
 NORMS, NORMS_AND_EMBEDDING = r"norm\.weight$", r"(norm|tok_embeddings)\.weight$"
 """What is not decayed: a tied embedding is the head, which is."""
+
+CHECKPOINTING = {"none": None, "selective": SelectiveAC.Config(), "full": FullAC.Config()}
 
 
 def trainer_config(
@@ -64,7 +67,7 @@ def trainer_config(
             enable=True, folder="checkpoints", interval=config.checkpoint.every, last_save_model_only=False,
             keep_latest_k=0, initial_load_model_only=False, _inputs=inputs,
         ),
-        activation_checkpoint=None,
+        activation_checkpoint=CHECKPOINTING[config.activation_checkpointing],
         compile=CompileConfig(enable=config.compile),
         # No flight recorder: it would make a folder of traces in the run.
         comm=CommConfig(trace_buf_size=0),

@@ -1,0 +1,67 @@
+"""The recipe of a plan, as the trainer takes it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headwater.core.config import Base, validate
+from headwater.core.errors import ConfigError
+from headwater.train.config import TrainConfig
+from headwater.train.model import Model
+from headwater.train.plan.cost import Cost
+from headwater.train.plan.job import Job
+from headwater.train.plan.recommend import nearest_runs
+from headwater.train.plan.search import parallel_of
+
+CHECKPOINT_SECONDS = 3600.0
+"""Time between two checkpoints that a plan proposes, and so the most that a failure loses."""
+
+WARMUP_RATIO, WARMUP_STEPS, DECAY_RATIO = 0.02, 2000, 0.2
+
+
+def recipe_of(job: Job, model: Model, cost: Cost, *, name: str, device: str, compiled: bool,
+              base: dict[str, Any] | None = None) -> dict[str, Any]:  # fmt: skip
+    """The recipe that trains a plan.
+
+    Args:
+        job: The plan's training and layout.
+        model: Its model.
+        cost: What it takes; the steps are from there.
+        name: Of the run.
+        device: "cuda" or "cpu".
+        compiled: Whether blocks are compiled.
+        base: A recipe whose other sections are kept, and of whose `train` what a plan does not decide.
+
+    Raises:
+        ConfigError: Adapters, which the trainer does not have.
+    """
+    if job.method != "full":
+        raise ConfigError(
+            f"there is no recipe of a plan with --method {job.method}", found="the trainer trains all weights",
+            expected="--method pretrain or sft, or the plan without --out",
+        )  # fmt: skip
+    every = max(1, round(CHECKPOINT_SECONDS / (cost.seconds / cost.steps)))
+    every = min(every, cost.steps)
+    parallel = parallel_of(job.degrees).model_dump(mode="json", exclude_defaults=True)
+    train: dict[str, Any] = {
+        "model": {"family": model.family, **model.model_dump(mode="json", exclude_defaults=True)},
+        "seq_len": job.seq_len, "global_batch": job.global_batch, "micro_batch": job.micro_batch, "steps": cost.steps,
+        "optimizer": {"learning_rate": nearest_runs(job.counts.active, 1)[0].learning_rate},
+        "schedule": {
+            "warmup_steps": min(WARMUP_STEPS, max(1, round(cost.steps * WARMUP_RATIO))), "decay_ratio": DECAY_RATIO,
+        },
+        "checkpoint": {"every": every}, "validation": {"every": every},
+        "precision": job.precision, "activation_checkpointing": job.checkpointing, "compile": compiled,
+        "device": device,
+    }  # fmt: skip
+    if parallel:
+        train["parallel"] = parallel
+    recipe = dict(base or {})
+    recipe.setdefault("name", name)
+    recipe.setdefault("seed", 0)
+    recipe["train"] = {**(recipe.get("train") or {}), **train}
+    if not parallel:
+        recipe["train"].pop("parallel", None)
+    validate(Base, {key: recipe[key] for key in Base.model_fields}, "")
+    validate(TrainConfig, recipe["train"], "train")
+    return recipe
