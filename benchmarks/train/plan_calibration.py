@@ -1,8 +1,8 @@
 """The planner against published trainings: fits its few numbers on one half of the table, reports errors on the other.
 
-    python benchmarks/train/plan_calibration.py            errors of the numbers as they are, on both halves
-    python benchmarks/train/plan_calibration.py --fit      fits them on the calibration half alone, and prints them
-    python benchmarks/train/plan_calibration.py --rows     every row, as a table in Markdown
+python benchmarks/train/plan_calibration.py            errors of the numbers as they are, on both halves
+python benchmarks/train/plan_calibration.py --fit      fits them on the calibration half alone, and prints them
+python benchmarks/train/plan_calibration.py --rows     every row, as a table in Markdown
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ class TrainConfig(Section):
             raise ValueError(problem)
         if self.activation_checkpointing == "selective" and self.parallel.schedule in SPLIT_BACKWARD:
             raise ValueError(
-                f"activation_checkpointing selective does not go with schedule {self.parallel.schedule}: take full or none"
+                f"activation_checkpointing selective does not go with schedule {self.parallel.schedule}: full does"
             )
         if self.precision == "float8" and self.parallel.tp > 1:
             raise ValueError("precision float8 does not go with parallel.tp: it has not been held against one process")

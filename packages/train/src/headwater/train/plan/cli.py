@@ -19,11 +19,13 @@ METHODS = {"pretrain": "full", "sft": "full", "lora": "lora", "qlora": "qlora"}
               help="GPUs: a100:64, h100:512, h200:8, b200:128, …; or cpu:8, a machine of 8 cores.")  # fmt: skip
 @click.option("--tokens", "tokens_text", metavar="NUMBER", help="Tokens to train on, as 2T. [default: 20 a parameter]")
 @click.option("--family", type=click.Choice(FAMILIES), default="llama3", show_default=True, help="Of the model.")
-@click.option("--seq-len", type=click.IntRange(16, 2**22), metavar="TOKENS", help="Tokens in a sample. [default: 8192; 4096 "
-              "of deepseek_v3, 1024 on a CPU]")  # fmt: skip
+@click.option("--seq-len", type=click.IntRange(16, 2**22), metavar="TOKENS",
+              help="Tokens in a sample. [default: 8192; 4096 of deepseek_v3, 1024 on a CPU]")  # fmt: skip
 @click.option("--batch-tokens", "batch_text", metavar="NUMBER", help="Tokens in a step, as 4M. [default: of published "
               "trainings of that size]")  # fmt: skip
-@click.option("--precision", type=click.Choice(["float32", "bfloat16", "float8"]), help="[default: bfloat16; float32 on a CPU]")
+@click.option(
+    "--precision", type=click.Choice(["float32", "bfloat16", "float8"]), help="[default: bfloat16; float32 on a CPU]"
+)
 @click.option("--compile/--eager", "compiled", default=None, help="torch.compile of the blocks. [default: on GPUs]")
 @click.option("--method", type=click.Choice(list(METHODS)), default="pretrain", show_default=True,
               help="sft trains all weights too; lora and qlora adapters beside frozen ones.")  # fmt: skip
@@ -33,11 +35,13 @@ METHODS = {"pretrain": "full", "sft": "full", "lora": "lora", "qlora": "qlora"}
 @click.option("--price", type=float, metavar="DOLLARS", help="Of a GPU and hour. [default: a published one]")
 @click.option("--price-option", type=click.Choice(["on-demand", "reserved", "spot"]), default="on-demand",
               show_default=True, help="Of published prices.")  # fmt: skip
-@click.option("--gpu-memory", type=click.FloatRange(1, 10_000), metavar="GIB", help="Of a GPU (of all, for a CPU), if not "
-              "the usual.")  # fmt: skip
-@click.option("--network-gbps", type=click.FloatRange(0.1, 100_000), metavar="GBIT", help="Network of one GPU, in Gbit/s, if "
-              "not the usual.")  # fmt: skip
-@click.option("--fit", type=click.Choice(["model", "context", "batch"]), help="Show what is the largest that fits here.")
+@click.option("--gpu-memory", type=click.FloatRange(1, 10_000), metavar="GIB",
+              help="Of a GPU (of the machine, for a CPU), if not the usual.")  # fmt: skip
+@click.option("--network-gbps", type=click.FloatRange(0.1, 100_000), metavar="GBIT",
+              help="Network of one GPU, in Gbit/s, if not the usual.")  # fmt: skip
+@click.option(
+    "--fit", type=click.Choice(["model", "context", "batch"]), help="Show what is the largest that fits here."
+)
 @click.option("--alternatives", type=click.IntRange(0, 20), default=3, show_default=True, help="Other layouts to show.")
 @click.option("--recipe", "base", metavar="FILE|NAME", help="A recipe whose other sections the plan's recipe keeps.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write the recipe there.")
@@ -63,7 +67,7 @@ def plan(
     from headwater.train.plan.counts import counts
     from headwater.train.plan.recipe import recipe_of
     from headwater.train.plan.recommend import batch_tokens_for
-    from headwater.train.plan.search import Wish
+    from headwater.train.plan.search import Wish, even_batch
     from headwater.train.plan.sizes import model_of, parse_number, shape_of
 
     cluster = parse_cluster(cluster_text, gpu_memory_gib=gpu_memory, network_gbps=network_gbps)
@@ -79,14 +83,16 @@ def plan(
     parameters = counts(shape_of(model, length)).active
     batch_tokens = parse_number(batch_text, "--batch-tokens", "4M") if batch_text else batch_tokens_for(parameters)
     wish = Wish(
-        model=model, seq_len=length, batch=max(1, round(batch_tokens / length)), precision=kind,  # pyright: ignore[reportArgumentType]
+        model=model, seq_len=length, batch=even_batch(batch_tokens / length), precision=kind,  # pyright: ignore[reportArgumentType]
         compiled=(not cpu) if compiled is None else compiled, method=METHODS[method], lora_rank=lora_rank,  # pyright: ignore[reportArgumentType]
     )  # fmt: skip
     if fit is not None:
         if out is not None:
             raise ConfigError("--fit has no recipe to write", found="--out", hint="plan the size that fits")
         found = {
-            "model": lambda: make.largest_models(wish, cluster, family, vocab_size, batch_tokens if batch_text else None),
+            "model": lambda: make.largest_models(
+                wish, cluster, family, vocab_size, batch_tokens if batch_text else None
+            ),
             "context": lambda: make.longest_contexts(wish, cluster),
             "batch": lambda: make.largest_batches(wish, cluster),
         }[fit]()

@@ -90,7 +90,8 @@ def counts(shape: ModelShape) -> Counts:
         shape: Of any family that the trainer has.
     """
     dim, vocab = shape.dim, shape.vocab_size
-    layers = tuple(_layer(shape, index) for index in range(shape.n_layers))
+    dense = (shape.experts or Experts()).dense_layers if shape.family == "deepseek_v3" else shape.n_layers
+    layers = (_layer(shape, 0),) * dense + (_layer(shape, dense),) * (shape.n_layers - dense)
     positions = shape.max_seq_len * dim if shape.family == "gpt2" else 0
     return Counts(
         layers=layers, embedding=vocab * dim + positions, head=0 if shape.tied else vocab * dim, final=dim,

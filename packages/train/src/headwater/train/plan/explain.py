@@ -39,7 +39,7 @@ def reasons(candidates: Sequence[Candidate], cluster: Cluster) -> list[tuple[str
             shared += f", in {degrees.dp_replicate} copies"
         found.append((f"dp_replicate {degrees.dp_replicate}, dp_shard {degrees.dp_shard}", _sentence(
             f"{degrees.dp} groups read different samples; {shared}",
-            candidates, lambda one: one.job.degrees.dp_replicate, "copies of the weights")))  # fmt: skip
+            candidates, lambda one: one.job.degrees.dp_replicate, "dp_replicate")))  # fmt: skip
         found.append((f"tp {degrees.tp}", _sentence(
             "layers are not cut" if degrees.tp == 1 else f"layers are cut among {degrees.tp} GPUs of a node",
             candidates, lambda one: one.job.degrees.tp, "tp")))  # fmt: skip
@@ -58,8 +58,14 @@ def reasons(candidates: Sequence[Candidate], cluster: Cluster) -> list[tuple[str
         if degrees.shards > 1:
             kept = {3: "gathered again for the backward pass", 2: "kept until the backward pass",
                     1: "gathered once a step"}  # fmt: skip
-            found.append((f"zero {degrees.zero}", _sentence(
-                f"weights are {kept[degrees.zero]}", candidates, lambda one: one.job.degrees.zero, "zero")))
+            found.append(
+                (
+                    f"zero {degrees.zero}",
+                    _sentence(
+                        f"weights are {kept[degrees.zero]}", candidates, lambda one: one.job.degrees.zero, "zero"
+                    ),
+                )
+            )
     found.append((f"micro_batch {job.micro_batch}", _sentence(
         f"{job.micro_batch * job.seq_len:,} tokens go through a process at once, {job.micro_batches} times a step",
         candidates, lambda one: one.job.micro_batch, "micro_batch")))  # fmt: skip
@@ -87,7 +93,7 @@ def _near(value: int | str, mine: int | str) -> float:
 def _told(candidates: Sequence[Candidate], key: Key, value: int | str, name: str) -> str:
     best = candidates[0]
     alike = [one for one in candidates if key(one) == value]
-    called = f"{name} {value}".strip() if name != "copies of the weights" else f"{value} {name}"
+    called = f"{name} {value}".strip()
     fitting = max((one for one in alike if one.speed), key=lambda one: one.rate, default=None)
     if fitting is None:
         least = min(one.memory.total for one in alike) / GIB

@@ -136,5 +136,5 @@ class Job:
 
     @property
     def distinct_ranks(self) -> set[int]:
-        """Pipeline processes among which the heaviest and the slowest are: with the embedding, without, with the head."""
+        """Those among which the heaviest and the slowest process are: with embedding, without both, with head."""
         return {0, min(1, self.degrees.pp - 1), self.degrees.pp - 1}

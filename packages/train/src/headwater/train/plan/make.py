@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-
 from typing import Any
 
 from headwater.core.errors import ConfigError
@@ -11,7 +10,7 @@ from headwater.train.plan.clusters import GIB, MAX_GPUS, Cluster
 from headwater.train.plan.cost import TOKENS_PER_PARAMETER, Cost, Price, cost_of
 from headwater.train.plan.counts import counts
 from headwater.train.plan.recommend import batch_tokens_for
-from headwater.train.plan.search import USABLE, Candidate, Wish, find
+from headwater.train.plan.search import USABLE, Candidate, Wish, even_batch, find
 from headwater.train.plan.sizes import LADDER, PUBLISHED, model_of, parse_number, shape_of
 
 
@@ -57,7 +56,9 @@ def make_plan(wish: Wish, cluster: Cluster, tokens: float | None, price: Price |
     if candidates[0].speed is None:
         raise _too_large(wish, cluster, candidates[0])
     wanted = tokens or TOKENS_PER_PARAMETER * counts(shape_of(wish.model, wish.seq_len)).active
-    return Plan(wish, cluster, candidates, cost_of(candidates[0].job, cluster, wanted, candidates[0].rate, price), price)
+    return Plan(
+        wish, cluster, candidates, cost_of(candidates[0].job, cluster, wanted, candidates[0].rate, price), price
+    )
 
 
 @dataclass(frozen=True)
@@ -85,12 +86,14 @@ def largest_models(
         vocab_size: Of the models; none: the family's.
         batch_tokens: Tokens in a step; none: as published trainings of each size used.
     """
-    names = sorted(PUBLISHED[family] if family == "deepseek_v3" else LADDER, key=lambda name: parse_number(name, "", ""))
+    names = sorted(
+        PUBLISHED[family] if family == "deepseek_v3" else LADDER, key=lambda name: parse_number(name, "", "")
+    )
     found: list[Largest] = []
     for name in names:
         model = model_of(name, family, vocab_size)
         step = batch_tokens or batch_tokens_for(counts(shape_of(model, wish.seq_len)).active)
-        best = _best(_changed(wish, model=model, batch=max(1, round(step / wish.seq_len))), cluster)
+        best = _best(_changed(wish, model=model, batch=even_batch(step / wish.seq_len)), cluster)
         if best is None:
             break
         found.append(Largest(name, best))
@@ -134,8 +137,8 @@ def _changed(wish: Wish, **values: Any) -> Wish:
 
 def _no_layout(wish: Wish, cluster: Cluster) -> ConfigError:
     return ConfigError(
-        "there is no layout that the trainer takes", found=f"{wish.batch:,} samples of {wish.seq_len:,} tokens in a step "
-        f"on {cluster.name}", expected="at least one sample for every group of processes that shares one",
+        "there is no layout that the trainer takes", found=
+        f"{wish.batch:,} samples of {wish.seq_len:,} tokens in a step on {cluster.name}", expected="at least one sample for every group of processes that shares one",
         hint=f"a larger --batch-tokens (at least {cluster.processes * wish.seq_len:,} gives each GPU a sample), "
         "or fewer GPUs",
     )  # fmt: skip

@@ -16,6 +16,9 @@ from headwater.train.plan.search import parallel_of
 CHECKPOINT_SECONDS = 3600.0
 """Time between two checkpoints that a plan proposes, and so the most that a failure loses."""
 
+SHAPE = ("family", "dim", "n_layers", "n_heads", "n_kv_heads", "ffn_dim", "vocab_size")
+"""What a recipe says of its model even where it is the default."""
+
 WARMUP_RATIO, WARMUP_STEPS, DECAY_RATIO = 0.02, 2000, 0.2
 
 
@@ -44,7 +47,9 @@ def recipe_of(job: Job, model: Model, cost: Cost, *, name: str, device: str, com
     every = min(every, cost.steps)
     parallel = parallel_of(job.degrees).model_dump(mode="json", exclude_defaults=True)
     train: dict[str, Any] = {
-        "model": {"family": model.family, **model.model_dump(mode="json", exclude_defaults=True)},
+        "model": {
+            **model.model_dump(mode="json", include=set(SHAPE)), **model.model_dump(mode="json", exclude_defaults=True)
+        },
         "seq_len": job.seq_len, "global_batch": job.global_batch, "micro_batch": job.micro_batch, "steps": cost.steps,
         "optimizer": {"learning_rate": nearest_runs(job.counts.active, 1)[0].learning_rate},
         "schedule": {
@@ -65,3 +70,20 @@ def recipe_of(job: Job, model: Model, cost: Cost, *, name: str, device: str, com
     validate(Base, {key: recipe[key] for key in Base.model_fields}, "")
     validate(TrainConfig, recipe["train"], "train")
     return recipe
+
+
+def command_of(job: Job, node_gpus: int, recipe: str) -> str:
+    """The command that starts the training, on each node where there are several.
+
+    Args:
+        job: The plan's training and layout.
+        node_gpus: GPUs of a node.
+        recipe: Where the recipe is.
+    """
+    run = f"train run --recipe {recipe} --run RUN"
+    processes = job.degrees.processes
+    if processes == 1:
+        return f"headwater {run}"
+    nodes = max(1, processes // node_gpus)
+    where = "--standalone" if nodes == 1 else f"--nnodes {nodes} --rdzv-backend c10d --rdzv-endpoint FIRST_NODE:29500"
+    return f"torchrun {where} --nproc-per-node {min(processes, node_gpus)} -m -- headwater.{run}"

@@ -55,4 +55,3 @@ def batch_tokens_for(parameters: float) -> float:
         return max(32_768.0, (smallest.batch_tokens or 0) * math.sqrt(parameters / smallest.parameters))
     near = sorted(rows, key=lambda row: abs(math.log(row.parameters / parameters)))[:2]
     return math.sqrt(math.prod(row.batch_tokens or 1.0 for row in near))
-

@@ -23,6 +23,13 @@ EQUAL = 0.05
 
 MICRO_BATCHES = (1, 2, 4, 8, 16, 32, 64)
 
+
+def even_batch(samples: float) -> int:
+    """A batch that many numbers of processes divide: to about a sixteenth of the one given."""
+    unit = 2 ** max(0, math.floor(math.log2(max(1.0, samples))) - 3)
+    return max(1, round(samples / unit) * unit)
+
+
 BATCH_BELOW, BATCH_ABOVE = 0.7, 1.5
 """How far from the wanted batch one may be, so that processes divide it."""
 
@@ -107,7 +114,12 @@ def jobs(wish: Wish, cluster: Cluster) -> Iterator[Job]:
             if degrees.pp > 1 and micro_batches < degrees.pp * degrees.virtual:
                 break
             refused = problems(
-                parallel, wish.model, seq_len=wish.seq_len, global_batch=batch, micro_batch=micro, compiled=wish.compiled
+                parallel,
+                wish.model,
+                seq_len=wish.seq_len,
+                global_batch=batch,
+                micro_batch=micro,
+                compiled=wish.compiled,
             )
             if next(refused, None):
                 continue
@@ -127,7 +139,11 @@ def layouts(wish: Wish, cluster: Cluster) -> Iterator[Degrees]:
     model, processes, node = wish.model, cluster.processes, cluster.gpu.node_gpus
     experts = model.expert_shape.count if model.family == "deepseek_v3" else 1
     plain = model.family == "gpt2"
-    tensor = [1] if plain or wish.precision == "float8" else [d for d in _powers(min(node, processes, 8)) if _heads(model, d)]
+    tensor = (
+        [1]
+        if plain or wish.precision == "float8"
+        else [d for d in _powers(min(node, processes, 8)) if _heads(model, d)]
+    )
     stages = [1] if plain or model.tied else [d for d in _divisors(model.n_layers) if d <= min(processes, 64)]
     context = [1] if plain or wish.seq_len < 8192 else _powers(min(processes, wish.seq_len // 4096))
     on_gpu = cluster.gpu.generation != "cpu"

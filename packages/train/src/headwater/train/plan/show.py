@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any
 
 from headwater.core.console import done, duration, print_json, table
@@ -13,9 +13,9 @@ from headwater.train.plan.cost import CO2_KG_PER_KWH, GOODPUT, POWER_RATIO, PUE
 from headwater.train.plan.explain import alternatives, reasons
 from headwater.train.plan.job import Job
 from headwater.train.plan.make import Largest, Plan
-from headwater.train.plan.memory import Memory
+from headwater.train.plan.recipe import command_of
 from headwater.train.plan.recommend import nearest_runs
-from headwater.train.plan.search import Candidate
+from headwater.train.plan.search import EQUAL, Candidate
 from headwater.train.plan.speed import Speed
 
 MEMORY = {
@@ -58,13 +58,17 @@ def show(plan: Plan, recipe: str | None, out: str | None, alternatives_wanted: i
     if others:
         table(["next best", "micro-batch", "checkpointing", "GiB", "MFU", "against the plan"],
               [_alternative(one, best) for one in others])  # fmt: skip
+        if max(one.rate for one in others) > best.rate:
+            print(f"Layouts within {EQUAL:.0%} of the fastest count as equal: the simplest of them is the plan.\n")
     table(["published trainings of that size", "parameters", "learning rate", "tokens a step", "source"], [
         [row.model, f"{row.parameters / 1e9:g}B", f"{row.learning_rate:g}",
          f"{row.batch_tokens / 1e6:g}M" if row.batch_tokens else "", row.source]
         for row in nearest_runs(job.counts.active)])  # fmt: skip
     _trust(plan)
-    if recipe is not None and out is None:
-        print(f"\nThe recipe (--out FILE writes it):\n\n{recipe}")
+    if recipe is not None:
+        if out is None:
+            print(f"\nThe recipe (--out FILE writes it):\n\n{recipe}")
+        print(f"It starts with: {command_of(job, cluster.gpu.node_gpus, out or 'FILE')}")
     money = f", ${cost.dollars:,.0f}" if cost.dollars is not None else ""
     done("plan", f"{_days(cost.seconds)} on {cluster.name}{money}, {cost.energy_kwh:,.0f} kWh"
          + (f"; recipe in {out}" if out else ""))  # fmt: skip
@@ -85,10 +89,11 @@ def _what(plan: Plan) -> list[list[str]]:
         ["compute (6 N D)" if job.method == "full" else "compute (4 N D)", f"{cost.flops:.3g} FLOPs"],
         ["steps", f"{cost.steps:,} of {job.global_batch:,} samples of {job.seq_len:,} tokens "
                   f"({job.global_batch * job.seq_len / 1e6:,.3g}M tokens)"],
-        ["a step", f"{speed.step_seconds:,.3g} s, {job.micro_batches} micro-batches of {job.micro_batch} a process"],
+        ["a step", f"{_seconds(speed.step_seconds)}, {job.micro_batches} micro-batches of {job.micro_batch} a process"],
         ["speed", f"{plan.best.rate:,.0f} tokens/s" + (f", {speed.tokens_per_second_per_gpu:,.0f} a GPU"
                                                        if cluster.processes > 1 else "")],
-        ["MFU", f"{speed.mfu:.1%} of {cluster.device.peak_bf16 / 1e12:,.3g} TFLOP/s"],
+        ["MFU", f"{speed.mfu:.1%} of {cluster.device.peak_bf16 / 1e12:,.3g} TFLOP/s"
+                + (" (of bfloat16)" if cluster.gpu.generation != "cpu" else "")],
         ["wall time", f"{_days(cost.seconds)}, {1 - GOODPUT:.0%} of it lost to restarts and lost steps"],
     ]  # fmt: skip
     if cluster.gpu.generation != "cpu":
@@ -97,8 +102,9 @@ def _what(plan: Plan) -> list[list[str]]:
                      f"({plan.price.source})" if plan.price and cost.dollars is not None
                      else f"no price of {cluster.gpu.name} is known: give one with --price"])  # fmt: skip
     rows.append(["energy", f"{cost.energy_kwh:,.0f} kWh ({cluster.device.power_watts * POWER_RATIO:,.0f} W a "
-                 f"{'GPU' if cluster.gpu.generation != 'cpu' else 'machine'} with its share of the server, PUE {PUE})"])  # fmt: skip
-    rows.append(["CO2", f"{cost.co2_kg / 1000:,.3g} t at {CO2_KG_PER_KWH} kg a kWh"])
+                 f"{'machine' if cluster.gpu.generation == 'cpu' else 'GPU with its share of the server'}, PUE {PUE})"])  # fmt: skip
+    co2 = f"{cost.co2_kg / 1000:,.0f} t" if cost.co2_kg >= 10_000 else f"{cost.co2_kg:,.0f} kg"
+    rows.append(["CO2", f"{co2} at {CO2_KG_PER_KWH} kg a kWh"])
     return rows
 
 
@@ -146,7 +152,7 @@ def _candidate(one: Candidate) -> dict[str, Any]:
         "degrees": asdict(job.degrees), "seq_len": job.seq_len, "global_batch": job.global_batch,
         "micro_batch": job.micro_batch, "micro_batches": job.micro_batches, "precision": job.precision,
         "activation_checkpointing": job.checkpointing, "method": job.method,
-        "memory_bytes": {item.name: getattr(one.memory, item.name) for item in fields(Memory)} | {"total": one.memory.total},
+        "memory_bytes": {**asdict(one.memory), "total": one.memory.total},
         "speed": asdict(_speed(one)) | {"step_seconds": _speed(one).step_seconds},
         "tokens_per_second": one.rate,
     }  # fmt: skip
@@ -169,11 +175,15 @@ def _trust(plan: Plan) -> None:
     memory = errors_of(row.memory_error for row in rows if row.memory_error is not None)
     print(
         f"How far to trust it: on {speed.rows} published trainings that nothing was fitted on, the speed was off by "
-        f"{speed.median:.0%} (median) and by less than {speed.ninetieth:.0%} in nine of ten; memory, on {memory.rows}, by "
-        f"{memory.median:.0%} and {memory.ninetieth:.0%}."
+        f"{speed.median:.0%} (median) and by less than {speed.ninetieth:.0%} in nine of ten; memory, on {memory.rows}, "
+        f"by {memory.median:.0%} and {memory.ninetieth:.0%}."
     )
     if plan.wish.method != "full":
         print(f"The trainer has no adapters yet: a plan with --method {plan.wish.method} has no recipe.")
+
+
+def _seconds(seconds: float) -> str:
+    return duration(seconds) if seconds >= 90 else f"{seconds:,.3g} s"
 
 
 def _days(seconds: float) -> str:

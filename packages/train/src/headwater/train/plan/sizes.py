@@ -1,8 +1,8 @@
 """Model shapes by one dial: `--size 25m … 405b`.
 
 A size that its makers published has their shape. Others follow the proportions of those: the width is 64 times the
-depth at 125 million parameters and grows to 128 times at 7 billion; the hidden layer is 8/3 of the width (Shazeer, 2020,
-arXiv:2002.05202), 4 times without a gate.
+depth at 125 million parameters and grows to 128 times at 7 billion; the hidden layer is 8/3 of the width
+(Shazeer, 2020, arXiv:2002.05202), 4 times without a gate.
 """
 
 from __future__ import annotations
@@ -37,9 +37,7 @@ def _qwen(dim: int, layers: int, heads: int, ffn: int, tied: bool = False) -> di
     return {**_llama(dim, layers, heads, ffn, tied), "head_dim": 128, "rope_theta": 1e6, "norm_eps": 1e-6}
 
 
-def _deepseek(
-    dim: int, layers: int, heads: int, ffn: int, vocab: int, q_rank: int, experts: Experts
-) -> dict[str, Any]:
+def _deepseek(dim: int, layers: int, heads: int, ffn: int, vocab: int, q_rank: int, experts: Experts) -> dict[str, Any]:
     latent = LatentAttention(kv_rank=512, q_rank=q_rank, nope_dim=128, rope_dim=64, value_dim=128)
     return {"dim": dim, "n_layers": layers, "n_heads": heads, "n_kv_heads": heads, "ffn_dim": ffn, "vocab_size": vocab,
             "experts": experts, "latent": latent}  # fmt: skip
@@ -134,7 +132,13 @@ def _candidates(number: float, family: str, vocab: int) -> list[Model]:
         if dim % head:
             continue
         heads = dim // head
-        ffn = 4 * dim if family == "gpt2" else -(-8 * dim // 3 // 64) * 64 if dim < 1024 else -(-8 * dim // 3 // 256) * 256
+        ffn = (
+            4 * dim
+            if family == "gpt2"
+            else -(-8 * dim // 3 // 64) * 64
+            if dim < 1024
+            else -(-8 * dim // 3 // 256) * 256
+        )
         keys = 8 if heads % 8 == 0 and heads > 8 else max(k for k in (4, 2, 1) if heads % k == 0 and k <= heads)
         for layers in range(max(1, int(dim / aspect * 0.6)), int(dim / aspect * 1.6) + 3):
             if layers > 8 and layers % 4:

@@ -263,12 +263,15 @@ class _Model:
         """Bytes of a block's weights that one process gathers."""
         degrees = self.job.degrees
         return self.job.product_bytes * (
-            layer.matrices / degrees.tp + layer.whole + layer.experts / degrees.ep / (degrees.tp if degrees.ep == 1 else 1)
+            layer.matrices / degrees.tp
+            + layer.whole
+            + layer.experts / degrees.ep / (degrees.tp if degrees.ep == 1 else 1)
         )
 
     def outer(self, rank: int) -> float:
         """Gathering embedding and head, and reducing their gradients: the first and the last thing of a pass, which
-        nothing hides."""
+        nothing hides.
+        """
         degrees, model = self.job.degrees, self.job.counts
         if degrees.zero != 3 or degrees.shards == 1:
             return 0.0
