@@ -137,8 +137,9 @@ def _changed(wish: Wish, **values: Any) -> Wish:
 
 def _no_layout(wish: Wish, cluster: Cluster) -> ConfigError:
     return ConfigError(
-        "there is no layout that the trainer takes", found=
-        f"{wish.batch:,} samples of {wish.seq_len:,} tokens in a step on {cluster.name}", expected="at least one sample for every group of processes that shares one",
+        "there is no layout that the trainer takes",
+        found=f"{wish.batch:,} samples of {wish.seq_len:,} tokens in a step on {cluster.name}",
+        expected="at least one sample for every group of processes that shares one",
         hint=f"a larger --batch-tokens (at least {cluster.processes * wish.seq_len:,} gives each GPU a sample), "
         "or fewer GPUs",
     )  # fmt: skip

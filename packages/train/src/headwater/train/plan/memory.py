@@ -21,7 +21,7 @@ RESERVE_BYTES = 1.5 * 2**30
 
 FRAGMENTS = 0.12
 """Share of the tensors' bytes that torch's allocator holds besides: blocks that are partly used, and what is not
-counted here. Chosen on the calibration half of the published runs, whose figures are of memory held by the allocator."""
+counted here. Chosen on the calibration half of the published runs, whose figures are of what the allocator held."""
 
 LOGIT_COPIES = 2
 """Float32 copies of the logits at the peak, in cross-entropy: their logarithms and their gradient. A compiled one has

@@ -101,8 +101,9 @@ def _what(plan: Plan) -> list[list[str]]:
         rows.append(["money", f"${cost.dollars:,.0f} at ${plan.price.dollars:.2f} a GPU and hour, {plan.price.option} "
                      f"({plan.price.source})" if plan.price and cost.dollars is not None
                      else f"no price of {cluster.gpu.name} is known: give one with --price"])  # fmt: skip
-    rows.append(["energy", f"{cost.energy_kwh:,.0f} kWh ({cluster.device.power_watts * POWER_RATIO:,.0f} W a "
-                 f"{'machine' if cluster.gpu.generation == 'cpu' else 'GPU with its share of the server'}, PUE {PUE})"])  # fmt: skip
+    watts = f"{cluster.device.power_watts * POWER_RATIO:,.0f} W"
+    whose = "" if cluster.gpu.generation == "cpu" else " a GPU with its share of the server"
+    rows.append(["energy", f"{cost.energy_kwh:,.0f} kWh ({watts}{whose}, PUE {PUE})"])
     co2 = f"{cost.co2_kg / 1000:,.0f} t" if cost.co2_kg >= 10_000 else f"{cost.co2_kg:,.0f} kg"
     rows.append(["CO2", f"{co2} at {CO2_KG_PER_KWH} kg a kWh"])
     return rows
