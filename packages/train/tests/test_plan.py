@@ -216,10 +216,10 @@ def test_errors_on_what_was_held_back_are_those_that_the_documentation_states() 
 
 
 def test_every_layout_is_one_that_the_trainer_takes() -> None:
-    cluster = parse_cluster("h100:64")
+    cluster, cost = parse_cluster("h100:64"), _cost()
     for one in find(wish(compiled=False), cluster)[::40]:
         recipe = recipe_of(
-            one.job, model_of("8b", "llama3"), _cost(), name="x", device="cuda", compiled=False
+            one.job, model_of("8b", "llama3"), cost, name="x", device="cuda", compiled=False
         )["train"]  # fmt: skip
         config = TrainConfig.model_validate(recipe)
         assert config.parallel.world_size == 64

@@ -27,7 +27,7 @@ LAYOUTS: list[tuple[Model, dict[str, Any]]] = [
     (DENSE, {"dp_replicate": 4, "dp_shard": 2, "cp": 2, "tp": 4}),
     (DENSE, {"dp_shard": 4, "tp": 2, "pp": 4}),
     (DENSE, {"dp_shard": 2, "pp": 4, "schedule": "Interleaved1F1B"}),
-    (DENSE, {"dp_shard": 64, "tp": 8, "pp": 2}),
+    (DENSE, {"dp_replicate": 8, "dp_shard": 32, "tp": 2, "pp": 2}),
     (MIXED, {"dp_shard": 8, "ep": 8}),
     (MIXED, {"dp_shard": 4, "tp": 2, "ep": 4}),
 ]
