@@ -13,8 +13,8 @@ from typing import Any
 
 from headwater.core.console import table
 from headwater.train.config import TrainConfig
-from headwater.train.plan.job import Degrees, Job
 from headwater.train.plan.memory import local_parameters
+from headwater.train.plan.recipe import job_of_config
 from headwater.train.plan.sizes import model_of, shape_of
 from headwater.train.titan import dry_run
 
@@ -37,7 +37,7 @@ LAYOUTS: list[tuple[str, str, dict[str, Any]]] = [
 
 def main() -> None:
     """Builds the layouts and prints the table."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--quick", action="store_true", help="only models below 10 billion parameters")
     quick = options.parse_args().quick
     rows: list[list[Any]] = []
@@ -49,12 +49,11 @@ def main() -> None:
             model=model, seq_len=8192, global_batch=1024, micro_batch=1, precision="bfloat16", parallel=parallel  # pyright: ignore[reportArgumentType]
         )  # fmt: skip
         layout, shape = config.parallel, shape_of(model, 8192)
-        degrees = Degrees(layout.dp_replicate, layout.dp_shard, layout.tp, layout.pp, layout.cp, layout.ep,
-                          layout.stages // layout.pp, layout.schedule, layout.zero_stage)  # fmt: skip
+        job = job_of_config(config, shape.vocab_size)
         for rank in (0, layout.world_size - 1):
             stage = rank * layout.pp // layout.world_size
-            dense, experts = local_parameters(Job(shape, degrees, 8192, 1024, 1), stage)
-            planned = STATES * (dense / degrees.shards + experts / degrees.expert_shards)
+            dense, experts = local_parameters(job, stage)
+            planned = STATES * (dense / job.degrees.shards + experts / job.degrees.expert_shards)
             built = STATES * dry_run.local_parameters(config, shape, rank)
             named = ", ".join(f"{name} {value}" for name, value in parallel.items())
             rows.append([f"{family} {size}", named, layout.world_size, rank, f"{built:,.0f}", f"{planned:,.0f}",

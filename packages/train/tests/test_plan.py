@@ -28,7 +28,7 @@ from headwater.train.plan.explain import reasons
 from headwater.train.plan.job import Degrees, Job
 from headwater.train.plan.make import Plan, largest_models, longest_contexts, make_plan
 from headwater.train.plan.memory import activation_bytes, adapter_parameters, memory_per_gpu
-from headwater.train.plan.recipe import recipe_of
+from headwater.train.plan.recipe import job_of_config, recipe_of
 from headwater.train.plan.recommend import batch_tokens_for, nearest_runs, published_hyperparameters
 from headwater.train.plan.search import USABLE, Wish, find
 from headwater.train.plan.sizes import LADDER, PUBLISHED, model_of, parse_number, shape_of
@@ -300,6 +300,13 @@ def test_the_recipe_is_one_for_the_trainer(tmp_path: Path) -> None:
     written = yaml.safe_load(out.read_text())
     assert config.parallel.world_size == 64 and config.clip_norm == 0.5 and config.steps > 7
     assert written["name"] == "mine" and written["seed"] == 3 and written["mixture"] == {"weights": {"web": 1}}
+
+
+def test_the_memory_of_a_recipe_is_that_of_its_plan() -> None:
+    planned = make_plan(wish("30b"), parse_cluster("h100:32"), 1e9, None)
+    recipe = recipe_of(planned.best.job, planned.wish.model, planned.cost, name="x", device="cuda", compiled=True)
+    config = TrainConfig.model_validate(recipe["train"])
+    assert memory_per_gpu(job_of_config(config, 128_256)) == planned.best.memory
 
 
 def test_json_says_all_of_it() -> None:

@@ -13,6 +13,7 @@ from headwater.train.model import Model
 from headwater.train.plan.counts import counts
 from headwater.train.plan.job import Degrees, Job
 from headwater.train.plan.memory import activation_bytes, local_parameters
+from headwater.train.plan.recipe import job_of_config
 from headwater.train.plan.sizes import model_of, shape_of
 from headwater.train.titan import dry_run
 
@@ -53,15 +54,13 @@ def test_parameters_are_counted_exactly(family: str, size: str) -> None:
 @pytest.mark.parametrize("last", [False, True])
 def test_a_process_holds_as_many_parameters_as_planned(model: Model, parallel: dict[str, Any], last: bool) -> None:
     config = TrainConfig(
-        model=model, seq_len=512, global_batch=256, micro_batch=1, parallel=parallel, precision="bfloat16"  # pyright: ignore[reportArgumentType]
+        model=model, seq_len=512, global_batch=1024, micro_batch=1, parallel=parallel, precision="bfloat16"  # pyright: ignore[reportArgumentType]
     )  # fmt: skip
-    layout = config.parallel
-    degrees = Degrees(layout.dp_replicate, layout.dp_shard, layout.tp, layout.pp, layout.cp, layout.ep,
-                      layout.stages // layout.pp, layout.schedule, layout.zero_stage)  # fmt: skip
-    shape = shape_of(model, 512)
+    layout, shape = config.parallel, shape_of(model, 512)
+    job = job_of_config(config, shape.vocab_size)
     rank = layout.world_size - 1 if last else 0
-    dense, experts = local_parameters(Job(shape, degrees, 512, 256, 1), layout.pp - 1 if last else 0)
-    planned = dense / degrees.shards + experts / degrees.expert_shards
+    dense, experts = local_parameters(job, layout.pp - 1 if last else 0)
+    planned = dense / job.degrees.shards + experts / job.degrees.expert_shards
     assert dry_run.local_parameters(config, shape, rank) == pytest.approx(planned, rel=0.002)
 
 

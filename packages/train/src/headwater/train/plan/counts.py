@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from headwater.core.run import Experts, LatentAttention, ModelShape
 
@@ -82,13 +83,18 @@ class Counts:
         return sum(layer.products for layer in self.layers) + self.head_products
 
 
-@cache
 def counts(shape: ModelShape) -> Counts:
     """The parameters of a shape, as the trainer builds it.
 
     Args:
         shape: Of any family that the trainer has.
     """
+    frozen: Any = shape  # pydantic's frozen models have a hash; their type does not say so
+    return _counts(frozen)
+
+
+@cache
+def _counts(shape: ModelShape) -> Counts:
     dim, vocab = shape.dim, shape.vocab_size
     dense = (shape.experts or Experts()).dense_layers if shape.family == "deepseek_v3" else shape.n_layers
     layers = (_layer(shape, 0),) * dense + (_layer(shape, dense),) * (shape.n_layers - dense)

@@ -9,7 +9,7 @@ from headwater.core.errors import ConfigError
 from headwater.train.config import TrainConfig
 from headwater.train.model import Model
 from headwater.train.plan.cost import Cost
-from headwater.train.plan.job import Job
+from headwater.train.plan.job import Degrees, Job
 from headwater.train.plan.recommend import nearest_runs
 from headwater.train.plan.search import parallel_of
 
@@ -70,6 +70,26 @@ def recipe_of(job: Job, model: Model, cost: Cost, *, name: str, device: str, com
     validate(Base, {key: recipe[key] for key in Base.model_fields}, "")
     validate(TrainConfig, recipe["train"], "train")
     return recipe
+
+
+def job_of_config(config: TrainConfig, vocab_size: int) -> Job:
+    """What memory and speed of a recipe are reckoned from: `memory_per_gpu(job_of_config(config, vocab_size))`.
+
+    Args:
+        config: The recipe's `train` section.
+        vocab_size: Entries of the tokenizer's vocabulary.
+    """
+    layout = config.parallel
+    degrees = Degrees(
+        dp_replicate=layout.dp_replicate, dp_shard=layout.dp_shard, tp=layout.tp, pp=layout.pp, cp=layout.cp,
+        ep=layout.ep, virtual=layout.stages // layout.pp, schedule=layout.schedule, zero=layout.zero_stage,
+    )  # fmt: skip
+    return Job(
+        shape=config.model.shape(vocab_size, config.seq_len), degrees=degrees, seq_len=config.seq_len,
+        global_batch=config.global_batch, micro_batch=config.micro_batch, precision=config.precision,
+        checkpointing=config.activation_checkpointing, kernels="compiled" if config.compile else "eager",
+        fused_loss=config.compile,
+    )  # fmt: skip
 
 
 def command_of(job: Job, node_gpus: int, recipe: str) -> str:

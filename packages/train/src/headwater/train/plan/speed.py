@@ -146,7 +146,12 @@ class _Model:
         # Frozen weights have no gradient: four operations for six.
         counted = flops_per_token(job.shape, job.seq_len) * (1.0 if job.method == "full" else 2 / 3)
         used = rate * counted / self.gpu.peak_bf16
-        return Speed(*all_of_them.values, data_seconds, sending, bubble, update, straggling, rate, used)
+        return Speed(
+            products=all_of_them.products, attention=all_of_them.attention, between=all_of_them.between,
+            tensor=all_of_them.tensor, context=all_of_them.context, expert=all_of_them.expert, data=data_seconds,
+            pipeline=sending, bubble=bubble, update=update, straggling=straggling, tokens_per_second_per_gpu=rate,
+            mfu=used,
+        )  # fmt: skip
 
     def block(self, layer: Layer) -> tuple[_Pass, _Pass, float]:
         """Forward and backward pass of a block, and the time that gathering its weights adds to both."""
