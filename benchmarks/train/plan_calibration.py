@@ -124,7 +124,7 @@ def list_rows(rows: list[Compared]) -> None:
 
 def main() -> None:
     """Runs what the options ask for."""
-    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--fit", action="store_true")
     options.add_argument("--rows", action="store_true")
     given = options.parse_args()

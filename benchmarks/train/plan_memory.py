@@ -37,7 +37,7 @@ LAYOUTS: list[tuple[str, str, dict[str, Any]]] = [
 
 def main() -> None:
     """Builds the layouts and prints the table."""
-    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--quick", action="store_true", help="only models below 10 billion parameters")
     quick = options.parse_args().quick
     rows: list[list[Any]] = []

@@ -14,7 +14,7 @@ import yaml
 from click.testing import CliRunner
 
 from headwater.core.config import load_section
-from headwater.core.errors import ConfigError
+from headwater.core.errors import ConfigError, StorageError
 from headwater.core.run import ModelShape
 from headwater.train.config import TrainConfig
 from headwater.train.plan import runs
@@ -350,6 +350,7 @@ def test_adapters_have_a_plan_without_a_recipe(tmp_path: Path) -> None:
         (["--size", "8b", "--cluster", "a100:8", "--precision", "float8"], "no float8"),
         (["--size", "8b", "--cluster", "h100:512", "--batch-tokens", "8k", "--seq-len", "1024"], "no layout"),
         (["--size", "8b", "--cluster", "h100:8", "--price", "-2"], "--price"),
+        (["--size", "8b", "--cluster", "h100:8", "--gpu-memory", "nan"], "--gpu-memory is out of range"),
         (["--cluster", "h100:8"], "--size is missing"),
         (["--size", "8b", "--cluster", "h100:8", "--fit", "context", "--out", "x.yaml"], "no recipe"),
     ],
@@ -358,6 +359,13 @@ def test_bad_input_is_refused_with_what_to_do(arguments: list[str], message: str
     with pytest.raises(ConfigError) as caught:
         CliRunner().invoke(plan, arguments, catch_exceptions=False)
     assert message in str(caught.value)
+
+
+def test_a_recipe_that_cannot_be_written_is_a_message(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="cannot write the recipe"):
+        CliRunner().invoke(plan, ["--size", "1b", "--cluster", "h100:8", "--out", str(tmp_path / "file" / "x.yaml")],
+                           catch_exceptions=False)  # fmt: skip
 
 
 def test_planning_needs_no_torch() -> None:

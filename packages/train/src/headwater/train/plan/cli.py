@@ -13,7 +13,7 @@ FAMILIES = ("llama3", "qwen3", "deepseek_v3", "gpt2")
 METHODS = {"pretrain": "full", "sft": "full", "lora": "lora", "qlora": "qlora"}
 
 
-@click.command(short_help="What a training needs and costs, and the layout that suits a cluster.")
+@click.command(short_help="What a training needs and costs on a cluster.")
 @click.option("--size", metavar="SIZE", help="Parameters of the model: 25m … 70b, 405b, or any number between.")
 @click.option("--cluster", "cluster_text", required=True, metavar="KIND:NUMBER",
               help="GPUs: a100:64, h100:512, h200:8, b200:128, …; or cpu:8, a machine of 8 cores.")  # fmt: skip
@@ -60,7 +60,7 @@ def plan(
     headwater plan --cluster a100:8 --fit model --method qlora
     """
     from headwater.core.config import dump_yaml, read_recipe
-    from headwater.core.errors import ConfigError
+    from headwater.core.errors import ConfigError, StorageError
     from headwater.train.plan import make, show
     from headwater.train.plan.clusters import parse_cluster
     from headwater.train.plan.cost import price_of
@@ -106,8 +106,13 @@ def plan(
             compiled=wish.compiled, base=read_recipe(base) if base else None,
         )  # fmt: skip
     if out is not None and recipe is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(dump_yaml(recipe), encoding="utf-8")
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text(dump_yaml(recipe), encoding="utf-8")
+        except OSError as error:
+            raise StorageError(
+                f"cannot write the recipe to {out}: {error.strerror}", hint="name another --out"
+            ) from error
     if as_json:
         show.as_json(planned, recipe, alternatives)
     else:

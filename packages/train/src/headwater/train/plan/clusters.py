@@ -7,6 +7,7 @@ with half the NVLink.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, replace
 
@@ -116,7 +117,7 @@ def parse_cluster(text: str, *, gpu_memory_gib: float | None = None, network_gbp
         network_gbps: Bandwidth of the network for each GPU, in Gbit/s.
 
     Raises:
-        ConfigError: Another form, an unknown kind, or no such number of GPUs.
+        ConfigError: Another form, an unknown kind, no such number of GPUs, memory or bandwidth.
     """
     match = re.fullmatch(r"\s*([a-z0-9-]+?)\s*(?::\s*([^\s]+))?\s*", text.lower())
     if match is None:
@@ -131,6 +132,9 @@ def parse_cluster(text: str, *, gpu_memory_gib: float | None = None, network_gbp
     if not re.fullmatch(r"[0-9]{1,9}", count) or not 1 <= int(count) <= MAX_GPUS:
         raise ConfigError("--cluster has no such number of GPUs", found=f"{text.strip()}",
                           expected=f"{kind}:NUMBER with a whole number from 1 to {MAX_GPUS:,}")  # fmt: skip
+    for option, value in (("--gpu-memory", gpu_memory_gib), ("--network-gbps", network_gbps)):
+        if value is not None and not 0 < value < math.inf:
+            raise ConfigError(f"{option} is out of range", found=value, expected="a positive number")
     gpus, gpu = int(count), GPUS[kind]
     if gpu.generation != "cpu" and gpus > gpu.node_gpus and gpus % gpu.node_gpus:
         raise ConfigError(
