@@ -30,7 +30,8 @@ class Gpu:
         memory_bandwidth: Bytes a second between a GPU's memory and its cores.
         link_bandwidth: Bytes a second from one GPU to others of its node.
         network_bandwidth: Bytes a second from one GPU to other nodes.
-        node_gpus: GPUs that a node has.
+        node_gpus: GPUs that NVLink joins.
+        host_gpus: GPUs of one machine: eight, and four where a rack is one NVLink domain.
         power_watts: Most that a GPU draws (TDP).
     """
 
@@ -43,6 +44,7 @@ class Gpu:
     link_bandwidth: float
     network_bandwidth: float
     node_gpus: int
+    host_gpus: int
     power_watts: float
 
 
@@ -51,7 +53,7 @@ def _gpu(
     network: float, power: float, node: int = 8,
 ) -> Gpu:  # fmt: skip
     return Gpu(name, generation, teraflops * 1e12, fp8 * 1e12, memory * GIB, terabytes * 1e12, link * GB,
-               network * GB, node, power)  # fmt: skip
+               network * GB, node, 4 if node == 72 else min(node, 8), power)  # fmt: skip
 
 
 GPUS = {
@@ -136,10 +138,10 @@ def parse_cluster(text: str, *, gpu_memory_gib: float | None = None, network_gbp
         if value is not None and not 0 < value < math.inf:
             raise ConfigError(f"{option} is out of range", found=value, expected="a positive number")
     gpus, gpu = int(count), GPUS[kind]
-    if gpu.generation != "cpu" and gpus > gpu.node_gpus and gpus % gpu.node_gpus:
+    if gpu.generation != "cpu" and gpus > gpu.host_gpus and gpus % gpu.host_gpus:
         raise ConfigError(
-            "--cluster has a node that is not whole", found=f"{gpus} GPUs",
-            expected=f"a multiple of {gpu.node_gpus}, the GPUs of a node, or at most {gpu.node_gpus}",
+            "--cluster has a machine that is not whole", found=f"{gpus} GPUs",
+            expected=f"a multiple of {gpu.host_gpus}, the GPUs of a machine, or at most {gpu.host_gpus}",
         )  # fmt: skip
     if gpu_memory_gib is not None:
         gpu = replace(gpu, memory_bytes=gpu_memory_gib * GIB / (gpus if gpu.generation == "cpu" else 1))

@@ -163,8 +163,8 @@ def _enough(wish: Wish, cluster: Cluster) -> int | None:
     gpus = cluster.gpus
     for _ in range(8):
         gpus *= 2
-        if gpus > cluster.gpu.node_gpus:
-            gpus = -(-gpus // cluster.gpu.node_gpus) * cluster.gpu.node_gpus
+        if gpus > cluster.gpu.host_gpus:
+            gpus = -(-gpus // cluster.gpu.host_gpus) * cluster.gpu.host_gpus
         if gpus > min(MAX_GPUS, 16_384):
             return None
         if _best(wish, Cluster(cluster.gpu, gpus)):

@@ -92,18 +92,18 @@ def job_of_config(config: TrainConfig, vocab_size: int) -> Job:
     )  # fmt: skip
 
 
-def command_of(job: Job, node_gpus: int, recipe: str) -> str:
+def command_of(job: Job, host_gpus: int, recipe: str) -> str:
     """The command that starts the training, on each node where there are several.
 
     Args:
         job: The plan's training and layout.
-        node_gpus: GPUs of a node.
+        host_gpus: GPUs of a machine.
         recipe: Where the recipe is.
     """
     run = f"train run --recipe {recipe} --run RUN"
     processes = job.degrees.processes
     if processes == 1:
         return f"headwater {run}"
-    nodes = max(1, processes // node_gpus)
+    nodes = max(1, processes // host_gpus)
     where = "--standalone" if nodes == 1 else f"--nnodes {nodes} --rdzv-backend c10d --rdzv-endpoint FIRST_NODE:29500"
-    return f"torchrun {where} --nproc-per-node {min(processes, node_gpus)} -m -- headwater.{run}"
+    return f"torchrun {where} --nproc-per-node {min(processes, host_gpus)} -m -- headwater.{run}"

@@ -68,7 +68,7 @@ def show(plan: Plan, recipe: str | None, out: str | None, alternatives_wanted: i
     if recipe is not None:
         if out is None:
             print(f"\nThe recipe (--out FILE writes it):\n\n{recipe}")
-        print(f"It starts with: {command_of(job, cluster.gpu.node_gpus, out or 'FILE')}")
+        print(f"It starts with: {command_of(job, cluster.gpu.host_gpus, out or 'FILE')}")
     money = f", ${cost.dollars:,.0f}" if cost.dollars is not None else ""
     done("plan", f"{_days(cost.seconds)} on {cluster.name}{money}, {cost.energy_kwh:,.0f} kWh"
          + (f"; recipe in {out}" if out else ""))  # fmt: skip
