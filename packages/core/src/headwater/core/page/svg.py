@@ -49,7 +49,7 @@ def drawing(
         title: Name of the chart, for assistive technology.
         desc: What the chart says, in a sentence.
         key: Unique in the page; the ids of title and description are built from it.
-        data: JSON that the page's script reads for the pointer tooltip.
+        data: JSON that the page's script reads for the tooltip; such a chart can be walked with the arrow keys.
     """
     return tag(
         "svg",
@@ -62,6 +62,7 @@ def drawing(
         aria_labelledby=f"{key}-title",
         aria_describedby=f"{key}-desc",
         data_plot=data,
+        tabindex=None if data is None else "0",
     )
 
 
