@@ -378,7 +378,8 @@ def test_a_run_that_stopped_says_so(tmp_path: Path) -> None:
     text = build_report(str(recipe), run).path.read_text()
     assert "train · stopped" in text
     assert "1 step had a loss or gradient that was not finite" in text
-    assert "step 2: nonfinite · loss nan · grad norm inf · 9 documents: http://pydoc.localhost/0, " in text
+    assert "step 2: nonfinite · loss nan · grad norm inf\n9 documents:\nhttp://pydoc.localhost/0\n" in text
+    assert "http://pydoc.localhost/4\nand 4 more" in text
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -17,10 +17,12 @@ from headwater.core import metrics as m
 from headwater.core.layout import RunLayout
 from headwater.core.lock import is_held
 from headwater.core.page import format as fmt
+from headwater.core.page.line import Event
 
 from ..report.files import RunFiles
 from ..report.read import read_funnel
 from ..report.read_evaluation import read_evaluation, read_history
+from ..report.read_training import event
 from ..report.view import Evaluation, Funnel, History
 from .log import EventLines, MetricLog
 
@@ -79,6 +81,7 @@ class WatchedRun:
         self._kept: dict[str, tuple[Any, Any]] = {}
         self.log = MetricLog(self.run.train)
         self.events = EventLines(self.run.train / "events.jsonl")
+        self._events: tuple[list[dict[str, Any]], list[Event]] = ([], [])
         self._left = 0
 
     def refresh(self, seconds: float) -> None:
@@ -144,6 +147,27 @@ class WatchedRun:
         times = [self.log.last_time, *(event_time(row) for row in self.events.rows[-1:])]
         return max((at for at in times if at is not None), default=None)
 
+    def shown_events(self) -> list[Event]:
+        """The events with the words of their tooltips."""
+        rows = self.events.rows
+        if self._events[0] is not rows:
+            self._events = (rows, [event(row) for row in rows])
+        return self._events[1]
+
+    def undone(self, name: str) -> list[list[tuple[float, float]]]:
+        """Steps and values of a series that each rollback undid; of the loss and the gradient norm."""
+        place = {m.TRAIN_LOSS.name: 1, m.TRAIN_GRAD_NORM.name: 2}.get(name)
+        told = [row.get("losses") for row in self.events.rows if row["kind"] == "rollback"] if place else []
+        return [
+            [
+                (float(each[0]), float(each[place]))
+                for each in losses
+                if isinstance(each, list) and len(each) == 3 and all(isinstance(one, int | float) for one in each)
+            ]
+            for losses in told
+            if isinstance(losses, list) and place
+        ]
+
     def funnel(self) -> Funnel | None:
         """The documents' funnel, if it is there."""
         path = self.run.documents / "funnel.json"
@@ -196,9 +220,9 @@ def duration(seconds: float) -> str:
     """Two units of time: `45 s`, `3 min 20 s`, `2 h 5 min`, `4 d 1 h`."""
     if not math.isfinite(seconds):
         return "—"
-    whole = round(seconds)
-    if whole < 1:
+    if seconds < 9.95:
         return f"{seconds:.2g} s"
+    whole = round(seconds)
     for large, small, names in ((86400, 3600, ("d", "h")), (3600, 60, ("h", "min")), (60, 1, ("min", "s"))):
         if whole >= large:
             rest = whole % large // small
