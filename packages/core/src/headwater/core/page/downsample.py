@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Values = Sequence[float] | NDArray[np.float64]
+Values = Sequence[float] | NDArray[np.float64] | NDArray[np.int64]
 
 
 def extremes(xs: Values, ys: Values, limit: int) -> tuple[list[float], list[float]]:
@@ -43,8 +44,8 @@ def means(xs: Values, ys: Values, limit: int) -> tuple[list[float], list[float]]
     return (np.add.reduceat(x, starts) / counts).tolist(), (np.add.reduceat(y, starts) / counts).tolist()
 
 
-def _finite(xs: Values, ys: Values) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    x, y = np.asarray(xs, np.float64), np.asarray(ys, np.float64)
+def _finite(xs: Values, ys: Values) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    x, y = np.asarray(xs), np.asarray(ys, np.float64)
     if len(x) != len(y):
         raise ValueError(f"{len(x)} places for {len(y)} values")
     finite = np.isfinite(y)

@@ -66,6 +66,11 @@ class Shown:
     colour: int
     dash: str
 
+    @property
+    def beside(self) -> int:
+        """Another colour, for what is drawn beside its own lines."""
+        return 3 if self.colour != 3 else 1
+
     @classmethod
     def all_of(cls, runs: Iterable[WatchedRun]) -> list[Shown]:
         """Every run with a look of its own."""
@@ -109,6 +114,13 @@ _NO_CURVE = {
     m.TRAIN_CHECKPOINT_TIMESTAMP.name, m.TRAIN_MEMORY_LIMIT.name, m.TRAIN_DEVICE_MEMORY_LIMIT.name,
 }  # fmt: skip
 
+#: Unit → how a metric's name ends with it, and how people say it.
+_UNITS = {
+    "1": ("", ""), "bytes": ("_bytes", ""), "s": ("_seconds", ", seconds"),
+    "tokens/s": ("_tokens_per_second", ", tokens a second"), "bits/byte": ("_bits_per_byte", ", bits a byte"),
+    "nats/token": ("", ", nats a token"),
+}  # fmt: skip
+
 
 def draw(chart: Chart, shown: Sequence[Shown], view: View, *, width: float, height: float = 230) -> Markup | None:
     """A chart of one series of all runs; none where no run has it."""
@@ -121,22 +133,24 @@ def draw(chart: Chart, shown: Sequence[Shown], view: View, *, width: float, heig
     )  # fmt: skip
 
 
-def draw_loss(shown: Sequence[Shown], view: View) -> Markup | None:
-    """Training and validation losses, what rollbacks undid, and the events."""
+def draw_loss(shown: Sequence[Shown], view: View) -> tuple[Markup, bool] | None:
+    """Training and validation losses, what rollbacks undid, and the events; and whether means are drawn."""
     alone = len(shown) == 1
     curves = _curves(LOSS.name, shown, view, "train" if alone else "")
+    dense = any(not curve.is_read for curve in curves)
     for one in shown:
         xs, ys = one.run.log.points(m.TRAIN_VALIDATION_LOSS.name, *view.ends)
         name = "validation" if alone else f"{one.run.name} validation"
-        colour = 3 if alone else one.colour
+        colour = one.beside if alone else one.colour
         curves.append(Curve(name, *extremes(xs, ys, 300), colour=colour, dash="" if alone else "2 3", has_dots=True))
     events = loss_events(shown)
     if not any(curves) and not events:
         return None
-    return line_chart(
+    drawn = line_chart(
         curves, key="loss", title="Loss over steps", label=LOSS.label, events=events, log=view.log, height=340,
         steps=_steps(shown, view), width=view.width,
     )  # fmt: skip
+    return drawn, dense
 
 
 def loss_events(shown: Sequence[Shown]) -> list[Event]:
@@ -163,10 +177,11 @@ def further(shown: Sequence[Shown]) -> list[Chart]:
         for name in sorted(one for one in there if one == metric.name or one.startswith(metric.name + "{")):
             _, labels = m.parse_series(name)
             show = fmt.bytes_ if metric.unit == "bytes" else fmt.general
-            of = "".join(f" · {value}" for value in labels.values())
-            title = metric.name.removeprefix("headwater_train_").removesuffix(f"_{metric.unit}").replace("_", " ") + of
-            unit = "" if metric.unit in ("1", "bytes") else f", {metric.unit}"
-            charts.append(Chart(name, title.capitalize(), title + unit, zero=metric.unit in ("bytes", "s"), show=show))
+            suffix, unit = _UNITS.get(metric.unit, ("", f", {metric.unit}"))
+            words = metric.name.removeprefix("headwater_").removeprefix("train_").removesuffix(suffix)
+            title = " · ".join([words.replace("_", " "), *labels.values()])
+            zero = metric.unit in ("bytes", "s")
+            charts.append(Chart(name, title[0].upper() + title[1:], title + unit, zero=zero, show=show))
     return charts
 
 
@@ -186,11 +201,6 @@ def table(names: Sequence[str], shown: Sequence[Shown], view: View) -> list[list
             row.append(float(ys[at]) if at >= 0 and step <= xs[-1] else None)
         rows.append(row)
     return rows
-
-
-def is_dense(shown: Sequence[Shown], view: View) -> bool:
-    """Whether the losses have so many points that means are drawn too."""
-    return any(len(one.run.log.points(LOSS.name, *view.ends)[0]) > _limit(shown) for one in shown)
 
 
 def _limit(shown: Sequence[Shown]) -> int:
@@ -216,7 +226,7 @@ def _curves(name: str, shown: Sequence[Shown], view: View, alone: str = "") -> l
         for undone in one.run.undone(name):
             inside = [(x, y) for x, y in undone if first <= x <= last]
             words = "undone" if len(shown) == 1 else f"{label}, undone"
-            curves.append(Curve(words, [x for x, _ in inside], [y for _, y in inside], **look, dash="1.5 2.5",
+            curves.append(Curve(words, [x for x, _ in inside], [y for _, y in inside], **look, dash="3 2",
                                 is_faint=True))  # fmt: skip
     return [curve for curve in curves if curve]
 

@@ -120,23 +120,23 @@ class MetricLog:
         self._rows_at = {place: rows for place, rows in self._rows_at.items() if place in places}
         return piece.left
 
-    def points(self, name: str, first: float = -math.inf, last: float = math.inf) -> tuple[F64, F64]:
-        """Steps and values of a series, from one step to another."""
+    def points(self, name: str, first: float = -math.inf, last: float = math.inf) -> tuple[NDArray[np.int64], F64]:
+        """Steps and values of a series, from one step to another; of no use after the next change."""
         if name not in self._series:
-            return np.empty(0), np.empty(0)
+            return np.empty(0, np.int64), np.empty(0)
         rows, values = (column.values for column in self._series[name])
         steps = self._steps.values[rows]
-        if first > -math.inf or last < math.inf:
-            inside = (steps >= first) & (steps <= last)
-            steps, values = steps[inside], values[inside]
-        return steps.astype(np.float64), values.copy()
+        if first == -math.inf and last == math.inf:
+            return steps, values
+        inside = (steps >= first) & (steps <= last)
+        return steps[inside], values[inside]
 
     def timed(self, name: str) -> tuple[F64, F64]:
-        """Unix times and values of a series."""
+        """Unix times and values of a series; of no use after the next change."""
         if name not in self._series:
             return np.empty(0), np.empty(0)
         rows, values = (column.values for column in self._series[name])
-        return self._times.values[rows], values.copy()
+        return self._times.values[rows], values
 
     def latest(self, name: str) -> float | None:
         """The last value of a series."""

@@ -33,7 +33,8 @@ SECTIONS = (
     ("runs", "Now"), ("alerts", "Alerts"), ("loss", "Loss"), ("optimizer", "Optimizer"), ("throughput", "Throughput"),
     ("evaluation", "Evaluation"), ("events", "Events"), ("funnel", "Funnel"), ("metrics", "More"),
 )  # fmt: skip
-_BUDGET_SECONDS = 0.5
+_FIRST_SECONDS = 0.4
+_BUDGET_SECONDS = 2.0
 _ALERTS_SECONDS = 15.0
 _RECENT = 64
 _EVENTS = 500
@@ -102,6 +103,8 @@ class RunPage:
         self._all, self._prometheus, self._clock = Shown.all_of(runs), prometheus, clock
         self._lock = threading.Lock()
         self._alerts: tuple[float, dict[str, list[Found]], str] = (-1.0, {}, "")
+        self._drawn: tuple[Any, dict[str, str]] = (None, {})
+        self._answers = 0
         self._environment = environment(_TEMPLATES, _PARTS)
         self._environment.globals.update(key_glyph=key_glyph, duration=duration, samples=charts.table)
 
@@ -131,8 +134,11 @@ class RunPage:
             digest is the known one, `sections` (id → HTML, empty for none), `first` and `last` step, and `title`.
         """
         with self._lock:
+            # Soon something to look at; then, while logs are long, more reading than drawing.
+            budget = _FIRST_SECONDS if not self._answers else _BUDGET_SECONDS
+            self._answers += 1
             for one in self._all:
-                one.run.refresh(_BUDGET_SECONDS / len(self._all))
+                one.run.refresh(budget / len(self._all))
             shown = [one for index, one in enumerate(self._all) if only is None or index in only]
             rows = [self._row(one) for one in shown]
             sections = self._sections(shown, rows, view)
@@ -160,27 +166,43 @@ class RunPage:
 
     def _sections(self, shown: Sequence[Shown], rows: Sequence[Row], view: View) -> dict[str, str]:
         template = self._environment.get_template("sections.html.j2")
-        module: Any = template.make_module({"alone": len(self._all) == 1, "view": view})
-        alerts, whence = self._found_alerts()
-        mine = {one.run.name: alerts.get(one.run.name, []) for one in shown}
+        module: Any = template.make_module({"alone": len(shown) == 1})
+        mine = {one.run.name: one.run for one in shown}
+        reading = any(row.unread for row in rows)
+        alerts, whence = ({}, "") if reading else self._found_alerts()
+        about = {
+            "runs": module.runs(rows, [problem for run in mine.values() for problem in run.problems]),
+            "alerts": module.alerts({name: alerts.get(name, []) for name in mine}, whence),
+        }
+        key = (view, tuple((name, run.version) for name, run in mine.items()))
+        if self._drawn[0] != key:  # a poll with nothing new draws nothing
+            self._drawn = (key, self._over_steps(module, shown, view))
+        made = about | self._drawn[1]
+        return {name: str(made[name]).strip() for name, _ in SECTIONS}
+
+    def _over_steps(self, module: Any, shown: Sequence[Shown], view: View) -> dict[str, str]:
+        """The sections that change with what was read only."""
         events = [(one, event) for one in shown for event in one.run.shown_events()]
-        made = {
-            "runs": module.runs(rows, [problem for one in shown for problem in one.run.problems]),
-            "alerts": module.alerts(mine, whence),
+        words = "Before clipping, and what the optimizer was told."
+        rest = "Whatever else the logs follow over steps."
+        return {
             "loss": self._loss(module, shown, view),
-            "optimizer": self._pair(module, "Gradient norm and learning rate", "What the optimizer was given, and how fast it went.", [charts.GRAD_NORM, charts.LEARNING_RATE], shown, view),
-            "throughput": self._pair(module, "Throughput", "", [charts.THROUGHPUT, charts.STEP_SECONDS], shown, view),
+            "optimizer": self._pair(
+                module, "Gradient norm and learning rate", words, [charts.GRAD_NORM, charts.LEARNING_RATE], shown, view
+            ),
+            "throughput": self._pair(
+                module, "Throughput", "", [charts.THROUGHPUT, charts.STEP_SECONDS], shown, view
+            ),
             "evaluation": self._evaluation(module, shown, view),
             "events": module.events(_newest(events), len(events)) if events else "",
             "funnel": self._funnels(module, shown),
-            "metrics": self._pair(module, "More metrics", "Everything else that the logs follow over steps.", charts.further(shown), shown, view),
-        }  # fmt: skip
-        return {name: str(html).strip() for name, html in made.items()}
+            "metrics": self._pair(module, "More metrics", rest, charts.further(shown), shown, view),
+        }
 
     def _found_alerts(self) -> tuple[dict[str, list[Found]], str]:
         """The alerts of every run, and where they are from; kept for the interval of the rules."""
         now = time.monotonic()
-        if now < self._alerts[0] and not any(one.run.unread for one in self._all):
+        if now < self._alerts[0]:
             return self._alerts[1:]
         found: dict[str, list[Found]] = {}
         names = [one.run.name for one in self._all]
@@ -196,15 +218,15 @@ class RunPage:
         return found, whence
 
     def _loss(self, module: Any, shown: Sequence[Shown], view: View) -> str:
-        chart = charts.draw_loss(shown, view)
-        if chart is None:
+        drawn = charts.draw_loss(shown, view)
+        if drawn is None:
             return ""
         events = charts.loss_events(shown)
         kinds = list(dict.fromkeys(event.kind for event in events))
         names = [charts.LOSS.name, m.TRAIN_VALIDATION_LOSS.name]
         undone = any(one.run.undone(charts.LOSS.name) for one in shown)
         validated = any(one.run.log.latest(names[1]) is not None for one in shown)
-        return module.loss(chart, shown, kinds, undone, validated, charts.is_dense(shown, view), charts.table(names, shown, view))
+        return module.loss(drawn[0], shown, kinds, undone, validated, drawn[1], charts.table(names, shown, view))
 
     def _pair(
         self, module: Any, title: str, words: str, wanted: Sequence[Chart], shown: Sequence[Shown], view: View
@@ -213,7 +235,12 @@ class RunPage:
         there = [(one, chart) for one, chart in drawn if chart is not None]
         if not there:
             return ""
-        tables = [(one, charts.table([one.name], shown, view)) for one, _ in there]
+        names = [one.name for one, _ in there]
+        if len(shown) == 1:
+            tables = [(title, [one.title for one, _ in there], charts.table(names, shown, view))]
+        else:
+            runs = [one.run.name for one in shown]
+            tables = [(one.title, runs, charts.table([one.name], shown, view)) for one, _ in there]
         return module.pair(title, words, [chart for _, chart in there], tables, shown)
 
     def _evaluation(self, module: Any, shown: Sequence[Shown], view: View) -> str:

@@ -82,7 +82,7 @@ class WatchedRun:
         self.log = MetricLog(self.run.train)
         self.events = EventLines(self.run.train / "events.jsonl")
         self._events: tuple[list[dict[str, Any]], list[Event]] = ([], [])
-        self._left = 0
+        self._left, self._reads = 0, 0
 
     def refresh(self, seconds: float) -> None:
         """Reads what is new, for about so many seconds at most; `unread` says how much is left."""
@@ -109,6 +109,12 @@ class WatchedRun:
     def unread(self) -> float:
         """The share of the log that is still to be read, 0 when all is."""
         return self._left / (self._left + self.log.size) if self._left > (1 << 16) else 0.0
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Another one when any of what was read is another."""
+        self.funnel(), self.evaluation(), self.history()
+        return self.log.size, len(self.log), len(self.events.rows), self._reads
 
     def state(self) -> State:
         """How it stands now."""
@@ -188,6 +194,7 @@ class WatchedRun:
         now = [(path, *_version(path)) for path in paths]
         if what not in self._kept or self._kept[what][0] != now:
             files = RunFiles(self.run.root)
+            self._reads += 1
             self._kept[what] = (now, (read(files), files.problems))
         value, problems = self._kept[what][1]
         self.problems += [one for one in problems if one not in self.problems]

@@ -1,0 +1,166 @@
+"""The run page on a long run: the first data, a zoom, a poll, and the server's memory.
+
+    python benchmarks/monitor/run_page.py [--steps 1000000] [--runs 1] [--repeats 5] [--json FILE]
+
+Writes a run of as many steps in the format of the real logs (all metrics that a training on one CPU logs; a checkpoint
+every 1,000 steps; spikes of one step), starts `headwater monitor open` on it as a process of its own, and asks it over
+HTTP as the page does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from headwater.core.console import table
+from headwater.core.metrics import TABLE
+
+MAIN = "from headwater.core.cli import main; main()"
+SPIKES_EVERY = 99_991
+PHASES = ("loader", "forward_and_backward", "gradient_norm", "guard", "update", "figures_and_logs")
+NEW_STEPS = 100
+
+
+def row(step: int, noise: random.Random, began: float) -> str:
+    """A step's line, as the trainer writes it."""
+    loss = 2.1 + 8.0 * math.exp(-step / 20_000) + noise.gauss(0, 0.05) + (4.0 if step % SPIKES_EVERY == 0 else 0.0)
+    seconds = 0.2 + abs(noise.gauss(0, 0.01))
+    values: dict[str, float] = {
+        "headwater_train_step": step, "headwater_train_loss": loss,
+        "headwater_train_grad_norm": 0.6 + abs(noise.gauss(0, 0.1)),
+        "headwater_train_learning_rate": 3e-4 * (1 - step / 2e6), "headwater_train_tokens_total": step * 524_288,
+        "headwater_train_samples_total": step * 256, "headwater_train_tokens_per_second": 524_288 / seconds,
+        "headwater_train_step_seconds": seconds, "headwater_train_step_timestamp_seconds": began + step * 0.2,
+        "headwater_train_clipped_steps_total": step // 50,
+    }  # fmt: skip
+    if step % 50 == 0:  # every ten seconds
+        values |= {f'headwater_train_phase_seconds_total{{phase="{name}"}}': step * 0.03 for name in PHASES}
+        values["headwater_train_host_memory_bytes"] = 6e9 + noise.gauss(0, 1e8)
+    if step % 1000 == 0:
+        values |= {"headwater_train_validation_loss": loss + 0.02, "headwater_train_validation_bits_per_byte": loss / 3}
+    return json.dumps({"step": step, "time_seconds": began + step * 0.2, **values}) + "\n"
+
+
+def write_run(root: Path, steps: int, seed: int) -> Path:
+    """A run of so many steps, still going; returns its metrics."""
+    noise, began = random.Random(seed), time.time() - steps * 0.2
+    folder = root / "train"
+    folder.mkdir(parents=True)
+    path = folder / "metrics.jsonl"
+    with path.open("w") as stream:
+        planned = {"headwater_train_step": 0, "headwater_train_steps_planned": 2 * steps}
+        stream.write(json.dumps({"step": 0, "time_seconds": began, **planned}) + "\n")
+        stream.writelines(row(step, noise, began) for step in range(1, steps + 1))
+    with (folder / "events.jsonl").open("w") as stream:
+        stream.write(json.dumps({"time": "2026-01-01T00:00:00.000+00:00", "kind": "start", "step": 0}) + "\n")
+        for step in range(1000, steps + 1, 1000):
+            stream.write(json.dumps({"kind": "checkpoint", "step": step, "path": f"step-{step:08d}"}) + "\n")
+    return path
+
+
+def ask(url: str, **query: Any) -> tuple[float, dict[str, Any]]:
+    """Seconds that a request takes, and its answer."""
+    began = time.perf_counter()
+    words = "&".join(f"{name.rstrip('_')}={value}" for name, value in query.items())
+    with urllib.request.urlopen(f"{url}state?width=1040&{words}", timeout=300) as answer:
+        found = json.load(answer)
+    return time.perf_counter() - began, found
+
+
+def rss(pid: int) -> int:
+    """Bytes of memory that a process has."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
+
+
+def measure(folder: Path, steps: int, runs: int, repeats: int) -> dict[str, float]:
+    """All figures, of one server."""
+    paths = [write_run(folder / f"run-{number}", steps, number) for number in range(runs)]
+    command = [sys.executable, "-c", MAIN, "monitor", "open", *(str(path.parents[1]) for path in paths)]
+    began = time.perf_counter()
+    server = subprocess.Popen([*command, "--port", "0", "--print"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        url = next(word for word in server.stdout.readline().split() if word.startswith("http://"))
+        found: dict[str, float] = {"start_seconds": time.perf_counter() - began}
+        empty = rss(server.pid)
+        began = time.perf_counter()
+        _, state = ask(url)
+        found["first_data_seconds"] = time.perf_counter() - began
+        while state["reading"]:
+            _, state = ask(url)
+        found["all_data_seconds"] = time.perf_counter() - began
+        found["memory_bytes"] = rss(server.pid) - empty
+        found["answer_bytes"] = len(json.dumps(state))
+        spikes = state["sections"]["loss"].count(":6.") + state["sections"]["loss"].count("6.")
+        assert spikes, "a spike of one step has vanished"
+        zooms = [ask(url, from_=steps // 2, to=steps // 2 + steps // 20)[0] for _ in range(repeats)]
+        close = [ask(url, from_=steps // 2, to=steps // 2 + 1000)[0] for _ in range(repeats)]
+        idle = [ask(url, known=ask(url)[1]["digest"])[0] for _ in range(repeats)]
+        polls: list[float] = []
+        for repeat in range(repeats):
+            for number, path in enumerate(paths):
+                with path.open("a") as stream:
+                    noise = random.Random(repeat)
+                    first = steps + repeat * NEW_STEPS + 1
+                    stream.writelines(row(step, noise, time.time() - step * 0.2 - number) for step in range(first, first + NEW_STEPS))
+            seconds, state = ask(url)
+            assert state["last"] == steps + (repeat + 1) * NEW_STEPS
+            polls.append(seconds)
+        lines = paths[0].read_bytes().splitlines(keepends=True)
+        other = paths[0].with_suffix(".new")
+        other.write_bytes(b"".join(lines[: -NEW_STEPS * 3]))
+        other.replace(paths[0])
+        found["rollback_poll_seconds"] = ask(url)[0]
+        found |= {
+            "zoom_seconds": statistics.median(zooms), "close_zoom_seconds": statistics.median(close),
+            "idle_poll_seconds": statistics.median(idle), "poll_seconds": statistics.median(polls),
+            "log_bytes": paths[0].stat().st_size * runs,
+        }  # fmt: skip
+        return found
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=1_000_000)
+    parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    assert set(json.loads(row(1000, random.Random(0), 0.0))) - {"step", "time_seconds"} <= {
+        *TABLE, *(f'headwater_train_phase_seconds_total{{phase="{name}"}}' for name in PHASES)
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        found = measure(Path(folder), options.steps, options.runs, options.repeats)
+    rows = [
+        ("log", f"{found['log_bytes'] / 1e6:,.0f} MB"), ("server started", f"{found['start_seconds']:.2f} s"),
+        ("first data on the page", f"{found['first_data_seconds']:.2f} s"),
+        ("all steps on the page", f"{found['all_data_seconds']:.2f} s"),
+        (f"zoom into {options.steps // 20:,} steps", f"{1000 * found['zoom_seconds']:.0f} ms"),
+        ("zoom into 1,000 steps", f"{1000 * found['close_zoom_seconds']:.0f} ms"),
+        ("poll after 100 new steps", f"{1000 * found['poll_seconds']:.0f} ms"),
+        ("poll with nothing new", f"{1000 * found['idle_poll_seconds']:.0f} ms"),
+        ("poll after a rollback", f"{1000 * found['rollback_poll_seconds']:.0f} ms"),
+        ("server's memory for the logs", f"{found['memory_bytes'] / 1e6:,.0f} MB"),
+        ("size of an answer", f"{found['answer_bytes'] / 1e3:,.0f} kB"),
+    ]  # fmt: skip
+    table(("what", f"{options.runs} × {options.steps:,} steps"), rows)
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
