@@ -12,14 +12,15 @@ import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import promql_parser as ql
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 F64 = NDArray[np.float64]
-I64 = NDArray[np.int64]
 Labels = frozenset[tuple[str, str]]
 
 
@@ -36,9 +37,16 @@ class Series:
     values: F64
 
 
+class Span(NamedTuple):
+    """Instants that are one interval apart, newest first: from so many intervals ago, so many of them."""
+
+    ago: int
+    count: int
+
+
 @dataclass(frozen=True)
 class Rows:
-    """One value an instant: shape (instants,), and where there is one."""
+    """One value an instant of a span, and where there is one."""
 
     values: F64
     there: NDArray[np.bool_]
@@ -80,6 +88,7 @@ class Query:
     ) -> None:  # fmt: skip
         self._find, self._recordings = find, recordings
         self._now, self._until, self._interval = now, until, interval
+        self._recorded: dict[tuple[str, Span], Vector] = {}
         self.found = False
 
     def __call__(self, expression: str, wait: float = 0.0) -> Vector:
@@ -89,40 +98,48 @@ class Query:
             NotSupportedError: The expression is not of this part of PromQL.
         """
         with np.errstate(divide="ignore", invalid="ignore"):
-            ago = np.arange(int(-(-wait // self._interval)) + 1)
-            result = self._evaluate(ql.parse(expression), ago)
+            result = self._evaluate(_parsed(expression), Span(0, self._intervals(wait) + 1))
         if not isinstance(result, dict):
             raise NotSupportedError(f"{expression} is no vector")
         return result
 
-    def _evaluate(self, node: Any, ago: I64) -> Vector | F64:
-        """A vector, or a scalar at each instant; `ago` counts intervals."""
+    def _intervals(self, seconds: float) -> int:
+        return int(-(-seconds // self._interval))
+
+    def _times(self, span: Span) -> F64:
+        return self._now - np.arange(span.ago, span.ago + span.count) * self._interval
+
+    def _evaluate(self, node: Any, span: Span) -> Vector | F64:
+        """A vector, or a scalar at each instant."""
         if isinstance(node, ql.ParenExpr):
-            return self._evaluate(node.expr, ago)
+            return self._evaluate(node.expr, span)
         if isinstance(node, ql.NumberLiteral):
-            return np.full(len(ago), float(node.val))
+            return np.full(span.count, float(node.val))
         if isinstance(node, ql.VectorSelector):
-            return self._select(node, ago)
+            return self._select(node, span)
         if isinstance(node, ql.BinaryExpr):
-            return self._binary(node, ago)
+            return self._binary(node, span)
         if isinstance(node, ql.AggregateExpr):
-            return self._aggregate(node, ago)
+            return self._aggregate(node, span)
         if isinstance(node, ql.Call):
-            return self._call(node, ago)
+            return self._call(node, span)
         raise NotSupportedError(f"{node} is not supported")
 
-    def _vector(self, node: Any, ago: I64) -> Vector:
-        found = self._evaluate(node, ago)
+    def _vector(self, node: Any, span: Span) -> Vector:
+        found = self._evaluate(node, span)
         if not isinstance(found, dict):
             raise NotSupportedError(f"{node} is no vector")
         return found
 
-    def _select(self, node: Any, ago: I64) -> Vector:
+    def _select(self, node: Any, span: Span) -> Vector:
         if node.offset is not None or node.at is not None:
             raise NotSupportedError(f"{node} is not supported")
         if node.name in self._recordings:
-            return self._vector(ql.parse(self._recordings[node.name]), ago)
-        times = self._now - ago * self._interval
+            if (node.name, span) not in self._recorded:
+                expression = _parsed(self._recordings[node.name])
+                self._recorded[node.name, span] = self._vector(expression, span)
+            return self._recorded[node.name, span]
+        times = self._times(span)
         vector: Vector = {}
         for series in self._find(node.name or ""):
             if not len(series.times) or not all(_matches(one, series.labels) for one in node.matchers.matchers):
@@ -133,43 +150,39 @@ class Query:
             vector[frozenset(series.labels.items())] = Rows(series.values[np.maximum(place, 0)], there)
         return vector
 
-    def _call(self, node: Any, ago: I64) -> Vector | F64:
+    def _call(self, node: Any, span: Span) -> Vector | F64:
         name, arguments = node.func.name, list(node.args)
         if name == "time" and not arguments:
-            return self._now - ago * self._interval
+            return self._times(span)
         if not arguments or not isinstance(arguments[-1], ql.MatrixSelector):
             raise NotSupportedError(f"{name} is not supported")
         window = arguments[-1]
-        width = max(1, int(-(-window.range.total_seconds() // self._interval)))
-        # Windows overlap: each instant is looked at once.
-        instants, back = np.unique(ago[:, None] + np.arange(width)[None, ::-1], return_inverse=True)
-        vector = self._vector(window.vector_selector, instants)
-        back = back.reshape(len(ago), width)
-        return {labels: self._over(name, arguments, rows, back, width) for labels, rows in vector.items()}
+        width = max(1, self._intervals(window.range.total_seconds()))
+        vector = self._vector(window.vector_selector, Span(span.ago, span.count + width - 1))
+        return {labels: self._over(name, arguments, rows, width) for labels, rows in vector.items()}
 
-    def _over(self, name: str, arguments: list[Any], rows: Rows, back: I64, width: int) -> Rows:
-        """A function over windows of shape (instants, width), oldest value first."""
-        values, there = rows.values[back], rows.there[back]
+    def _over(self, name: str, arguments: list[Any], rows: Rows, width: int) -> Rows:
+        """A function over the windows that begin at each instant and go back."""
+        values, there = sliding_window_view(rows.values, width), sliding_window_view(rows.there, width)
         some = there.any(axis=1)
         short = name.removesuffix("_over_time")
         if name == "last_over_time":
-            last = width - 1 - there[:, ::-1].argmax(axis=1)
-            return Rows(values[np.arange(len(back)), last], some)
+            return Rows(values[np.arange(len(values)), there.argmax(axis=1)], some)
         if name == "quantile_over_time":
-            result = np.full(len(back), np.nan)
+            result = np.full(len(values), np.nan)
             for index in np.flatnonzero(some):
                 result[index] = np.quantile(values[index][there[index]], float(arguments[0].val))
             return Rows(result, some)
         if name in ("rate", "increase"):
-            return _grown(values, there, self._interval if name == "rate" else None)
+            return _grown(rows, width, self._interval if name == "rate" else None)
         if name == short or short not in _GATHERED:
             raise NotSupportedError(f"{name} is not supported")
         if short in ("min", "max"):
             there = there & ~np.isnan(values)
         return Rows(_GATHERED[short](values, there, 1), some)
 
-    def _binary(self, node: Any, ago: I64) -> Vector | F64:
-        left, right = self._evaluate(node.lhs, ago), self._evaluate(node.rhs, ago)
+    def _binary(self, node: Any, span: Span) -> Vector | F64:
+        left, right = self._evaluate(node.lhs, span), self._evaluate(node.rhs, span)
         name, modifier = str(node.op), node.modifier
         if modifier is not None and modifier.return_bool:
             raise NotSupportedError("bool is not supported")
@@ -189,14 +202,14 @@ class Query:
             vector[labels] = _apply(name, a, b, rows.values, rows.there)
         return vector
 
-    def _aggregate(self, node: Any, ago: I64) -> Vector:
+    def _aggregate(self, node: Any, span: Span) -> Vector:
         name = str(node.op)
         if name not in _GATHERED:
             raise NotSupportedError(f"{name} is not supported")
         names = set(node.modifier.labels) if node.modifier else set[str]()
         keep = node.modifier is None or node.modifier.type == ql.AggModifierType.By
         groups: dict[Labels, list[Rows]] = {}
-        for labels, rows in self._vector(node.expr, ago).items():
+        for labels, rows in self._vector(node.expr, span).items():
             groups.setdefault(frozenset(one for one in labels if (one[0] in names) == keep), []).append(rows)
         vector: Vector = {}
         for labels, rows in groups.items():
@@ -206,12 +219,21 @@ class Query:
         return vector
 
 
-def _grown(values: F64, there: NDArray[np.bool_], interval: float | None) -> Rows:
-    """How much counters grew, or a second; one that starts again grew by what it then has."""
-    both = there[:, 1:] & there[:, :-1]
-    steps = np.diff(values, axis=1)
-    grown = np.where(both, np.where(steps < 0, values[:, 1:], steps), 0.0).sum(axis=1)
-    count = both.sum(axis=1)
+@cache
+def _parsed(expression: str) -> Any:
+    return ql.parse(expression)
+
+
+def _grown(rows: Rows, width: int, interval: float | None) -> Rows:
+    """How much counters grew in windows, or a second; one that starts again grew by what it then has."""
+    newer, older = rows.values[:-1], rows.values[1:]
+    both = rows.there[:-1] & rows.there[1:]
+    steps = np.where(both, np.where(newer < older, newer, newer - older), 0.0)
+    if width < 2:
+        nothing = np.zeros(len(rows.values))
+        return Rows(nothing, nothing > 0)
+    grown = sliding_window_view(steps, width - 1).sum(axis=1)
+    count = sliding_window_view(both, width - 1).sum(axis=1)
     return Rows(grown if interval is None else grown / (count * interval), count > 0)
 
 

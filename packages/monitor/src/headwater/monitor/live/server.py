@@ -125,7 +125,6 @@ class Handler(BaseHTTPRequestHandler):
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Any other method, or a request that is none: in one line, without what was asked."""
         code = 405 if code == 501 else code
-        self.close_connection = True
         self._send(code, "only GET is answered here\n" if code == 405 else "this is no request\n", "text/plain")
 
     def _send(self, code: int, text: str, kind: str) -> None:
@@ -137,8 +136,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         if code == 405:
             self.send_header("Allow", "GET, HEAD")
-        if self.close_connection:
-            self.send_header("Connection", "close")
+        self.send_header("Connection", "close")  # so that no thread waits for a reader
+        self.close_connection = True
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)
