@@ -10,8 +10,10 @@ HTTP as the page does.
 from __future__ import annotations
 
 import argparse
+import html
 import json
 import math
+import os
 import random
 import statistics
 import subprocess
@@ -19,6 +21,8 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +72,55 @@ def write_run(root: Path, steps: int, seed: int) -> Path:
     return path
 
 
+class Server:
+    """A server that is measured.
+
+    Args:
+        pid: Of its process.
+        url: Where it is.
+    """
+
+    def __init__(self, pid: int, url: str) -> None:
+        self.pid, self.url = pid, url
+
+    def cpu(self) -> float:
+        """CPU seconds that it has used."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def memory(self) -> int:
+        """Bytes of memory that it has."""
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
+
+    def median(self, repeats: int, prepare: Callable[[int], None] | None = None, **query: Any) -> Cost:
+        """What a request costs, the median of a few; each is prepared before its clock starts."""
+        walls: list[float] = []
+        used = 0.0
+        for repeat in range(repeats):
+            if prepare is not None:
+                prepare(repeat)
+            before = self.cpu()
+            walls.append(ask(self.url, **query)[0])
+            used += self.cpu() - before
+        return Cost(statistics.median(walls), used / repeats)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds that something took, and CPU seconds of the server."""
+
+    seconds: float
+    cpu_seconds: float
+
+    def __str__(self) -> str:
+        return f"{shown(self.seconds)}, {shown(self.cpu_seconds)} of CPU"
+
+
+def shown(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.0f} ms"
+
+
 def ask(url: str, **query: Any) -> tuple[float, dict[str, Any]]:
     """Seconds that a request takes, and its answer."""
     began = time.perf_counter()
@@ -77,60 +130,57 @@ def ask(url: str, **query: Any) -> tuple[float, dict[str, Any]]:
     return time.perf_counter() - began, found
 
 
-def rss(pid: int) -> int:
-    """Bytes of memory that a process has."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
-
-
-def measure(folder: Path, steps: int, runs: int, repeats: int) -> dict[str, float]:
+def measure(folder: Path, steps: int, runs: int, repeats: int) -> dict[str, Any]:
     """All figures, of one server."""
     paths = [write_run(folder / f"run-{number}", steps, number) for number in range(runs)]
+    size = sum(path.stat().st_size for path in paths)
     command = [sys.executable, "-c", MAIN, "monitor", "open", *(str(path.parents[1]) for path in paths)]
     began = time.perf_counter()
-    server = subprocess.Popen([*command, "--port", "0", "--print"], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*command, "--port", "0", "--print"], stdout=subprocess.PIPE, text=True)
     try:
-        assert server.stdout is not None
-        url = next(word for word in server.stdout.readline().split() if word.startswith("http://"))
-        found: dict[str, float] = {"start_seconds": time.perf_counter() - began}
-        empty = rss(server.pid)
-        began = time.perf_counter()
+        assert process.stdout is not None
+        url = next(word for word in process.stdout.readline().split() if word.startswith("http://"))
+        server = Server(process.pid, url)
+        found: dict[str, Any] = {"log_bytes": size, "start": Cost(time.perf_counter() - began, server.cpu())}
+        empty, before, began = server.memory(), server.cpu(), time.perf_counter()
         _, state = ask(url)
-        found["first_data_seconds"] = time.perf_counter() - began
+        found["first"] = Cost(time.perf_counter() - began, server.cpu() - before)
         while state["reading"]:
             _, state = ask(url)
-        found["all_data_seconds"] = time.perf_counter() - began
-        found["memory_bytes"] = rss(server.pid) - empty
-        found["answer_bytes"] = len(json.dumps(state))
-        spikes = state["sections"]["loss"].count(":6.") + state["sections"]["loss"].count("6.")
-        assert spikes, "a spike of one step has vanished"
-        zooms = [ask(url, from_=steps // 2, to=steps // 2 + steps // 20)[0] for _ in range(repeats)]
-        close = [ask(url, from_=steps // 2, to=steps // 2 + 1000)[0] for _ in range(repeats)]
-        idle = [ask(url, known=ask(url)[1]["digest"])[0] for _ in range(repeats)]
-        polls: list[float] = []
-        for repeat in range(repeats):
+        found["all"] = Cost(time.perf_counter() - began, server.cpu() - before)
+        found["memory_bytes"], found["answer_bytes"] = server.memory() - empty, len(json.dumps(state))
+        plot = html.unescape(state["sections"]["loss"].partition('data-plot="')[2].partition('"')[0])
+        drawn = next(one for one in json.loads(plot)["series"] if one["name"] in ("train", "run-0"))
+        spikes = [x for x, y in zip(drawn["x"], drawn["y"], strict=True) if x % SPIKES_EVERY == 0 and y > 5]
+        assert len(spikes) == steps // SPIKES_EVERY, "a spike of one step has vanished"
+
+        def go_on(repeat: int) -> None:
+            first = steps + repeat * NEW_STEPS + 1
             for number, path in enumerate(paths):
+                noise = random.Random(number)
                 with path.open("a") as stream:
-                    noise = random.Random(repeat)
-                    first = steps + repeat * NEW_STEPS + 1
-                    stream.writelines(row(step, noise, time.time() - step * 0.2 - number) for step in range(first, first + NEW_STEPS))
-            seconds, state = ask(url)
-            assert state["last"] == steps + (repeat + 1) * NEW_STEPS
-            polls.append(seconds)
-        lines = paths[0].read_bytes().splitlines(keepends=True)
-        other = paths[0].with_suffix(".new")
-        other.write_bytes(b"".join(lines[: -NEW_STEPS * 3]))
-        other.replace(paths[0])
-        found["rollback_poll_seconds"] = ask(url)[0]
-        found |= {
-            "zoom_seconds": statistics.median(zooms), "close_zoom_seconds": statistics.median(close),
-            "idle_poll_seconds": statistics.median(idle), "poll_seconds": statistics.median(polls),
-            "log_bytes": paths[0].stat().st_size * runs,
-        }  # fmt: skip
+                    stream.writelines(
+                        row(one, noise, time.time() - one * 0.2) for one in range(first, first + NEW_STEPS)
+                    )
+
+        def roll_back(repeat: int) -> None:
+            lines = paths[0].read_bytes().splitlines(keepends=True)
+            other = paths[0].with_suffix(".new")
+            other.write_bytes(b"".join(lines[:-NEW_STEPS]))
+            other.replace(paths[0])
+
+        middle = steps // 2
+        found["zoom"] = server.median(repeats, from_=middle, to=middle + steps // 20)
+        found["close"] = server.median(repeats, from_=middle, to=middle + 1000)
+        ask(url)
+        found["idle"] = server.median(repeats)
+        found["poll"] = server.median(repeats, go_on)
+        assert ask(url)[1]["last"] == steps + repeats * NEW_STEPS
+        found["rollback"] = server.median(1, roll_back)
         return found
     finally:
-        server.terminate()
-        server.wait()
+        process.terminate()
+        process.wait()
 
 
 def main() -> None:
@@ -146,20 +196,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = measure(Path(folder), options.steps, options.runs, options.repeats)
     rows = [
-        ("log", f"{found['log_bytes'] / 1e6:,.0f} MB"), ("server started", f"{found['start_seconds']:.2f} s"),
-        ("first data on the page", f"{found['first_data_seconds']:.2f} s"),
-        ("all steps on the page", f"{found['all_data_seconds']:.2f} s"),
-        (f"zoom into {options.steps // 20:,} steps", f"{1000 * found['zoom_seconds']:.0f} ms"),
-        ("zoom into 1,000 steps", f"{1000 * found['close_zoom_seconds']:.0f} ms"),
-        ("poll after 100 new steps", f"{1000 * found['poll_seconds']:.0f} ms"),
-        ("poll with nothing new", f"{1000 * found['idle_poll_seconds']:.0f} ms"),
-        ("poll after a rollback", f"{1000 * found['rollback_poll_seconds']:.0f} ms"),
+        ("log", f"{found['log_bytes'] / 1e6:,.0f} MB"), ("server started", found["start"]),
+        ("first data on the page", found["first"]), ("all steps on the page", found["all"]),
+        (f"zoom into {options.steps // 20:,} steps", found["zoom"]), ("zoom into 1,000 steps", found["close"]),
+        (f"poll after {NEW_STEPS} new steps", found["poll"]), ("poll with nothing new", found["idle"]),
+        ("poll after a rollback", found["rollback"]),
         ("server's memory for the logs", f"{found['memory_bytes'] / 1e6:,.0f} MB"),
         ("size of an answer", f"{found['answer_bytes'] / 1e3:,.0f} kB"),
     ]  # fmt: skip
     table(("what", f"{options.runs} × {options.steps:,} steps"), rows)
     if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+        options.json.write_text(json.dumps(found, indent=1, default=vars) + "\n")
 
 
 if __name__ == "__main__":

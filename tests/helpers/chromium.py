@@ -1,6 +1,6 @@
 """Headless Chromium for the tests of every package, through chromedriver and selenium; nothing is downloaded.
 
-    python tests/helpers/chromium.py ADDRESS FOLDER     # screenshots, wide and narrow, light and dark
+python tests/helpers/chromium.py ADDRESS FOLDER     # screenshots, wide and narrow, light and dark
 """
 
 from __future__ import annotations

@@ -64,7 +64,8 @@ def test_help_and_version_end_with_0():
 def test_a_reader_that_goes_away_ends_a_command_quietly_and_a_peer_that_does_ends_nothing():
     long = "import sys; from headwater.core import cli; import click; sys.argv = ['headwater']\n"
     printing = long + (
-        "@click.command()\ndef talk():\n for n in range(100_000): click.echo(f'line {n}')\ncli.headwater = talk; cli.main()"
+        "@click.command()\ndef talk():\n for n in range(100_000): click.echo(f'line {n}')\n"
+        "cli.headwater = talk; cli.main()"
     )
     with subprocess.Popen([sys.executable, "-c", printing], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stderr is not None

@@ -46,7 +46,9 @@ def finder(given: Sequence[dict[str, str]]) -> tuple[Callable[[str], list[Series
         points = samples(one["values"])
         last = max(last, points[-1][0])
         labels = dict(re.findall(r'(\w+)="([^"]*)"', inside))
-        made.setdefault(name, []).append(Series(labels, np.array([t for t, _ in points]), np.array([v for _, v in points])))
+        made.setdefault(name, []).append(
+            Series(labels, np.array([t for t, _ in points]), np.array([v for _, v in points]))
+        )
     return lambda name: made.get(name, []), last
 
 
@@ -110,7 +112,10 @@ def test_spikes_gradients_and_a_kill_fire(tmp_path: Path) -> None:
     explosion = by_name(found)["HeadwaterGradientExplosion"]
     assert "night is 60, ten times" in explosion.words and explosion.severity == "critical"
     killed = by_name(from_log(watched(run, later=100)))
-    assert killed["HeadwaterGone"].standing == "pending" and "fires when that holds for 2 min" in killed["HeadwaterGone"].words
+    assert (
+        killed["HeadwaterGone"].standing == "pending"
+        and "fires when that holds for 2 min" in killed["HeadwaterGone"].words
+    )
     assert by_name(from_log(watched(run, later=400)))["HeadwaterGone"].standing == "firing"
 
 

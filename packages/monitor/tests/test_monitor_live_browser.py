@@ -137,10 +137,13 @@ def test_pointing_at_a_mark_shows_the_decision_and_the_documents(page: Page, add
 
 def test_dragging_zooms_all_charts_and_the_keyboard_does_too(page: Page, address: str) -> None:
     show(page, address)
-    drag = BOX + """
+    drag = (
+        BOX
+        + """
         const to = (kind, share) => svg.dispatchEvent(new PointerEvent(kind, {bubbles: true, button: 0,
           clientX: at.left + at.width * share, clientY: at.top + 60}));
         to('pointerdown', 0.3); to('pointermove', 0.5); to('pointerup', 0.5);"""
+    )
     page.run(drag)
     page.wait("return document.querySelector('[name=from]').value > 30")
     boxes = page.run("""

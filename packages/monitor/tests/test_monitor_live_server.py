@@ -85,7 +85,15 @@ def test_nothing_but_get_is_answered(server: PageServer, method: str) -> None:
 
 def test_a_name_that_was_pointed_here_is_refused(server: PageServer) -> None:
     port = server.server_port
-    for host in ("evil.example", f"evil.example:{port}", "localhost.evil.example", "127.0.0.1.evil.example", "", "[", "a b"):
+    for host in (
+        "evil.example",
+        f"evil.example:{port}",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "",
+        "[",
+        "a b",
+    ):
         status, _, text = ask(server, "/state", Host=host)
         assert status == 403 and "sections" not in text, host
     for host in (f"127.0.0.1:{port}", f"localhost:{port}", "localhost:9999", f"[::1]:{port}", "LOCALHOST"):
@@ -93,7 +101,8 @@ def test_a_name_that_was_pointed_here_is_refused(server: PageServer) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["width=wide", "width=nan", "from=5&to=2", "from=-1&to=2", "to=x", "runs=a", "runs=0,,1", "file=x", "to=1e99"]
+    "query",
+    ["width=wide", "width=nan", "from=5&to=2", "from=-1&to=2", "to=x", "runs=a", "runs=0,,1", "file=x", "to=1e99"],
 )
 def test_a_request_that_makes_no_sense_is_refused(server: PageServer, query: str) -> None:
     status, _, text = ask(server, f"/state?{query}")
@@ -182,7 +191,9 @@ def test_as_many_runs_as_can_be_told_apart(tmp_path: Path) -> None:
     for n, folder in enumerate(folders):
         LiveRun(folder, seed=n).steps(20)
     state = RunPage(folders).state(View())
-    looks = set(re.findall(r'class="line (s\d)" fill="none"(?: stroke-dasharray="([^"]*)")?', state["sections"]["loss"]))
+    looks = set(
+        re.findall(r'class="line (s\d)" fill="none"(?: stroke-dasharray="([^"]*)")?', state["sections"]["loss"])
+    )
     assert len(looks) == 20
     with pytest.raises(ConfigError, match="more runs than can be told apart"):
         RunPage([tmp_path / str(n) for n in range(MOST_RUNS + 1)])

@@ -44,9 +44,9 @@ def exclusive(folder: str | Path) -> Generator[None]:
 
 
 def is_held(folder: str | Path) -> bool:
-    """Whether a process of this machine holds a folder, as far as `/proc/locks` tells; nothing is locked to find out."""
+    """Whether a process of this machine holds a folder, as far as `/proc/locks` tells. Nothing is locked for it."""
     try:
-        about = os.stat(folder)
+        about = Path(folder).stat()
         lines = Path("/proc/locks").read_text().splitlines()
     except OSError:
         return False

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from headwater.core.cli_options import recipe_options, run_option
+from headwater.core.cli_options import recipe_options
 
 
 @click.command()
@@ -55,8 +55,8 @@ def monitor() -> None:
 def open_page(runs: tuple[Path, ...], port: int, host: str, prometheus: str | None, only_print: bool) -> None:
     """Serve a page of runs, live while they are: curves, events, alerts, evaluations, the funnel.
 
-    RUN is a run folder, begun or not; several are drawn over one another. The page reads the folders and writes nothing;
-    Ctrl-C ends it.
+    RUN is a run folder, begun or not; several are drawn over one another. The page reads the folders and writes
+    nothing; Ctrl-C ends it.
 
     \b
     headwater monitor open runs/demo
@@ -71,7 +71,9 @@ def open_page(runs: tuple[Path, ...], port: int, host: str, prometheus: str | No
 
     with PageServer(RunPage(runs, prometheus), host, port) as server:
         if not server.is_local:
-            console.warn(f"whoever reaches {host}, port {server.server_port}, can read these runs; there is no password")
+            console.warn(
+                f"whoever reaches {host}, port {server.server_port}, can read these runs; there is no password"
+            )
         console.done("monitor open", f"{server.url} · Ctrl-C ends it")
         if not only_print and not webbrowser.open(server.url):
             click.echo("no browser could be started here; open the address above in yours", err=True)

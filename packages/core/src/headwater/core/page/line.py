@@ -132,7 +132,7 @@ def line_chart(
         wide: Width in pixels on a wide screen.
         show: Writes a value of the vertical axis.
         steps: First and last step to show; none: all.
-        width: Width in pixels, where it is known; then there is one drawing, not one for wide and one for narrow screens.
+        width: Width in pixels, where it is known: then there is one drawing, not one each for wide and narrow screens.
     """
     present = [curve for curve in curves if curve]
     marks = [event for event in events if event.kind not in QUIET]

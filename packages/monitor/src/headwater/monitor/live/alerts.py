@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
-from typing import Any, Literal
+from typing import Literal
 from urllib.error import HTTPError
 
 import numpy as np

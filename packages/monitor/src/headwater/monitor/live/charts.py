@@ -21,6 +21,7 @@ _POINTS = 1200
 _LEAST_POINTS = 240
 _MEANS = 120
 _TABLE_ROWS = 24
+_DOTS = 60
 _DASHES = ("", "8 4", "2 3", "9 3 2 3")
 _COLOURS = 6
 MOST_RUNS = _COLOURS * len(_DASHES)
@@ -108,6 +109,8 @@ STEP_SECONDS = Chart(m.TRAIN_STEP_SECONDS.name, "Time of a step", "seconds a ste
 CHARTED = {
     one.name for one in (LOSS, GRAD_NORM, LEARNING_RATE, THROUGHPUT, STEP_SECONDS)
 } | {m.TRAIN_VALIDATION_LOSS.name}  # fmt: skip
+#: Events of every run, which a reader who looks for trouble need not see.
+ROUTINE = {*QUIET, "checkpoint", "validation", "profile", "eval"}
 #: Gauges that are no figure to follow: limits, times and switches.
 _NO_CURVE = {
     m.TRAIN_STEP.name, m.TRAIN_STEPS_PLANNED.name, m.TRAIN_ENDED.name, m.TRAIN_STEP_TIMESTAMP.name,
@@ -142,7 +145,8 @@ def draw_loss(shown: Sequence[Shown], view: View) -> tuple[Markup, bool] | None:
         xs, ys = one.run.log.points(m.TRAIN_VALIDATION_LOSS.name, *view.ends)
         name = "validation" if alone else f"{one.run.name} validation"
         colour = one.beside if alone else one.colour
-        curves.append(Curve(name, *extremes(xs, ys, 300), colour=colour, dash="" if alone else "2 3", has_dots=True))
+        curves.append(Curve(name, *extremes(xs, ys, 300), colour=colour, dash="" if alone else "2 3",
+                            has_dots=len(xs) <= _DOTS))  # fmt: skip
     events = loss_events(shown)
     if not any(curves) and not events:
         return None
@@ -186,7 +190,7 @@ def further(shown: Sequence[Shown]) -> list[Chart]:
 
 
 def table(names: Sequence[str], shown: Sequence[Shown], view: View) -> list[list[float | None]]:
-    """A few dozen rows that stand for curves: a step, then the value of each series of each run there or just before."""
+    """A few dozen rows that stand for curves: a step, then each series of each run, its value there or just before."""
     series = [one.run.log.points(name, *view.ends) for one in shown for name in names]
     ends = [(xs[0], xs[-1]) for xs, _ in series if len(xs)]
     if not ends:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -34,7 +34,7 @@ SECTIONS = (
     ("evaluation", "Evaluation"), ("events", "Events"), ("funnel", "Funnel"), ("metrics", "More"),
 )  # fmt: skip
 _FIRST_SECONDS = 0.4
-_BUDGET_SECONDS = 2.0
+_MOST_SECONDS = 8.0
 _ALERTS_SECONDS = 15.0
 _RECENT = 64
 _EVENTS = 500
@@ -104,7 +104,7 @@ class RunPage:
         self._lock = threading.Lock()
         self._alerts: tuple[float, dict[str, list[Found]], str] = (-1.0, {}, "")
         self._drawn: tuple[Any, dict[str, str]] = (None, {})
-        self._answers = 0
+        self._budget = _FIRST_SECONDS
         self._environment = environment(_TEMPLATES, _PARTS)
         self._environment.globals.update(key_glyph=key_glyph, duration=duration, samples=charts.table)
 
@@ -134,21 +134,21 @@ class RunPage:
             digest is the known one, `sections` (id → HTML, empty for none), `first` and `last` step, and `title`.
         """
         with self._lock:
-            # Soon something to look at; then, while logs are long, more reading than drawing.
-            budget = _FIRST_SECONDS if not self._answers else _BUDGET_SECONDS
-            self._answers += 1
             for one in self._all:
-                one.run.refresh(budget / len(self._all))
+                one.run.refresh(self._budget / len(self._all))
             shown = [one for index, one in enumerate(self._all) if only is None or index in only]
             rows = [self._row(one) for one in shown]
             sections = self._sections(shown, rows, view)
             last = max((one.run.log.last_step or 0 for one in shown), default=0)
             reading = any(row.unread for row in rows)
+            # Soon something to look at; then, while logs are long, more reading than drawing.
+            self._budget = min(2 * self._budget, _MOST_SECONDS) if reading else _FIRST_SECONDS
             live = any(row.state.is_live for row in rows)
         digest = hashlib.sha256(repr((sorted(sections.items()), last)).encode()).hexdigest()[:16]
         answer = {"digest": digest, "reading": reading, "next_seconds": 0.05 if reading else 2.0 if live else 10.0}
         if digest != known:
-            firing = sum(one.standing == "firing" for found in self._alerts[1].values() for one in found)
+            live_now = {row.shown.run.name for row in rows if row.state.is_live}
+            firing = sum(one.standing == "firing" for name in live_now for one in self._alerts[1].get(name, []))
             title = f"{f'({firing}) ' if firing else ''}{self.title} · Headwater run page"
             answer |= {"sections": sections, "first": 0, "last": last, "title": title}
         return answer
@@ -172,7 +172,11 @@ class RunPage:
         alerts, whence = ({}, "") if reading else self._found_alerts()
         about = {
             "runs": module.runs(rows, [problem for run in mine.values() for problem in run.problems]),
-            "alerts": module.alerts({name: alerts.get(name, []) for name in mine}, whence),
+            "alerts": module.alerts(
+                {row.shown.run.name: alerts.get(row.shown.run.name, []) for row in rows},
+                whence,
+                [row.shown.run.name for row in rows if not row.state.is_live],
+            ),
         }
         key = (view, tuple((name, run.version) for name, run in mine.items()))
         if self._drawn[0] != key:  # a poll with nothing new draws nothing
@@ -183,6 +187,7 @@ class RunPage:
     def _over_steps(self, module: Any, shown: Sequence[Shown], view: View) -> dict[str, str]:
         """The sections that change with what was read only."""
         events = [(one, event) for one in shown for event in one.run.shown_events()]
+        told = [pair for pair in events if pair[1].kind not in charts.ROUTINE]
         words = "Before clipping, and what the optimizer was told."
         rest = "Whatever else the logs follow over steps."
         return {
@@ -190,11 +195,9 @@ class RunPage:
             "optimizer": self._pair(
                 module, "Gradient norm and learning rate", words, [charts.GRAD_NORM, charts.LEARNING_RATE], shown, view
             ),
-            "throughput": self._pair(
-                module, "Throughput", "", [charts.THROUGHPUT, charts.STEP_SECONDS], shown, view
-            ),
+            "throughput": self._pair(module, "Throughput", "", [charts.THROUGHPUT, charts.STEP_SECONDS], shown, view),
             "evaluation": self._evaluation(module, shown, view),
-            "events": module.events(_newest(events), len(events)) if events else "",
+            "events": module.events(_newest(told), len(told), _newest(events), len(events)) if events else "",
             "funnel": self._funnels(module, shown),
             "metrics": self._pair(module, "More metrics", rest, charts.further(shown), shown, view),
         }
@@ -291,7 +294,9 @@ def _history(number: int, group: Sequence[tuple[Shown, History]], view: View) ->
     many = len(group) > 1
     curves: list[Curve] = []
     for one, history in group:
-        kept = [(x, y) for x, y in zip(history.curve.x, history.curve.y, strict=True) if view.ends[0] <= x <= view.ends[1]]
+        kept = [
+            (x, y) for x, y in zip(history.curve.x, history.curve.y, strict=True) if view.ends[0] <= x <= view.ends[1]
+        ]
         name = one.run.name if many else metric
         curves.append(Curve(name, [x for x, _ in kept], [y for _, y in kept], colour=one.colour, dash=one.dash,
                             has_dots=True))  # fmt: skip

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import promql_parser as ql
@@ -37,7 +37,8 @@ class Series:
     values: F64
 
 
-class Span(NamedTuple):
+@dataclass(frozen=True)
+class Span:
     """Instants that are one interval apart, newest first: from so many intervals ago, so many of them."""
 
     ago: int
@@ -107,7 +108,7 @@ class Query:
         return int(-(-seconds // self._interval))
 
     def _times(self, span: Span) -> F64:
-        return self._now - np.arange(span.ago, span.ago + span.count) * self._interval
+        return np.asarray(self._now - np.arange(span.ago, span.ago + span.count) * self._interval, np.float64)
 
     def _evaluate(self, node: Any, span: Span) -> Vector | F64:
         """A vector, or a scalar at each instant."""
@@ -164,7 +165,7 @@ class Query:
     def _over(self, name: str, arguments: list[Any], rows: Rows, width: int) -> Rows:
         """A function over the windows that begin at each instant and go back."""
         values, there = sliding_window_view(rows.values, width), sliding_window_view(rows.there, width)
-        some = there.any(axis=1)
+        some = np.any(there, axis=1)
         short = name.removesuffix("_over_time")
         if name == "last_over_time":
             return Rows(values[np.arange(len(values)), there.argmax(axis=1)], some)

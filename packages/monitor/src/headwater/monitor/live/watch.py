@@ -113,7 +113,8 @@ class WatchedRun:
     @property
     def version(self) -> tuple[int, ...]:
         """Another one when any of what was read is another."""
-        self.funnel(), self.evaluation(), self.history()
+        for look in (self.funnel, self.evaluation, self.history):
+            look()
         return self.log.size, len(self.log), len(self.events.rows), self._reads
 
     def state(self) -> State:
@@ -133,12 +134,12 @@ class WatchedRun:
             return State(_ENDS[last], _ENDS[last], step, whole, heard=heard)
         silence = max(0.0, self._clock() - heard) if heard is not None else 0.0
         pace = self.pace()
-        if is_held(self.run.train):
-            return State("running", _running(silence, pace), step, whole, self._left_seconds(step, whole), heard)
-        if silence > max(_SILENT_SECONDS, _SILENT_STEPS * (pace or 0.0)):
-            words = f"no sign of life for {duration(silence)}, and no process of this machine holds the run: it was killed, or"
-            return State("silent", words + " runs on another machine and hangs", step, whole, heard=heard)
-        return State("running", _running(silence, pace), step, whole, self._left_seconds(step, whole), heard)
+        is_quiet = silence > max(_SILENT_SECONDS, _SILENT_STEPS * (pace or 0.0))
+        if is_quiet and not is_held(self.run.train):
+            words = f"no sign of life for {duration(silence)}: it was killed, or it is on another machine and hangs"
+            return State("silent", words, step, whole, heard=heard)
+        words = f"running, but no step for {duration(silence)}" if is_quiet else "running"
+        return State("running", words, step, whole, self._left_seconds(step, whole), heard)
 
     def pace(self) -> float | None:
         """Seconds a step, the median of the last ones."""
@@ -215,12 +216,6 @@ def event_time(row: dict[str, Any]) -> float | None:
         return datetime.fromisoformat(str(row.get("time"))).timestamp()
     except ValueError:
         return None
-
-
-def _running(silence: float, pace: float | None) -> str:
-    if silence > max(_SILENT_SECONDS, _SILENT_STEPS * (pace or 0.0)):
-        return f"running, but no step for {duration(silence)}"
-    return "running"
 
 
 def duration(seconds: float) -> str:

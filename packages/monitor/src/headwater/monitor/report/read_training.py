@@ -99,7 +99,9 @@ def event(row: Row) -> Event:
         words.append(f"samples {samples[0]:,} to {samples[1] - 1:,}")
     listed = row.get("documents")
     # A document is in several samples, but is one document.
-    named = [str(d.get("url") or d.get("id")) for d in listed if isinstance(d, dict)] if isinstance(listed, list) else []
+    named = (
+        [str(d.get("url") or d.get("id")) for d in listed if isinstance(d, dict)] if isinstance(listed, list) else []
+    )
     unique = list(dict.fromkeys(named))
     total = whole(row, "documents_total") or len(unique)
     step = whole(row, "step") or 0
