@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import math
 from collections.abc import Iterable, Iterator
@@ -140,8 +141,8 @@ class MetricLog:
 
     def latest(self, name: str) -> float | None:
         """The last value of a series."""
-        values = self._series[name][1].values if name in self._series else ()
-        return float(values[-1]) if len(values) else None
+        values = self.tail(name, 1)
+        return float(values[0]) if len(values) else None
 
     def tail(self, name: str, count: int) -> F64:
         """The last values of a series."""
@@ -227,7 +228,7 @@ def _table(content: bytes) -> pa.Table:
     Raises:
         pa.ArrowInvalid: They have something else, or no steps.
     """
-    table = pj.read_json(pa.BufferReader(content), read_options=pj.ReadOptions(block_size=len(content) + 1))
+    table = pj.read_json(io.BytesIO(content), read_options=pj.ReadOptions(block_size=len(content) + 1))
     if "step" not in table.column_names or table["step"].null_count or not pa.types.is_integer(table["step"].type):
         raise pa.ArrowInvalid("a row has no step")
     for name, kind in zip(table.column_names, table.schema.types, strict=True):

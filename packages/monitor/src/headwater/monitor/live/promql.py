@@ -216,7 +216,7 @@ class Query:
         for labels, rows in groups.items():
             there = np.stack([one.there for one in rows])
             values = np.stack([one.values for one in rows])
-            vector[labels] = Rows(_GATHERED[name](values, there, 0), there.any(axis=0))
+            vector[labels] = Rows(_GATHERED[name](values, there, 0), np.any(there, axis=0))
         return vector
 
 
