@@ -93,15 +93,18 @@ class Server:
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
 
-    def median(self, repeats: int, prepare: Callable[[int], None] | None = None, **query: Any) -> Cost:
-        """What a request costs, the median of a few; each is prepared before its clock starts."""
+    def cost(
+        self, repeats: int, prepare: Callable[[int], None] | None = None,
+        query: Callable[[int], dict[str, int]] = lambda repeat: {},
+    ) -> Cost:  # fmt: skip
+        """What a request costs, each prepared before its clock starts: the median of a few, and the mean of its CPU."""
         walls: list[float] = []
         used = 0.0
         for repeat in range(repeats):
             if prepare is not None:
                 prepare(repeat)
             before = self.cpu()
-            walls.append(ask(self.url, **query)[0])
+            walls.append(ask(self.url, **query(repeat))[0])
             used += self.cpu() - before
         return Cost(statistics.median(walls), used / repeats)
 
@@ -169,14 +172,19 @@ def measure(folder: Path, steps: int, runs: int, repeats: int) -> dict[str, Any]
             other.write_bytes(b"".join(lines[:-NEW_STEPS]))
             other.replace(paths[0])
 
-        middle = steps // 2
-        found["zoom"] = server.median(repeats, from_=middle, to=middle + steps // 20)
-        found["close"] = server.median(repeats, from_=middle, to=middle + 1000)
+        def wide(repeat: int) -> dict[str, int]:  # each another one, since the server keeps what it drew last
+            first = (repeat + 1) * steps // (repeats + 2)
+            return {"from_": first, "to": first + steps // 20}
+
+        found["zoom"] = server.cost(repeats, query=wide)
+        found["close"] = server.cost(
+            repeats, query=lambda n: {"from_": wide(n)["from_"], "to": wide(n)["from_"] + 1000}
+        )
         ask(url)
-        found["idle"] = server.median(repeats)
-        found["poll"] = server.median(repeats, go_on)
+        found["idle"] = server.cost(repeats)
+        found["poll"] = server.cost(repeats, go_on)
         assert ask(url)[1]["last"] == steps + repeats * NEW_STEPS
-        found["rollback"] = server.median(1, roll_back)
+        found["rollback"] = server.cost(1, roll_back)
         return found
     finally:
         process.terminate()

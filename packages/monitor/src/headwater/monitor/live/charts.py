@@ -196,15 +196,16 @@ def table(names: Sequence[str], shown: Sequence[Shown], view: View) -> list[list
     if not ends:
         return []
     first, last = min(a for a, _ in ends), max(b for _, b in ends)
-    steps = np.unique(np.round(np.linspace(first, last, _TABLE_ROWS)))
-    rows: list[list[float | None]] = []
-    for step in steps.tolist():
-        row: list[float | None] = [step]
-        for xs, ys in series:
-            at = int(np.searchsorted(xs, step, side="right")) - 1
-            row.append(float(ys[at]) if at >= 0 and step <= xs[-1] else None)
-        rows.append(row)
-    return rows
+    steps = np.unique(np.linspace(first, last, _TABLE_ROWS).astype(np.int64))
+    columns: list[list[float | None]] = [steps.tolist()]
+    for xs, ys in series:
+        if not len(xs):
+            columns.append([None] * len(steps))
+            continue
+        at = np.searchsorted(xs, steps, side="right") - 1
+        there = (at >= 0) & (steps <= xs[-1])
+        columns.append([value if known else None for value, known in zip(ys[at].tolist(), there, strict=True)])
+    return [list(row) for row in zip(*columns, strict=True)]
 
 
 def _limit(shown: Sequence[Shown]) -> int:
