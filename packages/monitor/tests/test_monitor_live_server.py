@@ -6,7 +6,13 @@ import http.client
 import json
 import re
 import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -224,6 +230,24 @@ def test_a_port_that_is_taken_is_said_so(server: PageServer, tmp_path: Path) -> 
     assert "--port" in str(caught.value.hint)
     with pytest.raises(ConfigError, match="--host"), PageServer(RunPage([tmp_path]), host="192.0.2.1"):
         pass
+
+
+def test_the_command_serves_until_it_is_ended_whatever_its_readers_do(tmp_path: Path) -> None:
+    LiveRun(tmp_path / "run").steps(50)
+    program = "from headwater.core.cli import main; main()"
+    command = [sys.executable, "-c", program, "monitor", "open", str(tmp_path / "run"), "--port", "0", "--print"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        found = re.search(r"http://127\.0\.0\.1:(\d+)/", process.stdout.readline())
+        assert found
+        for _ in range(3):  # gone before the answer
+            with socket.create_connection(("127.0.0.1", int(found[1]))) as reader:
+                reader.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                reader.sendall(b"GET /state HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        with urllib.request.urlopen(f"{found[0]}state", timeout=60) as answer:
+            assert json.load(answer)["last"] == 50
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0 and process.stdout.read().endswith("ended\n")
 
 
 def test_the_command_names_its_options_and_wants_a_run() -> None:
