@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -15,10 +17,13 @@ import pytest
 from monitor_live_run import LiveRun
 from test_monitor_rules import CASES
 
+from headwater.core.events import EventLog
 from headwater.monitor import rules
+from headwater.monitor.exporter import PrometheusSink
 from headwater.monitor.live.alerts import Found, filled, from_log, from_prometheus, seconds
 from headwater.monitor.live.promql import NotSupportedError, Query, Series
 from headwater.monitor.live.watch import WatchedRun
+from headwater.monitor.up import PROGRAMS, Stack
 
 _LOOKBACK = 300.0  # after which Prometheus drops a series that has no new samples
 RECORDINGS = {one.record: one.expr for one in rules.RECORDINGS}
@@ -153,6 +158,31 @@ def test_prometheus_is_believed() -> None:
         found = from_prometheus(address, ["a", "b"])
     assert [one.standing for one in found["a"]] == ["silent", "silent"]
     assert found["b"][0] == Found("HeadwaterSpike", "warning", "firing", "b spiked")
+
+
+@pytest.mark.services
+@pytest.mark.skipif(
+    not all(any(map(shutil.which, choices)) for choices in PROGRAMS.values()), reason="Prometheus is not installed"
+)
+def test_a_real_prometheus_is_asked(tmp_path: Path) -> None:
+    run = tmp_path / "night"
+    (run / "train").mkdir(parents=True)
+    with PrometheusSink(port=0) as sink, Stack(tmp_path / "stack", [run], port=0, alerts_port=0, interval=0.2) as stack:
+        EventLog(run / "train" / "events.jsonl").emit("metrics", 0, url=sink.url)
+        sink.log(1, {"headwater_train_spikes_total": 0, "headwater_train_ended": 0})
+        deadline, spikes, found = time.monotonic() + 60, 0, {}
+        while time.monotonic() < deadline:
+            found = by_name(from_prometheus(stack.prometheus, ["night", "other"])["night"])
+            if found["HeadwaterSpike"].standing == "firing":
+                break
+            spikes += 1  # one that Prometheus has not seen grow is none to it
+            sink.log(1 + spikes, {"headwater_train_spikes_total": spikes})
+            time.sleep(0.2)
+        assert found["HeadwaterSpike"] == Found(
+            "HeadwaterSpike", "warning", "firing", "The loss guard found a spike on night"
+        )
+        assert found["HeadwaterGone"].standing == "silent" and set(found) == {alert.name for alert in rules.ALERTS}
+        assert by_name(from_prometheus(stack.prometheus, ["other"])["other"])["HeadwaterSpike"].standing == "silent"
 
 
 @pytest.mark.parametrize(("answer", "status"), [({"data": {"groups": []}}, 200), ([], 200), ({}, 500)])

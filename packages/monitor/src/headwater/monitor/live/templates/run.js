@@ -44,18 +44,21 @@
       if (number !== asked) return;
       lost.hidden = true;
       if (state.sections) put(state);
-      status.textContent = state.reading ? "reading the logs …" : state.next_seconds > 5 ? "ended; nothing new is expected" : "live";
+      say(state.reading ? "reading the logs …" : state.next_seconds > 5 ? "ended; nothing new is expected" : "live");
       later(state.next_seconds);
     }).catch(function (error) {
       if (number !== asked) return;
       if (error instanceof TypeError) {
         lost.hidden = false;
-        status.textContent = "not connected";
+        say("not connected");
       } else {
-        status.textContent = error.message;
+        say(error.message);
       }
       later(5);
     });
+  }
+  function say(words) {
+    if (status.textContent !== words) status.textContent = words;  // it is read out when it changes
   }
   function later(seconds) {
     clearTimeout(timer);
@@ -159,7 +162,7 @@
     event.preventDefault();
     var first = Number(form.elements.from.value.replace(/[^0-9.]/g, "")), end = Number(form.elements.to.value.replace(/[^0-9.]/g, ""));
     if (end > first) zoom(first, end);
-    else status.textContent = "the last step has to be above the first";
+    else say("the last step has to be above the first");
   });
   form.addEventListener("change", function (event) { if (event.target.type === "checkbox") changed(); });
   form.addEventListener("click", function (event) {
