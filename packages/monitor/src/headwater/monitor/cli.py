@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from headwater.core.cli_options import recipe_options, run_option
+from headwater.monitor.grafana.cli import grafana
 
 
 @click.command()
@@ -143,28 +144,21 @@ def up(
 
 @monitor.command("dashboards")
 @click.option("--output", required=True, type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-              help="Folder for one JSON file a dashboard, and the provider file that Grafana reads.")  # fmt: skip
+              help="Folder for one JSON file a dashboard.")  # fmt: skip
 def dashboards(output: Path) -> None:
-    """Write the Grafana dashboards: run, health and guard, performance, evaluation, data jobs.
-
-    Import a file in Grafana, or let it read all: copy headwater.yaml to /etc/grafana/provisioning/dashboards/.
+    """Write the Grafana dashboards as JSON, to be imported by hand. See also: headwater monitor grafana.
 
     \b
     headwater monitor dashboards --output dashboards/
     """
-    import yaml
-
     from headwater.core import console
-    from headwater.core.storage import atomic_write, storage_errors
 
-    from .dashboards import BOARDS, as_json
+    from .dashboards import BOARDS
+    from .grafana.build import write_boards
 
-    with storage_errors("create", output):
-        output.mkdir(parents=True, exist_ok=True)
-    for board in BOARDS:
-        atomic_write(output / f"{board.uid}.json", as_json(board))
-    provider = {"name": "headwater", "folder": "Headwater", "type": "file", "allowUiUpdates": False,
-                "options": {"path": str(output.resolve())}}  # fmt: skip
-    atomic_write(output / "headwater.yaml", yaml.safe_dump({"apiVersion": 1, "providers": [provider]}, sort_keys=False))
+    write_boards(BOARDS, output)
     panels = sum(1 for board in BOARDS for _ in board.panels)
     console.done("monitor dashboards", f"{len(BOARDS)} dashboards with {panels} panels: {output}")
+
+
+monitor.add_command(grafana)
