@@ -67,3 +67,61 @@ def configmap(output: Path | None, namespace: str | None, prometheus: str | None
         return
     atomic_write(output, text)
     console.done("grafana configmap", f"{len(made)} ConfigMaps: {output}")
+
+
+@grafana.command("push")
+@click.argument("url")
+@click.option("--token-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+              help="Holds a service account's token (default: the environment variable GRAFANA_TOKEN).")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Show what would change, with a diff for each update, and write nothing.")
+@click.option("--prometheus", metavar="URL", help="Make or update the data source: where Grafana reaches Prometheus.")
+@_alertmanager
+@click.option("--alert-rules", is_flag=True, help="Let Grafana evaluate the alert rules itself, without Alertmanager.")
+@click.option("--runbook", metavar="URL", help="Where your copy of docs/runbook.md is; alert rules link to it.")
+@click.option("--webhook-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+              help="Contact point: holds the address that alerts are posted to.")  # fmt: skip
+@click.option("--email", metavar="ADDRESS", help="Contact point: where alerts are sent; several with ; between them.")
+@click.option("--ca-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+              help="Certificates to trust in place of the system's.")  # fmt: skip
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=30.0, show_default=True,
+              metavar="SECONDS", help="For each answer.")  # fmt: skip
+def push_command(
+    url: str, token_file: Path | None, dry_run: bool, prometheus: str | None, alertmanager: str | None,
+    alert_rules: bool, runbook: str | None, webhook_file: Path | None, email: str | None, ca_file: Path | None,
+    timeout: float,
+) -> None:  # fmt: skip
+    """Bring a Grafana server up to date: a folder, its dashboards, and what else is asked for. Nothing is deleted.
+
+    A second push changes nothing. Things are known by their uid, so that what others made is not touched.
+
+    \b
+    GRAFANA_TOKEN=… headwater monitor grafana push https://grafana.example --dry-run
+    headwater monitor grafana push https://grafana.example --token-file token --prometheus http://prometheus:9090
+    """
+    from collections import Counter
+
+    from headwater.core import console
+    from headwater.core.errors import ConfigError
+    from headwater.core.storage import storage_errors
+    from headwater.monitor.rules import RUNBOOK
+
+    from .push import Wanted, push
+    from .server import connect, token_of
+
+    if alertmanager and not prometheus:
+        raise ConfigError("--alertmanager goes with --prometheus", found="only --alertmanager", hint="give both")
+    webhook = None
+    if webhook_file is not None:
+        with storage_errors("read", webhook_file):
+            webhook = webhook_file.read_text(encoding="utf-8").strip()
+    wanted = Wanted(prometheus, alertmanager, alert_rules, runbook or RUNBOOK, webhook, email)
+    api = connect(url, token_of(token_file), timeout=timeout, ca_file=ca_file)
+    counts: Counter[str] = Counter()
+    for change in push(api, wanted, dry_run=dry_run):
+        counts[change.action] += 1
+        if change.action != "keep":
+            click.echo(f"{'would ' if dry_run else ''}{change.action} {change.kind} {change.name}")
+            if dry_run and change.difference:
+                click.echo(change.difference)
+    told = f"{counts['create']} created, {counts['update']} updated, {counts['keep']} unchanged"
+    console.done("grafana push", f"{'nothing was written: ' if dry_run else ''}{told} · {api.url}")
