@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import socket
+import subprocess
 import sys
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
 from click.testing import CliRunner
+from monitor_cluster_exporter import serving
 from test_monitor_up import begun, needs_programs, until
 
 from headwater.core.errors import ConfigError
@@ -19,8 +25,9 @@ from headwater.monitor.cli import monitor
 from headwater.monitor.dashboards import BOARDS
 from headwater.monitor.exporter import PrometheusSink
 from headwater.monitor.grafana.build import as_json
+from headwater.monitor.grafana.panels import Window, answers
 from headwater.monitor.rules import RECORDINGS
-from headwater.monitor.up import Stack, fetch
+from headwater.monitor.up import Stack
 
 EXPRESSIONS = [(board.uid, panel.title, query.expr) for board in BOARDS for panel in board.panels
                for query in panel.queries]  # fmt: skip
@@ -71,43 +78,60 @@ def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
 
 
 @needs_programs
+@pytest.mark.skipif(shutil.which("prometheus-node-exporter") is None, reason="there is no prometheus-node-exporter")
 @pytest.mark.slow
 @pytest.mark.services
 def test_every_panel_gets_data_from_a_real_prometheus(tmp_path: Path) -> None:
-    """While a run trains: steps go on, counters grow."""
+    """While a run trains: steps go on, counters grow. Of a cluster only the machine's own node_exporter is real."""
     stopped = threading.Event()
     with (
-        PrometheusSink() as sink,
-        Stack(tmp_path / "stack", [tmp_path / "run"], port=0, alerts_port=0, interval=0.5) as stack,
-    ):
+        PrometheusSink() as sink, serving() as cluster, node_exporter() as node,
+        Stack(tmp_path / "stack", [tmp_path / "run"], port=0, alerts_port=0, interval=0.5,
+              exporters={"cluster": cluster, "node": node}) as stack,
+    ):  # fmt: skip
         begun(tmp_path / "run", sink)
 
         def train() -> None:
             step = 0
             while not stopped.wait(0.1):
                 step += 1
-                sink.log(step, {
-                    metric.series(**dict.fromkeys(metric.labels, "update")): 0.1 if metric.kind == "histogram" else step
-                    for metric in TABLE.values()
-                })  # fmt: skip
+                for phase in ("loader", "gradient_norm", "update"):
+                    values = {metric.name: 0.1 if metric.kind == "histogram" else step for metric in TABLE.values()}
+                    sink.log(step, {
+                        metric.series(**dict.fromkeys(metric.labels, phase)): values[metric.name]
+                        for metric in TABLE.values()
+                    })  # fmt: skip
 
         thread = threading.Thread(target=train)
         thread.start()
         try:
 
             def empty() -> list[tuple[str, str, str]]:
-                asked = [
-                    (board, title, expr.replace("$__rate_interval", "10s").replace("$instance", ".*"))
-                    for board, title, expr in EXPRESSIONS
-                ]
-                return [
-                    (board, title, expr) for board, title, expr in asked
-                    if not fetch(f"{stack.prometheus}/api/v1/query?query={quote(expr)}")["data"]["result"]
-                ]  # fmt: skip
+                now = time.time()
+                found = answers(stack.prometheus, BOARDS, Window(now - 30, now, 1, "10s"))
+                return [(each.board.title, each.panel.title, each.query.expr) for each in found if not each.series]
 
-            until(lambda: not empty(), 30)
+            with suppress(AssertionError):  # and say which
+                until(lambda: not empty(), 60)
+            assert not empty()
+            table = CliRunner().invoke(monitor, ["grafana", "panels", "--prometheus", stack.prometheus, "--markdown",
+                                                 "--last", "30", "--rate-interval", "10s"])  # fmt: skip
+            assert table.exit_code == 0 and table.output.count("\n") == len(EXPRESSIONS) + 2, table.output
+            dead = CliRunner().invoke(monitor, ["grafana", "panels", "--prometheus", "http://127.0.0.1:1"])
+            assert "cannot be asked" in str(dead.exception)
         finally:
-            left = empty()
             stopped.set()
             thread.join()
-        assert not left
+
+
+@contextmanager
+def node_exporter() -> Iterator[str]:
+    """The real one, of this machine."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        place = f"127.0.0.1:{server.getsockname()[1]}"
+    command = ["prometheus-node-exporter", f"--web.listen-address={place}"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield place
+        finally:
+            process.terminate()

@@ -96,7 +96,7 @@ def run_command(
         overrides = (*overrides, f"documents.engine.name={engine}")
     config = load_section("documents", DocumentsConfig, recipe, overrides)
     layout = RunLayout(run)
-    with exclusive(layout.documents), progress_served(metrics_port):
+    with exclusive(layout.documents), progress_served(metrics_port, layout.serving("data")):
         outcome = make_documents(layout, config)
     if not as_json and outcome.fresh:
         funnel.show(outcome.result)

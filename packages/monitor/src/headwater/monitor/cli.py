@@ -110,32 +110,43 @@ def rules(output: Path | None, runbook: str | None) -> None:
 )  # fmt: skip
 @click.option("--port", type=click.IntRange(0, 65535), default=9090, show_default=True, help="Of Prometheus; 0: any.")
 @click.option("--alerts-port", type=click.IntRange(0, 65535), default=9093, show_default=True, help="Of Alertmanager.")
+@click.option("--grafana-port", type=click.IntRange(0, 65535), default=3000, show_default=True, help="Of Grafana.")
+@click.option("--exporter", "exporters", multiple=True, metavar="JOB=HOST:PORT",
+              help="Another exporter to scrape, for example node=127.0.0.1:9100; may be given again.")  # fmt: skip
 @click.option("--webhook", metavar="URL", help="Where alerts are posted, in Alertmanager's format.")
 @click.option("--interval", type=click.FloatRange(min=0.1), default=15.0, show_default=True, metavar="SECONDS",
               help="Between two scrapes, and between two evaluations of the rules.")  # fmt: skip
 @click.option("--folder", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
               help="Configuration, logs and data (default: monitor/ in the first run's folder).")  # fmt: skip
 def up(
-    runs: tuple[Path, ...], port: int, alerts_port: int, webhook: str | None, interval: float, folder: Path | None
-) -> None:
+    runs: tuple[Path, ...], port: int, alerts_port: int, grafana_port: int, exporters: tuple[str, ...],
+    webhook: str | None, interval: float, folder: Path | None,
+) -> None:  # fmt: skip
     """Start Prometheus and Alertmanager for runs of this machine, and say which alerts come and go.
 
-    The programs have to be installed; both listen on loopback only. A run is found when it serves metrics
-    (train.metrics: {prometheus: {port: 0}} in its recipe), also when it starts later. Ctrl-C ends both.
+    They have to be installed; all listen on loopback only. Grafana is started too where it is installed, with data
+    sources and dashboards in place. A run's training is found when it serves metrics (train.metrics:
+    {prometheus: {port: 0}} in its recipe), its data jobs and `eval watch` when they run with --metrics-port, also when
+    they start later. Ctrl-C ends all.
 
     \b
     headwater monitor up --run runs/demo
-    headwater monitor up --run runs/a --run runs/b --webhook http://127.0.0.1:5001/
+    headwater monitor up --run runs/a --run runs/b --webhook http://127.0.0.1:5001/ --exporter node=127.0.0.1:9100
     """
     import threading
 
     from headwater.core import console
 
+    from .targets import parse_exporters
     from .up import Stack, show_changes
 
-    with Stack(folder or runs[0] / "monitor", runs, port=port, alerts_port=alerts_port, webhook=webhook,
-               interval=interval) as stack:  # fmt: skip
-        console.done("monitor", f"Prometheus {stack.prometheus} · Alertmanager {stack.alertmanager} · Ctrl-C ends both")
+    with Stack(folder or runs[0] / "monitor", runs, port=port, alerts_port=alerts_port, grafana_port=grafana_port,
+               webhook=webhook, interval=interval, exporters=parse_exporters(exporters)) as stack:  # fmt: skip
+        grafana = f"Grafana {stack.grafana} (admin, {stack.password_file})" if stack.grafana else "no Grafana installed"
+        console.done(
+            "monitor",
+            f"Prometheus {stack.prometheus} · Alertmanager {stack.alertmanager} · {grafana} · Ctrl-C ends all",
+        )
         try:
             show_changes(stack, click.echo, threading.Event(), min(interval, 5.0))
         except KeyboardInterrupt:

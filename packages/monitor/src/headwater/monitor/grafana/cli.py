@@ -125,3 +125,33 @@ def push_command(
                 click.echo(change.difference)
     told = f"{counts['create']} created, {counts['update']} updated, {counts['keep']} unchanged"
     console.done("grafana push", f"{'nothing was written: ' if dry_run else ''}{told} · {api.url}")
+
+
+@grafana.command("panels")
+@_prometheus
+@click.option("--last", type=click.FloatRange(min=1), default=3600.0, show_default=True, metavar="SECONDS",
+              help="The span of time to ask for, up to now.")  # fmt: skip
+@click.option("--rate-interval", default="1m", show_default=True, metavar="DURATION",
+              help="For $__rate_interval; Grafana takes four scrapes.")  # fmt: skip
+@click.option("--markdown", "as_markdown", is_flag=True, help="As a table for a page.")
+@click.option("--empty", "only_empty", is_flag=True, help="Only what returned nothing.")
+def panels_command(prometheus: str, last: float, rate_interval: str, as_markdown: bool, only_empty: bool) -> None:
+    """Ask a Prometheus for the data of every panel: which are empty here?
+
+    \b
+    headwater monitor grafana panels --prometheus http://127.0.0.1:9090 --empty
+    """
+    import time
+
+    from headwater.core import console
+    from headwater.monitor.dashboards import BOARDS
+
+    from . import panels
+
+    end = time.time()
+    window = panels.Window(end - last, end, max(last / 1000, 1.0), rate_interval)
+    found = [each for each in panels.answers(prometheus, BOARDS, window) if not (only_empty and each.series)]
+    if as_markdown:
+        click.echo(panels.markdown(found), nl=False)
+    else:
+        console.table(panels.COLUMNS, panels.rows(found))
