@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
 from headwater.core.cli_options import recipe_options, run_option
 from headwater.monitor.grafana.cli import grafana
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 @click.command()
@@ -103,19 +107,32 @@ def rules(output: Path | None, runbook: str | None) -> None:
     console.done("monitor rules", f"{len(written.ALERTS)} alerts and {len(written.RECORDINGS)} recordings: {output}")
 
 
-@monitor.command("up")
-@click.option(
-    "--run", "runs", multiple=True, required=True, type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-    help="A run to watch, begun or not; may be given again.",
+def _watching(command: Command) -> Command:
+    """Adds what `up` and `compose` share: the runs, the ports, other exporters, the webhook, the interval."""
+    for option in reversed(_WATCHING):
+        command = option(command)
+    return command
+
+
+_WATCHING = (
+    click.option(
+        "--run", "runs", multiple=True, required=True, type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+        help="A run to watch, begun or not; may be given again.",
+    ),
+    click.option("--port", type=click.IntRange(0, 65535), default=9090, show_default=True, help="Of Prometheus."),
+    click.option("--alerts-port", type=click.IntRange(0, 65535), default=9093, show_default=True,
+                 help="Of Alertmanager."),
+    click.option("--grafana-port", type=click.IntRange(0, 65535), default=3000, show_default=True, help="Of Grafana."),
+    click.option("--exporter", "exporters", multiple=True, metavar="JOB=HOST:PORT",
+                 help="Another exporter to scrape, for example node=127.0.0.1:9100; may be given again."),
+    click.option("--webhook", metavar="URL", help="Where alerts are posted, in Alertmanager's format."),
+    click.option("--interval", type=click.FloatRange(min=0.1), default=15.0, show_default=True, metavar="SECONDS",
+                 help="Between two scrapes, and between two evaluations of the rules."),
 )  # fmt: skip
-@click.option("--port", type=click.IntRange(0, 65535), default=9090, show_default=True, help="Of Prometheus; 0: any.")
-@click.option("--alerts-port", type=click.IntRange(0, 65535), default=9093, show_default=True, help="Of Alertmanager.")
-@click.option("--grafana-port", type=click.IntRange(0, 65535), default=3000, show_default=True, help="Of Grafana.")
-@click.option("--exporter", "exporters", multiple=True, metavar="JOB=HOST:PORT",
-              help="Another exporter to scrape, for example node=127.0.0.1:9100; may be given again.")  # fmt: skip
-@click.option("--webhook", metavar="URL", help="Where alerts are posted, in Alertmanager's format.")
-@click.option("--interval", type=click.FloatRange(min=0.1), default=15.0, show_default=True, metavar="SECONDS",
-              help="Between two scrapes, and between two evaluations of the rules.")  # fmt: skip
+
+
+@monitor.command("up")
+@_watching
 @click.option("--folder", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
               help="Configuration, logs and data (default: monitor/ in the first run's folder).")  # fmt: skip
 def up(
@@ -124,10 +141,10 @@ def up(
 ) -> None:  # fmt: skip
     """Start Prometheus and Alertmanager for runs of this machine, and say which alerts come and go.
 
-    They have to be installed; all listen on loopback only. Grafana is started too where it is installed, with data
-    sources and dashboards in place. A run's training is found when it serves metrics (train.metrics:
-    {prometheus: {port: 0}} in its recipe), its data jobs and `eval watch` when they run with --metrics-port, also when
-    they start later. Ctrl-C ends all.
+    They have to be installed; all listen on loopback only, a port of 0 is any free one. Grafana is started too where it
+    is installed, with data sources and dashboards in place. A run's training is found when it serves metrics
+    (train.metrics: {prometheus: {port: 0}} in its recipe), its data jobs and `eval watch` when they run with
+    --metrics-port, also when they start later. Ctrl-C ends all.
 
     \b
     headwater monitor up --run runs/demo
@@ -151,6 +168,38 @@ def up(
             show_changes(stack, click.echo, threading.Event(), min(interval, 5.0))
         except KeyboardInterrupt:
             click.echo("ended")
+
+
+@monitor.command("compose")
+@click.option("--output", required=True, type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+              help="Folder to write; the containers keep their data in it.")  # fmt: skip
+@_watching
+def compose(
+    output: Path, runs: tuple[Path, ...], port: int, alerts_port: int, grafana_port: int, exporters: tuple[str, ...],
+    webhook: str | None, interval: float,
+) -> None:  # fmt: skip
+    """Write a folder for docker compose: Prometheus, Alertmanager and Grafana, all in place, on loopback only.
+
+    Grafana's password is made once, and is in a file that only you can read. Written again when a run has started or
+    goes on at another port, Prometheus follows.
+
+    \b
+    headwater monitor compose --run runs/demo --output monitor
+    docker compose --project-directory monitor up -d
+    """
+    from headwater.core import console
+    from headwater.core.errors import ConfigError
+
+    from .grafana.compose import write_compose
+    from .targets import parse_exporters
+
+    if 0 in (port, alerts_port, grafana_port):
+        raise ConfigError("containers need ports that are known beforehand", found=0, expected="1 to 65535")
+    password = write_compose(
+        output, runs, port=port, alerts_port=alerts_port, grafana_port=grafana_port, webhook=webhook, interval=interval,
+        exporters=parse_exporters(exporters),
+    )  # fmt: skip
+    console.done("monitor compose", f"{output / 'compose.yaml'} · Grafana: admin, {password}")
 
 
 @monitor.command("dashboards")

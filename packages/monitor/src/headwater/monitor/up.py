@@ -151,7 +151,8 @@ class Stack:
         with storage_errors("create", self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
         self._targets.write()
-        write_configuration(self._folder, f"127.0.0.1:{self._alerts_port}", self._webhook, self._interval)
+        write_prometheus(self._folder, f"127.0.0.1:{self._alerts_port}", self._interval)
+        write_alertmanager(self._folder, self._webhook, self._interval)
 
     def _write_grafana(self) -> Path:
         folder, config = self._folder / "provisioning", self._folder / "grafana.ini"
@@ -189,16 +190,15 @@ class Stack:
                 warn(f"the list of runs to watch could not be written: {error}")
 
 
-def write_configuration(folder: Path, alertmanager: str, webhook: str | None, interval: float) -> None:
-    """Writes prometheus.yml, headwater.rules.yml and alertmanager.yml; Prometheus is to read targets.json beside them.
+def write_prometheus(folder: Path, alertmanager: str, interval: float) -> None:
+    """Writes prometheus.yml and headwater.rules.yml; targets.json is to lie beside them.
 
     Args:
         folder: Where; it has to exist.
         alertmanager: Host and port of Alertmanager, as Prometheus reaches it.
-        webhook: Where alerts are posted, as Alertmanager's webhook; none: they are shown only.
         interval: Seconds between two scrapes, and between two evaluations of the rules.
     """
-    step = f"{max(1, round(interval * 1000))}ms"
+    step = _milliseconds(interval)
     atomic_write(folder / "headwater.rules.yml", rules.as_yaml())
     _write_yaml(folder / "prometheus.yml", {
         "global": {"scrape_interval": step, "scrape_timeout": step, "evaluation_interval": step},
@@ -208,12 +208,29 @@ def write_configuration(folder: Path, alertmanager: str, webhook: str | None, in
             {"job_name": JOBS["train"], "file_sd_configs": [{"files": ["targets.json"], "refresh_interval": "5s"}]},
         ],
     })  # fmt: skip
+
+
+def write_alertmanager(folder: Path, webhook: str | None, interval: float) -> None:
+    """Writes alertmanager.yml, for its owner alone: the webhook's address may hold a key.
+
+    Args:
+        folder: Where; it has to exist.
+        webhook: Where alerts are posted, as Alertmanager's webhook; none: they are shown only.
+        interval: Seconds that it waits for more alerts of a group.
+    """
     receiver = {"webhook_configs": [{"url": webhook, "send_resolved": True}]} if webhook else {}
-    _write_yaml(folder / "alertmanager.yml", {
-        "route": {"receiver": "headwater", "group_by": ["alertname", "instance"], "group_wait": step,
-                  "group_interval": "1m", "repeat_interval": "4h"},
+    path = folder / "alertmanager.yml"
+    _write_yaml(path, {
+        "route": {"receiver": "headwater", "group_by": ["alertname", "instance"],
+                  "group_wait": _milliseconds(interval), "group_interval": "1m", "repeat_interval": "4h"},
         "receivers": [{"name": "headwater", **receiver}],
     })  # fmt: skip
+    with storage_errors("protect", path):
+        path.chmod(0o600)
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{max(1, round(seconds * 1000))}ms"
 
 
 def fetch(url: str) -> Any:

@@ -166,6 +166,9 @@ def _built(board: Board) -> Built:
     built = made.build()
     for number, panel in enumerate(built.panels or (), start=1):
         panel.id_val = number
+    for variable in (built.templating.list_val if built.templating else None) or ():
+        # The library gives every variable what only those of kind "interval" have.
+        variable.auto = variable.auto_count = variable.auto_min = None
     for link in built.links or ():
         link.placement = None  # above the panels, not in a menu
     return built
