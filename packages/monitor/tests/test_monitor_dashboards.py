@@ -20,7 +20,7 @@ from monitor_cluster_exporter import serving
 from test_monitor_up import begun, needs_programs, until
 
 from headwater.core.errors import ConfigError
-from headwater.core.metrics import TABLE
+from headwater.core.metrics import DATA_PLANNED, TABLE
 from headwater.monitor.cli import monitor
 from headwater.monitor.dashboards import BOARDS
 from headwater.monitor.exporter import PrometheusSink
@@ -97,6 +97,7 @@ def test_every_panel_gets_data_from_a_real_prometheus(tmp_path: Path) -> None:
                 step += 1
                 for phase in ("loader", "gradient_norm", "update"):
                     values = {metric.name: 0.1 if metric.kind == "histogram" else step for metric in TABLE.values()}
+                    values[DATA_PLANNED.name] = step if phase == "loader" else 10_000  # one step is done
                     sink.log(step, {
                         metric.series(**dict.fromkeys(metric.labels, phase)): values[metric.name]
                         for metric in TABLE.values()

@@ -2,7 +2,7 @@
 // The chrome, the numbers, the curves, legends, units and thresholds are Grafana's components; the grid is ours.
 import { createTheme, dateTime, FieldType, getDisplayProcessor, getDisplayValueAlignmentFactors, getFieldDisplayValues,
   ThemeContext, VizOrientation } from "@grafana/data";
-import { BigValue, PanelChrome, TimeSeries, VizRepeater } from "@grafana/ui";
+import { BigValue, GlobalStyles, PanelChrome, TimeSeries, VizRepeater } from "@grafana/ui";
 import { createRoot } from "react-dom/client";
 import { MemoryRouter } from "react-router-dom";
 
@@ -61,20 +61,20 @@ function Placed({ panel, unit }) {
   const { x, y, w, h } = panel.gridPos;
   const width = w * unit - GAP, height = h * (CELL + GAP) - GAP;
   const style = { position: "absolute", left: x * unit, top: y * (CELL + GAP), width, height };
-  if (panel.type === "row") return <div className="row" style={style}>{panel.title}</div>;
+  if (panel.type === "row") return <div className="heading" style={style}>{panel.title}</div>;
   return <div className="panel" data-title={panel.title} style={style}>
-    <PanelChrome title={panel.title} description={panel.description} width={width} height={height} padding="none">
-      {(inner, tall) => <Drawn panel={panel} width={inner - 2 * GAP} height={tall - GAP} />}
+    <PanelChrome title={panel.title} description={panel.description} width={width} height={height}>
+      {(inner, tall) => <Drawn panel={panel} width={inner} height={tall} />}
     </PanelChrome>
   </div>;
 }
 
 const bottom = Math.max(...board.panels.map(({ gridPos }) => gridPos.y + gridPos.h));
 const unit = (window.innerWidth - 2 * GAP) / 24;
-document.body.style.cssText = `margin:0;background:${theme.colors.background.canvas};color:${theme.colors.text.primary};` +
-  `font:14px ${theme.typography.fontFamily}`;
+document.body.style.background = theme.colors.background.canvas;
 createRoot(document.getElementById("root")).render(
   <MemoryRouter><ThemeContext.Provider value={theme}>
+    <GlobalStyles />
     <h1>{board.title}</h1>
     <div style={{ position: "relative", margin: GAP, height: bottom * (CELL + GAP) }}>
       {board.panels.map((panel) => <Placed key={panel.id} panel={panel} unit={unit} />)}

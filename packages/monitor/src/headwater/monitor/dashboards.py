@@ -37,7 +37,7 @@ def _time(title: str, *metrics: m.Metric, unit: str = "short", **more: Any) -> P
 
 
 def _increase(title: str, metric: m.Metric, **more: Any) -> Panel:
-    return Panel(title, (Query(f"increase({_of(metric)}{_RATE})"),), "none", metric.help, least=0, **more)
+    return Panel(title, (Query(f"increase({_of(metric)}{_RATE})"),), "none", metric.help, counts=True, **more)
 
 
 def _number(title: str, expr: str, unit: str = "locale", help: str = "", width: int = 4, **more: Any) -> Panel:
@@ -115,7 +115,7 @@ GUARD = Board("headwater-guard", "Headwater: health and guard", (RUNS,), {
         Panel("Alerts", (
             Query(f"count({_ALERTS}) or vector(0)", "all"),
             Query(f"count by (alertname) ({_ALERTS})", "{{alertname}}"),
-        ), "none", "That fire, of `headwater monitor rules`.", least=0, decimals=0),
+        ), "none", "That fire, of `headwater monitor rules`.", counts=True),
         Panel("Seconds since the last step", (Query(f"time() - {_of(m.TRAIN_STEP_TIMESTAMP)}"),), "s",
               "Five minutes, and twenty steps: HeadwaterStalled.", least=0, limits=((300, "red"),)),
         _increase("Checkpoints", m.TRAIN_CHECKPOINTS),
@@ -174,18 +174,25 @@ PARALLELISM = Board("headwater-parallelism", "Headwater: parallelism and straggl
     ),
 })  # fmt: skip
 
+_SHARE = f"{_of(m.DATA_DONE)} / ({_of(m.DATA_PLANNED)} > 0)"
+
 DATA = Board("headwater-data", "Headwater: data pipeline", (RUNS,), {
     "Progress": (
-        Panel("Done now", (Query(f"{_of(m.DATA_DONE)} / ({_of(m.DATA_PLANNED)} > 0)", "{{instance}} {{step}}"),),
-              "percentunit", "Of each step of `headwater data run --metrics-port`.", "stat", 24),
-        Panel("Done", (Query(f"{_of(m.DATA_DONE)} / ({_of(m.DATA_PLANNED)} > 0)", "{{instance}} {{step}}"),),
-              "percentunit", "Of each step of `headwater data run --metrics-port`.", width=12, least=0, most=1),
-        Panel("Pace", (Query(f"deriv({_of(m.DATA_DONE)}[5m]) > 0", "{{instance}} {{step}}"),), "none",
-              "Units, files, rows or bytes a second, of the steps that go on.", width=12, least=0),
+        _number("Steps finished", f"count by (instance) ({_SHARE} >= 1)", width=6,
+                help="Of those that `headwater data run --metrics-port` has begun."),
+        _number("Steps that go on", f"count by (instance) ({_SHARE} < 1) or 0 * count by (instance) ({_SHARE})",
+                width=6, help="A job works at one or a few at a time."),
+        _number("Since the last progress", f"time() - {_of(m.DATA_TIMESTAMP)}", "s",
+                "Half an hour: HeadwaterDataStuck.", 12, limits=((1800, "red"),)),
+        Panel("Done of the steps that go on", (Query(f"{_SHARE} < 1", "{{instance}} {{step}}"),), "percentunit",
+              "Of what each is to do: units, files, rows or bytes.", width=12, least=0, most=1),
+        Panel("Pace of the steps that go on", (
+            Query(f"deriv({_of(m.DATA_DONE)}[5m]) > 0 and ({_SHARE} < 1)", "{{instance}} {{step}}"),
+        ), "none", "Units, files, rows or bytes a second.", width=12, least=0),
         Panel("Since the last progress", (Query(f"time() - {_of(m.DATA_TIMESTAMP)}"),), "s",
               "Half an hour: HeadwaterDataStuck.", width=12, least=0, limits=((1800, "red"),)),
         Panel("Left of the steps that go on", (
-            Query(f"({_of(m.DATA_PLANNED)} - {_of(m.DATA_DONE)}) / (deriv({_of(m.DATA_DONE)}[10m]) > 0)",
+            Query(f"({_of(m.DATA_PLANNED)} - {_of(m.DATA_DONE)} > 0) / (deriv({_of(m.DATA_DONE)}[10m]) > 0)",
                   "{{instance}} {{step}}"),
         ), "s", "At the pace of the last ten minutes.", width=12, least=0),
     ),
@@ -214,7 +221,7 @@ _WIRES = f'{_NODE}, device!~"lo|veth.*|cali.*"'
 
 
 def _node(title: str, expr: str, unit: str, help: str, legend: str = "{{instance}}", **options: Any) -> Panel:
-    return Panel(title, (Query(expr, legend),), unit, help, width=6, least=0, **options)
+    return Panel(title, (Query(expr, legend),), unit, help, width=6, **{"least": 0, **options})
 
 
 def _in_and_out(title: str, into: str, out: str, matchers: str, help: str) -> Panel:
@@ -247,18 +254,18 @@ CLUSTER = Board("headwater-cluster", "Headwater: cluster", (
             Query(f"sum(kube_job_status_succeeded{{{_SPACE}}})", "succeeded"),
             Query(f"sum(kube_job_status_failed{{{_SPACE}}})", "failed"),
         ), "locale", "Pods of jobs, by what became of them.", "stat", 12),
-        Panel("Pods by phase", (Query(f"sum by (phase) (kube_pod_status_phase{{{_SPACE}}})", "{{phase}}"),), "none",
-              "Of the chosen namespaces.", least=0, stacked=True),
+        Panel("Pods by phase", (Query(f"sum by (phase) (kube_pod_status_phase{{{_SPACE}}}) > 0", "{{phase}}"),), "none",
+              "Of the chosen namespaces.", counts=True, stacked=True),
         Panel("Restarts of containers", (
             Query(f"sum by (pod) (increase(kube_pod_container_status_restarts_total{{{_SPACE}}}[1h])) > 0", "{{pod}}"),
-        ), "none", "In an hour, of those that were restarted.", least=0),
+        ), "none", "In an hour, of those that were restarted.", counts=True),
         Panel("Why containers wait or ended", (
             Query(f"sum by (reason) (kube_pod_container_status_waiting_reason{{{_SPACE}}}) > 0", "waits: {{reason}}"),
             Query(f"sum by (reason) (kube_pod_container_status_last_terminated_reason{{{_SPACE}}}) > 0",
                   "ended: {{reason}}"),
             Query(f"sum by (reason) (kube_pod_status_reason{{{_SPACE}}}) > 0", "pod: {{reason}}"),
         ), "none", "OOMKilled: more memory, or a smaller micro-batch. Evicted: the pod's node ran out of something.",
-              least=0),
+              counts=True),
     ),
     "GPUs": (
         Panel("Utilisation", (Query(f"DCGM_FI_DEV_GPU_UTIL{{{_HOST}}}", _GPU),), "percent",
@@ -273,7 +280,7 @@ CLUSTER = Board("headwater-cluster", "Headwater: cluster", (
               "Hot GPUs lower their clocks.", limits=((85, "red"),)),
         Panel("Last XID error", (Query(f"DCGM_FI_DEV_XID_ERRORS{{{_HOST}}}", _GPU),), "none",
               "0: none. The driver's number of the last error; 79: the GPU fell off the bus; 94, 95: memory errors.",
-              least=0),
+              counts=True),
     ),
     "Nodes": (
         _node("Processors", f'1 - avg by (instance) (rate(node_cpu_seconds_total{{{_NODE}, mode="idle"}}{_RATE}))',
@@ -291,7 +298,7 @@ CLUSTER = Board("headwater-cluster", "Headwater: cluster", (
               limits=((0.9, "red"),)),
         _node("Load", f"node_load5{{{_NODE}}}", "none", "Processes that run or want to, mean of five minutes."),
         _node("Killed for memory", f"increase(node_vmstat_oom_kill{{{_NODE}}}[1h])", "none",
-              "Processes that the kernel killed, in an hour."),
+              "Processes that the kernel killed, in an hour.", counts=True),
     ),
 })  # fmt: skip
 

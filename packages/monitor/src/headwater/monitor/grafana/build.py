@@ -49,6 +49,7 @@ class Panel:
         decimals: Digits after the point; none: Grafana decides.
         least: The axis begins here; none: at the lowest value.
         most: The axis ends here; none: at the highest value.
+        counts: Whether whole things are counted: the axis begins at 0, has no fractions, and reaches 1 at least.
         limits: Value → colour from it on: of the number, or as a dashed line.
     """
 
@@ -63,6 +64,7 @@ class Panel:
     decimals: int | None = None
     least: float | None = None
     most: float | None = None
+    counts: bool = False
     limits: tuple[tuple[float, Literal["orange", "red"]], ...] = ()
 
 
@@ -180,7 +182,8 @@ def _panel(panel: Panel) -> Any:
     made = _stat() if panel.kind == "stat" else _lines(panel)
     made = made.title(panel.title).description(panel.help).unit(panel.unit).datasource(_source())
     made = made.thresholds(_thresholds(panel))
-    for name, value in (("decimals", panel.decimals), ("min", panel.least), ("max", panel.most)):
+    least, decimals = (0.0, 0) if panel.counts else (panel.least, panel.decimals)
+    for name, value in (("decimals", decimals), ("min", least), ("max", panel.most)):
         if value is not None:
             made = getattr(made, name)(value)
     for letter, query in zip(string.ascii_uppercase, panel.queries, strict=False):
@@ -210,6 +213,8 @@ def _lines(panel: Panel) -> Any:
     )  # fmt: skip
     if panel.stacked:
         made = made.stacking(common.StackingConfig().mode(kinds.StackingMode.NORMAL)).fill_opacity(30)
+    if panel.counts:
+        made = made.axis_soft_max(1)
     if panel.logarithmic:
         made = made.scale_distribution(common.ScaleDistributionConfig().type(kinds.ScaleDistribution.LOG).log(10))
     if panel.limits:
