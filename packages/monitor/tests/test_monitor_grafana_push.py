@@ -195,7 +195,7 @@ def test_a_network_without_tls_is_warned_of(capsys: pytest.CaptureFixture[str]) 
     from headwater.monitor.grafana.server import connect
 
     say: Callable[[], str] = lambda: capsys.readouterr().err  # noqa: E731
-    assert connect("http://[::1]:3000/g/", "x").client.url == "http://[::1]:3000/g/api" and not say()
-    assert connect("https://grafana.example", "x").client.url == "https://grafana.example/api" and not say()
+    assert connect("http://[::1]:3000/g/", "x").api.client.url == "http://[::1]:3000/g/api" and not say()
+    assert connect("https://grafana.example", "x").api.client.url == "https://grafana.example/api" and not say()
     connect("http://grafana.example", "x")
     assert "without TLS" in say()

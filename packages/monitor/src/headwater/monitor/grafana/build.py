@@ -172,7 +172,7 @@ def _built(board: Board) -> Built:
         # The library gives every variable what only those of kind "interval" have.
         variable.auto = variable.auto_count = variable.auto_min = None
     for link in built.links or ():
-        link.placement = None  # above the panels, not in a menu
+        link.__dict__.pop("placement")  # above the panels, not in a menu
     return built
 
 

@@ -115,16 +115,16 @@ def push_command(
         with storage_errors("read", webhook_file):
             webhook = webhook_file.read_text(encoding="utf-8").strip()
     wanted = Wanted(prometheus, alertmanager, alert_rules, runbook or RUNBOOK, webhook, email)
-    api = connect(url, token_of(token_file), timeout=timeout, ca_file=ca_file)
+    server = connect(url, token_of(token_file), timeout=timeout, ca_file=ca_file)
     counts: Counter[str] = Counter()
-    for change in push(api, wanted, dry_run=dry_run):
+    for change in push(server, wanted, dry_run=dry_run):
         counts[change.action] += 1
         if change.action != "keep":
             click.echo(f"{'would ' if dry_run else ''}{change.action} {change.kind} {change.name}")
             if dry_run and change.difference:
                 click.echo(change.difference)
     told = f"{counts['create']} created, {counts['update']} updated, {counts['keep']} unchanged"
-    console.done("grafana push", f"{'nothing was written: ' if dry_run else ''}{told} · {api.url}")
+    console.done("grafana push", f"{'nothing was written: ' if dry_run else ''}{told} · {server.url}")
 
 
 @grafana.command("panels")

@@ -10,18 +10,14 @@ import difflib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from headwater.core.errors import StorageError
 from headwater.monitor.dashboards import BOARDS
-from headwater.monitor.grafana import server
 from headwater.monitor.grafana.alerting import contact_points, rule_group
 from headwater.monitor.grafana.build import Board, as_json
 from headwater.monitor.grafana.provision import FOLDER, datasources
-from headwater.monitor.grafana.server import grafana_errors
-
-if TYPE_CHECKING:
-    from grafana_client import GrafanaApi
+from headwater.monitor.grafana.server import Server, grafana_errors, read
 
 FOLDER_UID = "headwater"
 _MESSAGE = "headwater monitor grafana push"
@@ -90,11 +86,11 @@ class _Thing:
     update: Callable[[dict[str, Any]], object]
 
 
-def push(api: GrafanaApi, wanted: Wanted, *, dry_run: bool = False) -> Iterable[Change]:
+def push(server: Server, wanted: Wanted, *, dry_run: bool = False) -> Iterable[Change]:
     """Brings the server to what is wanted, one thing after the other.
 
     Args:
-        api: Of `server.connect`.
+        server: Of `server.connect`.
         wanted: What is to be there.
         dry_run: Whether to tell only; nothing is written then.
 
@@ -105,55 +101,55 @@ def push(api: GrafanaApi, wanted: Wanted, *, dry_run: bool = False) -> Iterable[
         StorageError: The server refused or cannot be reached; what came before is done.
         ConfigError: grafana-foundation-sdk is not installed.
     """
-    for thing in _things(api, wanted):
+    for thing in _things(server, wanted):
         found = thing.read()
         if found is None:
             if not dry_run:
-                with grafana_errors(api, f"create the {thing.kind} {thing.name}"):
+                with grafana_errors(server, f"create the {thing.kind} {thing.name}"):
                     thing.create()
             yield Change(thing.kind, thing.name, "create", "")
         elif found[1] == thing.wanted:
             yield Change(thing.kind, thing.name, "keep", "")
         else:
             if not dry_run:
-                with grafana_errors(api, f"update the {thing.kind} {thing.name}"):
+                with grafana_errors(server, f"update the {thing.kind} {thing.name}"):
                     thing.update(found[0])
             yield Change(thing.kind, thing.name, "update", _difference(found[1], thing.wanted))
 
 
-def _things(api: GrafanaApi, wanted: Wanted) -> Iterable[_Thing]:
-    yield _folder(api)
+def _things(server: Server, wanted: Wanted) -> Iterable[_Thing]:
+    yield _folder(server)
     if wanted.prometheus is not None:
         # Alertmanager first: the other names it.
         for source in reversed(datasources(wanted.prometheus, wanted.alertmanager)):
-            yield _datasource(api, source)
+            yield _datasource(server, source)
     for board in BOARDS:
-        yield _dashboard(api, board)
+        yield _dashboard(server, board)
     points = contact_points(wanted.webhook, wanted.email)
     for point in points:
-        yield _contact_point(api, point)
+        yield _contact_point(server, point)
     if wanted.alert_rules:
-        yield _rules(api, rule_group(FOLDER_UID, wanted.runbook, points[0]["name"] if points else None))
+        yield _rules(server, rule_group(FOLDER_UID, wanted.runbook, points[0]["name"] if points else None))
 
 
-def _folder(api: GrafanaApi) -> _Thing:
+def _folder(server: Server) -> _Thing:
     wanted = {"uid": FOLDER_UID, "title": FOLDER}
 
-    def read() -> tuple[dict[str, Any], dict[str, Any]] | None:
-        found = server.read(api, f"the folder {FOLDER}", api.folder.get_folder, FOLDER_UID)
+    def look() -> tuple[dict[str, Any], dict[str, Any]] | None:
+        found = read(server, f"the folder {FOLDER}", server.api.folder.get_folder, FOLDER_UID)
         return None if found is None else (found, _part(found, wanted))
 
     return _Thing(
-        "folder", FOLDER, wanted, read, lambda: api.folder.create_folder(FOLDER, FOLDER_UID),
-        lambda found: api.folder.update_folder(FOLDER_UID, FOLDER, found.get("version")),
+        "folder", FOLDER, wanted, look, lambda: server.api.folder.create_folder(FOLDER, FOLDER_UID),
+        lambda found: server.api.folder.update_folder(FOLDER_UID, FOLDER, found.get("version")),
     )  # fmt: skip
 
 
-def _datasource(api: GrafanaApi, wanted: dict[str, Any]) -> _Thing:
+def _datasource(server: Server, wanted: dict[str, Any]) -> _Thing:
     name, uid = wanted["name"], wanted["uid"]
 
-    def read() -> tuple[dict[str, Any], dict[str, Any]] | None:
-        found = server.read(api, f"the data source {name}", api.datasource.get_datasource_by_uid, uid)
+    def look() -> tuple[dict[str, Any], dict[str, Any]] | None:
+        found = read(server, f"the data source {name}", server.api.datasource.get_datasource_by_uid, uid)
         if found is None:
             return None
         part = _part(found, wanted)
@@ -164,16 +160,16 @@ def _datasource(api: GrafanaApi, wanted: dict[str, Any]) -> _Thing:
 
     def update(found: dict[str, Any]) -> None:  # what others set stays, for example how Prometheus is logged in to
         settings = {**found.get("jsonData", {}), **wanted["jsonData"]}
-        api.datasource.update_datasource_by_uid(uid, {**found, **wanted, "jsonData": settings})
+        server.api.datasource.update_datasource_by_uid(uid, {**found, **wanted, "jsonData": settings})
 
-    return _Thing("data source", name, wanted, read, lambda: api.datasource.create_datasource(wanted), update)
+    return _Thing("data source", name, wanted, look, lambda: server.api.datasource.create_datasource(wanted), update)
 
 
-def _dashboard(api: GrafanaApi, board: Board) -> _Thing:
+def _dashboard(server: Server, board: Board) -> _Thing:
     wanted = {"folderUid": FOLDER_UID, "dashboard": json.loads(as_json(board))}
 
-    def read() -> tuple[dict[str, Any], dict[str, Any]] | None:
-        found = server.read(api, f"the dashboard {board.title}", api.dashboard.get_dashboard, board.uid)
+    def look() -> tuple[dict[str, Any], dict[str, Any]] | None:
+        found = read(server, f"the dashboard {board.title}", server.api.dashboard.get_dashboard, board.uid)
         if found is None:
             return None
         its = {key: value for key, value in found["dashboard"].items() if key not in ("id", "version")}
@@ -188,37 +184,37 @@ def _dashboard(api: GrafanaApi, board: Board) -> _Thing:
         # With its version Grafana refuses when somebody saved it after it was read.
         board_there = wanted["dashboard"] | ({} if version is None else {"version": version})
         request = {"dashboard": board_there, "folderUid": FOLDER_UID, "overwrite": False, "message": _MESSAGE}
-        api.dashboard.update_dashboard(request)
+        server.api.dashboard.update_dashboard(request)
 
-    return _Thing("dashboard", board.title, wanted, read, lambda: write(None),
+    return _Thing("dashboard", board.title, wanted, look, lambda: write(None),
                   lambda found: write(found["dashboard"].get("version", 0)))  # fmt: skip
 
 
-def _contact_point(api: GrafanaApi, wanted: dict[str, Any]) -> _Thing:
-    alerting, name = api.alertingprovisioning, wanted["name"]
+def _contact_point(server: Server, wanted: dict[str, Any]) -> _Thing:
+    alerting, name = server.api.alertingprovisioning, wanted["name"]
 
-    def read() -> tuple[dict[str, Any], dict[str, Any]] | None:
-        points = server.read(api, f"the contact point {name}", alerting.get_contactpoints, name)
+    def look() -> tuple[dict[str, Any], dict[str, Any]] | None:
+        points = read(server, f"the contact point {name}", alerting.get_contactpoints, name)
         found = next((point for point in points or () if point.get("uid") == wanted["uid"]), None)
         return None if found is None else (found, _part(found, wanted))
 
     return _Thing(
-        f"{wanted['type']} contact point", name, wanted, read, lambda: alerting.create_contactpoint(wanted),
+        f"{wanted['type']} contact point", name, wanted, look, lambda: alerting.create_contactpoint(wanted),
         lambda _: alerting.update_contactpoint(wanted["uid"], wanted),
     )  # fmt: skip
 
 
-def _rules(api: GrafanaApi, wanted: dict[str, Any]) -> _Thing:
-    alerting, name = api.alertingprovisioning, wanted["title"]
+def _rules(server: Server, wanted: dict[str, Any]) -> _Thing:
+    alerting, name = server.api.alertingprovisioning, wanted["title"]
 
-    def read() -> tuple[dict[str, Any], dict[str, Any]] | None:
-        found = server.read(api, f"the alert rules {name}", alerting.get_rule_group, FOLDER_UID, name)
+    def look() -> tuple[dict[str, Any], dict[str, Any]] | None:
+        found = read(server, f"the alert rules {name}", alerting.get_rule_group, FOLDER_UID, name)
         return None if found is None else (found, _part(found, wanted))
 
     def write(_: object = None) -> None:
         alerting.update_rule_group(FOLDER_UID, name, wanted)
 
-    return _Thing("alert rules", name, wanted, read, write, write)
+    return _Thing("alert rules", name, wanted, look, write, write)
 
 
 def _part(found: Any, wanted: Any) -> Any:
@@ -231,9 +227,11 @@ def _part(found: Any, wanted: Any) -> Any:
 
 
 def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
-    sides = [json.dumps(_without_secrets(each), indent=1, sort_keys=True, ensure_ascii=False).splitlines()
-             for each in (found, wanted)]  # fmt: skip
-    return "\n".join(difflib.unified_diff(*sides, "on the server", "wanted", lineterm="", n=2))
+    return "\n".join(difflib.unified_diff(_lines(found), _lines(wanted), "on the server", "wanted", lineterm="", n=2))
+
+
+def _lines(value: dict[str, Any]) -> list[str]:
+    return json.dumps(_without_secrets(value), indent=1, sort_keys=True, ensure_ascii=False).splitlines()
 
 
 def _without_secrets(value: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import re
 import ssl
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -53,8 +54,23 @@ def token_of(file: Path | None) -> str:
     return token
 
 
-def connect(url: str, token: str, *, timeout: float = 30.0, ca_file: Path | None = None) -> GrafanaApi:
-    """Grafana's API; nothing is sent yet.
+@dataclass(frozen=True)
+class Server:
+    """A Grafana server.
+
+    Attributes:
+        url: Its address, with its path if it has one.
+        api: The client.
+        timeout: Seconds to wait for an answer.
+    """
+
+    url: str
+    api: GrafanaApi
+    timeout: float
+
+
+def connect(url: str, token: str, *, timeout: float = 30.0, ca_file: Path | None = None) -> Server:
+    """A Grafana server; nothing is sent yet.
 
     Args:
         url: Of the server, with its path if it has one.
@@ -86,13 +102,12 @@ def connect(url: str, token: str, *, timeout: float = 30.0, ca_file: Path | None
         raise ConfigError("Grafana's API needs grafana-client", found=str(error),
                           hint="pip install 'headwater-monitor[grafana]'") from error  # fmt: skip
     path = parts.path.strip("/")
+    trusted: Any = True if ca_file is None else str(ca_file)  # its type says bool; a path is taken as well
     api = GrafanaApi(
         token, protocol=parts.scheme, host=f"[{host}]" if ":" in host else host, port=port,
-        url_path_prefix=f"{path}/" if path else "", timeout=timeout, verify=True if ca_file is None else str(ca_file),
-        user_agent="headwater",
+        url_path_prefix=f"{path}/" if path else "", timeout=timeout, verify=trusted, user_agent="headwater",
     )  # fmt: skip
-    api.url = f"{parts.scheme}://{parts.netloc}{'/' + path if path else ''}"
-    return api
+    return Server(f"{parts.scheme}://{parts.netloc}{'/' + path if path else ''}", api, timeout)
 
 
 def _check_certificates(file: Path) -> None:
@@ -103,22 +118,22 @@ def _check_certificates(file: Path) -> None:
 
 
 @contextmanager
-def grafana_errors(api: GrafanaApi, action: str) -> Generator[None]:
+def grafana_errors(server: Server, action: str) -> Generator[None]:
     """Turns what the client raises into a `StorageError` that says what was being done, and what to do.
 
     Args:
-        api: Of `connect`.
+        server: Of `connect`.
         action: What is being done, for example "update the dashboard X".
     """
     from grafana_client.client import GrafanaException, GrafanaTimeoutError
     from niquests.exceptions import ConnectionError as NoConnection
     from niquests.exceptions import RequestException, SSLError, Timeout
 
-    what = f"Grafana at {api.url} was to {action}"
+    what = f"Grafana at {server.url} was to {action}"
     try:
         yield
     except (GrafanaTimeoutError, Timeout) as error:
-        raise StorageError(f"{what}, and gave no answer in time", found=f"nothing in {api.client.timeout:g} s",
+        raise StorageError(f"{what}, and gave no answer in time", found=f"nothing in {server.timeout:g} s",
                            hint="give it more with --timeout, or look at its log") from error  # fmt: skip
     except GrafanaException as error:
         raise StorageError(f"{what}, and refused", found=_said(error), hint=_HINTS.get(error.status_code)) from error
@@ -133,11 +148,11 @@ def grafana_errors(api: GrafanaApi, action: str) -> Generator[None]:
                            expected="JSON, as Grafana's HTTP API gives", hint=_HINTS[404]) from error  # fmt: skip
 
 
-def read(api: GrafanaApi, what: str, ask: Callable[..., Any], *arguments: Any) -> Any:
+def read(server: Server, what: str, ask: Callable[..., Any], *arguments: Any) -> Any:
     """What `ask(*arguments)` returns, or none where Grafana knows no such thing.
 
     Args:
-        api: Of `connect`.
+        server: Of `connect`.
         what: What is read, for example "the dashboard X".
         ask: A method of the client.
         *arguments: Of `ask`.
@@ -147,7 +162,7 @@ def read(api: GrafanaApi, what: str, ask: Callable[..., Any], *arguments: Any) -
     """
     from grafana_client.client import GrafanaException
 
-    with grafana_errors(api, f"show {what}"):
+    with grafana_errors(server, f"show {what}"):
         try:
             found = ask(*arguments)
         except GrafanaException as error:
