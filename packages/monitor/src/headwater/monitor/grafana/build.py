@@ -171,8 +171,9 @@ def _built(board: Board) -> Built:
     for variable in (built.templating.list_val if built.templating else None) or ():
         # The library gives every variable what only those of kind "interval" have.
         variable.auto = variable.auto_count = variable.auto_min = None
-    for link in built.links or ():
-        link.__dict__.pop("placement")  # above the panels, not in a menu
+    links: list[Any] = built.links or []
+    for link in links:
+        link.placement = None  # above the panels, not in a menu
     return built
 
 
