@@ -48,9 +48,10 @@ MODULES = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "head
 NODE_PORT = 19100
 NOT_OURS = r"fonts/inter|favicon"  # Grafana's own font is in none of its packages
 TRAINING = [
-    "train.steps=1000000", "train.checkpoint.every=200", "train.validation.every=50", "eval.every=null",
+    "train.steps=1000000", "train.checkpoint.every=100", "train.validation.every=50", "eval.every=null",
     "train.metrics.prometheus.port=0",
 ]  # fmt: skip
+EVALUATION = ["eval.tasks=[headwater_mini_mmlu]", "eval.limit=4", "eval.held_out_tokens=2048"]
 PAGE = """<!doctype html><meta charset="utf-8"><title>{title}</title>
 <link rel="stylesheet" href="bundle.css">
 <style>h1 {{ font-size: 18px; margin: 12px 8px; font-weight: 500; }} .heading {{ font-size: 16px; padding: 8px 0; }}
@@ -117,7 +118,7 @@ def watched(seconds: float, output: Path) -> dict[str, Any]:
         troubled = [sys.executable, "-c", TRAIN, "nan", "300", str(note)]
         ending.enter_context(running([*troubled, "train", "run", *common, str(run), *TRAINING], log))
         note.with_suffix(".go").touch()
-        watching = headwater("eval", "watch", *common, str(run), "--poll", "2", "--metrics-port", "0")
+        watching = headwater("eval", "watch", *common, str(run), "--poll", "2", "--metrics-port", "0", *EVALUATION)
         ending.enter_context(running(watching, output / "eval.txt"))
         time.sleep(seconds / 2)
         ending.enter_context(
