@@ -27,6 +27,13 @@ class MetricSink(Protocol):
         """Takes the values (metric name → value) of one step."""
         ...
 
+    def rewind(self, step: int) -> None:
+        """Hears that the steps after `step` are undone, whoever logged them, and that the next one is `step + 1`.
+
+        A sink that can forget them does; another keeps what comes again apart from it.
+        """
+        ...
+
     def close(self) -> None:
         """Writes what is buffered and frees ports and files."""
         ...
@@ -106,11 +113,12 @@ def check_names(values: Mapping[str, float]) -> None:
         raise KeyError(f"metrics that are not in core.metrics.TABLE: {', '.join(unknown)}")
 
 
-def open_sinks(options: Mapping[str, Mapping[str, Any]]) -> list[MetricSink]:
+def open_sinks(options: Mapping[str, Mapping[str, Any]], folder: Path | None = None) -> list[MetricSink]:
     """Opens sinks by name.
 
     Args:
         options: Sink name → keyword arguments of its constructor, for example `{"prometheus": {"port": 9464}}`.
+        folder: Where sinks that write files do so, each in a folder of its name, when their options name none.
 
     Raises:
         ConfigError: A sink is not installed, or has no such option.
@@ -125,7 +133,10 @@ def open_sinks(options: Mapping[str, Mapping[str, Any]]) -> list[MetricSink]:
     opened: list[MetricSink] = []
     try:
         for name, arguments in options.items():
-            opened.append(_open(name, installed[name].load(), arguments))
+            sink = installed[name].load()
+            if folder is not None and "folder" in inspect.signature(sink).parameters:
+                arguments = {"folder": str(folder / name), **arguments}
+            opened.append(_open(name, sink, arguments))
     except BaseException:
         _close(opened)
         raise

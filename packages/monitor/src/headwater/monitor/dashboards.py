@@ -73,13 +73,21 @@ OVERVIEW = Board("headwater-run", "Headwater: run", (RUNS,), {
               "That fire now, of `headwater monitor rules`.", "stat", 4, limits=((1, "red"),)),
     ),
     "Learning": (
-        Panel("Loss", (Query(_of(m.TRAIN_LOSS)), Query(_of(rules.LOSS_30M), "{{instance}} mean of 30 minutes")),
-              "none", m.TRAIN_LOSS.help, width=12),
+        Panel("Loss", (
+            Query(_of(m.TRAIN_LOSS)), Query(_of(m.TRAIN_LOSS_WINDOW_MAX), "{{instance}} highest of a minute"),
+            Query(_of(rules.LOSS_30M), "{{instance}} mean of 30 minutes"),
+        ), "none", m.TRAIN_LOSS.help, width=12),
         _time("Held-out loss", m.TRAIN_VALIDATION_LOSS, unit="none", width=6),
         _time("Held-out bits per byte", m.TRAIN_VALIDATION_BPB, unit="none", width=6),
         _time("Gradient norm", m.TRAIN_GRAD_NORM, unit="none", logarithmic=True),
         _time("Learning rate", m.TRAIN_LEARNING_RATE, unit="sci"),
         _time("Tokens", m.TRAIN_TOKENS, unit="si:tok", least=0),
+    ),
+    "Sources": (
+        Panel("Loss of each source", (Query(_of(m.TRAIN_SOURCE_LOSS), "{{instance}} {{source}}"),), "none",
+              m.TRAIN_SOURCE_LOSS.help, width=12),
+        Panel("Tokens of each source", (Query(_of(m.TRAIN_SOURCE_TOKENS), "{{instance}} {{source}}"),), "si:tok",
+              m.TRAIN_SOURCE_TOKENS.help, width=12, least=0),
     ),
     "Pace": (
         _time("Tokens a second", m.TRAIN_THROUGHPUT, unit=_TOKENS_A_SECOND, width=12, least=0),
@@ -108,8 +116,11 @@ GUARD = Board("headwater-guard", "Headwater: health and guard", (RUNS,), {
             Query(_of(m.TRAIN_GRAD_NORM)),
             Query(f"quantile_over_time(0.5, {_of(m.TRAIN_GRAD_NORM)}[1h])", "{{instance}} median"),
         ), "none", "Ten times the median: HeadwaterGradientExplosion.", width=12, logarithmic=True),
+        Panel("Update-to-weight ratio", (Query(_of(m.TRAIN_UPDATE_RATIO), "{{instance}} {{group}}"),), "sci",
+              f"{m.TRAIN_UPDATE_RATIO.help} About 0.001 is usual. Well above: the learning rate is too high.",
+              width=12, logarithmic=True),
         Panel("Clipped steps", (Query(_of(rules.CLIPPED_30M)),), "percentunit", "More than half: HeadwaterClipping.",
-              least=0, most=1, limits=((0.5, "red"),)),
+              width=12, least=0, most=1, limits=((0.5, "red"),)),
         _increase("Spikes", m.TRAIN_SPIKES),
         _increase("Skipped steps", m.TRAIN_SKIPPED_STEPS),
         Panel("Alerts", (
@@ -137,10 +148,30 @@ PERFORMANCE = Board("headwater-performance", "Headwater: performance", (RUNS,), 
         _time("Model FLOPs utilisation", m.TRAIN_MFU, unit="percentunit", least=0),
         _time("GPU memory", m.TRAIN_PEAK_MEMORY, m.TRAIN_DEVICE_MEMORY_LIMIT, unit="bytes", least=0),
         _time("Host memory", m.TRAIN_HOST_MEMORY, m.TRAIN_MEMORY_LIMIT, unit="bytes", least=0),
+        Panel("GPU utilisation", (Query(_of(m.TRAIN_GPU_UTILIZATION), "{{instance}} {{of}}"),), "percentunit",
+              f"{m.TRAIN_GPU_UTILIZATION.help} Below a half: HeadwaterLowGpuUtilisation.", width=12, least=0, most=1,
+              limits=((0.5, "orange"),)),
+        Panel("Power", (Query(f"rate({_of(m.TRAIN_ENERGY)}{_RATE})", "{{instance}} {{device}}"),), "watt",
+              m.TRAIN_ENERGY.help, width=12, least=0),
     ),
 })  # fmt: skip
 
 PARALLELISM = Board("headwater-parallelism", "Headwater: parallelism and stragglers", (RUNS,), {
+    "Ranks": (
+        Panel("Slowest rank over the median", (Query(_of(m.TRAIN_SLOWEST_RANK)),), "none",
+              f"{m.TRAIN_SLOWEST_RANK.help} Above 1.2: HeadwaterStraggler.", width=12, least=1,
+              limits=((1.2, "orange"),)),
+        Panel("Own time of a step", (Query(_of(m.TRAIN_RANK_STEP_SECONDS), "{{instance}} rank {{rank}}"),), "s",
+              m.TRAIN_RANK_STEP_SECONDS.help, width=12, least=0),
+        Panel("Memory", (Query(_of(m.TRAIN_RANK_MEMORY), "{{instance}} rank {{rank}}"),), "bytes",
+              m.TRAIN_RANK_MEMORY.help, least=0),
+        Panel("Since a sign of life",
+              (Query(f"time() - {_of(m.TRAIN_RANK_HEARTBEAT)}", "{{instance}} rank {{rank}}"),), "s",
+              m.TRAIN_RANK_HEARTBEAT.help, least=0),
+        Panel("Loss, mean and highest of a rank", (
+            Query(_of(m.TRAIN_LOSS)), Query(_of(m.TRAIN_LOSS_RANK_MAX), "{{instance}} highest"),
+        ), "none", m.TRAIN_LOSS_RANK_MAX.help),
+    ),
     "Waiting": (
         Panel("Unevenness of steps", (Query(f"{_step_time(0.99)} / {_step_time(0.5)}"),), "none",
               "The 99% step over the median one. Near 1: all ranks go in step. Well above: a rank, a disk or a "
@@ -195,6 +226,12 @@ DATA = Board("headwater-data", "Headwater: data pipeline", (RUNS,), {
             Query(f"({_of(m.DATA_PLANNED)} - {_of(m.DATA_DONE)} > 0) / (deriv({_of(m.DATA_DONE)}[10m]) > 0)",
                   "{{instance}} {{step}}"),
         ), "s", "At the pace of the last ten minutes.", width=12, least=0),
+    ),
+    "Funnel": (
+        Panel("Documents", (Query(_of(m.DATA_DOCUMENTS), "{{instance}} {{step}} {{way}}"),), "locale",
+              m.DATA_DOCUMENTS.help, "stat", 24),
+        Panel("Set aside", (Query(f"topk(12, {_of(m.DATA_REJECTED)})", "{{instance}} {{step}}: {{reason}}"),), "locale",
+              f"{m.DATA_REJECTED.help} The twelve that set aside most.", "stat", 24),
     ),
 })  # fmt: skip
 

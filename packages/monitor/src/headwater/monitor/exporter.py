@@ -145,6 +145,9 @@ class PrometheusSink:
         check_names(values)
         self._values.take(values)
 
+    def rewind(self, step: int) -> None:
+        """Does nothing: gauges and counters come again, lower, and Prometheus has its own record of what was."""
+
     def close(self) -> None:
         """Stops the server and frees the port, after the last values were scraped. Closing twice is allowed."""
         if self._thread.is_alive():
