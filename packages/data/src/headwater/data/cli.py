@@ -96,7 +96,7 @@ def run_command(
         overrides = (*overrides, f"documents.engine.name={engine}")
     config = load_section("documents", DocumentsConfig, recipe, overrides)
     layout = RunLayout(run)
-    with exclusive(layout.documents), progress_served(metrics_port) as log:
+    with exclusive(layout.documents), progress_served(metrics_port, layout.serving("data")) as log:
         outcome = make_documents(layout, config)
         log(funnel_series(outcome.result))
     if not as_json and outcome.fresh:

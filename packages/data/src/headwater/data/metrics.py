@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from headwater.core import metrics as names
@@ -14,11 +15,12 @@ from headwater.core.sinks import served
 
 
 @contextmanager
-def progress_served(port: int | None) -> Generator[Callable[[Mapping[str, float]], None]]:
+def progress_served(port: int | None, note: Path | None = None) -> Generator[Callable[[Mapping[str, float]], None]]:
     """Serves the progress of everything in the block for Prometheus.
 
     Args:
         port: On loopback, 0 for any free one; none: nothing is served.
+        note: A file that says where, meanwhile (see `headwater.core.sinks.served`).
 
     Yields:
         What takes other series of `core.metrics`.
@@ -26,7 +28,7 @@ def progress_served(port: int | None) -> Generator[Callable[[Mapping[str, float]
     if port is None:
         yield lambda values: None
         return
-    with served(port) as log:
+    with served(port, note) as log:
 
         def told(step: str, done: float, total: float | None) -> None:
             values = {names.DATA_DONE.series(step=step): done, names.DATA_TIMESTAMP.name: time.time()}
