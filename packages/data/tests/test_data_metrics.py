@@ -56,6 +56,8 @@ def test_without_a_port_nothing_is_served_and_nobody_listens(capsys):
 
 @needs_sink
 def test_the_command_serves_them_and_its_funnel_to_the_last_scrape(tiny):
+    from prometheus_client.parser import text_string_to_metric_families
+
     run, recipe = tiny()
     command = ["data", "run", "--recipe", str(recipe), "--run", str(run), "--metrics-port", "0"]
     process = subprocess.Popen(
@@ -76,11 +78,19 @@ def test_the_command_serves_them_and_its_funnel_to_the_last_scrape(tiny):
     except OSError:
         pass
     assert process.wait() == 0
-    served_series = {name: float(value) for name, _, value in (line.rpartition(" ") for line in page.splitlines())
-                     if not name.startswith("#")}  # fmt: skip
+    served_series = {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+    }
     funnel = json.loads((run / "documents" / "funnel.json").read_text())
     expected = funnel_series(funnel)
-    assert expected and {name: served_series.get(name) for name in expected} == expected
+    parsed = {series: parse_series(series) for series in expected}
+    assert expected == {
+        series: served_series.get((metric.name, frozenset(labels.items())))
+        for series, (metric, labels) in parsed.items()
+    }
+    assert expected
     # What the first operators saw is what came in, and no operator gave out more than it took, less what it set aside.
     total = Counter()
     for content in funnel["sources"].values():
