@@ -39,7 +39,10 @@ class EvalConfig(Section):
     few_shot: Whole | None = Field(
         default=None, ge=0, description="Examples before each question; by default what the task itself says."
     )
-    max_gen_tokens: Whole = Field(default=256, ge=1, description="Most tokens generated for one item.")
+    max_gen_tokens: Whole | None = Field(
+        default=None, ge=1,
+        description="Most tokens generated for one item; by default what the task asks for, 256 where it does not say.",
+    )  # fmt: skip
     prompt_lengths: tuple[Whole, ...] | None = Field(
         default=None,
         min_length=1,

@@ -1,6 +1,7 @@
 """`HeadwaterLM`: lm-eval's model interface over Headwater's scorer and generator."""
 
 import hashlib
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -21,6 +22,7 @@ from headwater.eval.generation import Generated, Prompt, Sampling, generate
 from headwater.eval.scoring import Request, Scored, score, windows
 from headwater.eval.tokenizer import EvalTokenizer
 
+_USUAL_TOKENS = 256  # that lm-eval has generated where a task does not say
 Bars = Callable[[int, str], AbstractContextManager[Progress]]
 
 
@@ -47,7 +49,8 @@ class HeadwaterLM(TemplateLM):
         batch_tokens: Most tokens in a forward pass, padding included; by default what suits the device.
         cache_tokens: Most tokens whose keys and values are held at once while texts are generated; by default what
             suits the device.
-        max_gen_tokens: Most tokens generated for one item; a task may ask for fewer.
+        max_gen_tokens: Most tokens generated for one item; by default what the task asks for, and lm-eval's 256 where
+            it does not say. Never more than half the model's length.
         bars: Opens a progress display for so many requests under a label.
         answers: Where answers are kept and found again; without it nothing is kept.
     """
@@ -60,7 +63,7 @@ class HeadwaterLM(TemplateLM):
         max_length: int,
         batch_tokens: int | None = None,
         cache_tokens: int | None = None,
-        max_gen_tokens: int = 256,
+        max_gen_tokens: int | None = None,
         bars: Bars = _no_bar,
         answers: Answers | None = None,
     ) -> None:
@@ -202,14 +205,14 @@ class HeadwaterLM(TemplateLM):
         return [answer.text for answer in answers]
 
     def _prompt(self, context: str, settings: dict[str, Any], number: int) -> Prompt:
-        kwargs: dict[str, Any] = dict(normalize_gen_kwargs(settings, self.max_gen_tokens))
+        kwargs: dict[str, Any] = dict(normalize_gen_kwargs(settings, _USUAL_TOKENS))
         temperature = float(kwargs.get("temperature") or 0.0)
         sampling = None
         if kwargs.get("do_sample") and temperature > 0:
             sampling = Sampling(temperature, float(kwargs.get("top_p") or 1.0), int(kwargs.get("top_k") or 0))
         stops: Any = kwargs.get("until") or []
         stops = [stops] if isinstance(stops, str) else list(stops)
-        limit = min(int(kwargs["max_gen_toks"]), self.max_gen_tokens)
+        limit = min(int(kwargs["max_gen_toks"]), self.max_gen_tokens or sys.maxsize)
         tokens = self.text.encode(context) or [self.text.begin_id]
         return Prompt(tokens, limit, tuple(stop for stop in stops if stop), sampling, number if sampling else 0)
 
