@@ -35,7 +35,7 @@ export GOROOT="$folder/sources/usr/lib/go-1.26" GOPATH="$folder/sources/usr/shar
 for link in "$GOROOT"/*; do
     [ -L "$link" ] && ln -sfn "$(realpath -m "$folder/sources/usr/lib/go-1.26/$(readlink "$link")")" "$link"
 done
-GO111MODULE=off CGO_ENABLED=0 GOFLAGS=-p=${JOBS:-2} nice -n 10 "$GOROOT/bin/go" build -ldflags "-s -w" \
+GO111MODULE=off CGO_ENABLED=0 GOFLAGS=-p=${JOBS:-2} "$GOROOT/bin/go" build -ldflags "-s -w" \
     -o bin/apiextensions-apiserver k8s.io/apiextensions-apiserver
 
 if ! command -v etcd > /dev/null; then

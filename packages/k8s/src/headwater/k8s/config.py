@@ -227,6 +227,7 @@ class Cluster(Section):
         network: See `Network`.
         monitoring: Whether there is the Prometheus operator, and a Grafana that reads dashboards from ConfigMaps.
         monitoring_namespace: Where Prometheus runs: it may reach the metrics.
+        runbook: Address of your copy of docs/runbook.md, which alerts link to; none: its path in the repository.
         spark: See `Spark`.
         eval: See `Evaluation`.
     """
@@ -256,6 +257,7 @@ class Cluster(Section):
     network: Network = Network()
     monitoring: bool = True
     monitoring_namespace: Name = "monitoring"
+    runbook: str | None = Field(default=None, min_length=1)
     spark: Spark = Spark()
     eval: Evaluation = Evaluation()
 

@@ -13,6 +13,7 @@ from headwater.k8s.network import of_data
 from headwater.k8s.pods import (
     BASE_ENV,
     RECIPE,
+    WORKER_ACCOUNT,
     Object,
     container_security,
     mounts,
@@ -150,12 +151,14 @@ def pod_template(cluster: Cluster, run: str, role: str, config: str) -> Object:
         role: driver or executor.
         config: Name of the ConfigMap with the recipe.
     """
-    name = "runs-spill"
     container: Object = {
         "name": _CONTAINERS[role],
         "env": variables(BASE_ENV | {"NUMBA_CACHE_DIR": "/tmp/numba"}),  # noqa: S108 (the pod's own)
         "securityContext": container_security(),
-        "volumeMounts": [*mounts(cluster, recipe=True), {"name": name, "mountPath": "/opt/spark/work-dir"}],
+        "volumeMounts": [
+            *mounts(cluster, files=True, shared_memory=False),
+            {"name": "work", "mountPath": "/opt/spark/work-dir"},
+        ],
     }
     if cluster.storage.credentials:
         container["envFrom"] = [{"secretRef": {"name": cluster.storage.credentials}}]
@@ -164,12 +167,10 @@ def pod_template(cluster: Cluster, run: str, role: str, config: str) -> Object:
         "enableServiceLinks": False,
         "securityContext": pod_security(),
         "containers": [container],
-        "volumes": [*volumes(cluster, [config]), {"name": name, "emptyDir": {}}],
+        "volumes": [*volumes(cluster, [config], shared_memory=False), {"name": "work", "emptyDir": {}}],
     }
     spec |= placement(cluster, gpus=False)
     component = "data-driver" if role == "driver" else "data"
-    if role == "executor":
-        spec |= {"serviceAccountName": "headwater-worker"}
     return {"metadata": {"labels": labels(run, component)}, "spec": spec}
 
 
@@ -201,6 +202,7 @@ def _properties(cluster: Cluster) -> dict[str, str]:
         "spark.storage.decommission.enabled": "true",
         "spark.storage.decommission.shuffleBlocks.enabled": "true",
         "spark.kubernetes.executor.deleteOnTermination": "true",
+        "spark.kubernetes.authenticate.executor.serviceAccountName": WORKER_ACCOUNT,
         "spark.kubernetes.driver.reusePersistentVolumeClaim": "false",
         "spark.kubernetes.local.dirs.tmpfs": "false",
         "spark.ui.enabled": "false",

@@ -10,7 +10,7 @@ from headwater.core.layout import RunLayout
 from headwater.k8s import restarts
 from headwater.k8s.config import Resources
 from headwater.k8s.naming import labels
-from headwater.k8s.pods import RECIPE, RECIPE_FOLDER, Object, Pod, template
+from headwater.k8s.pods import FILES_FOLDER, RECIPE, Object, Pod, template
 from headwater.k8s.recipes import Recipe, config_map
 
 DISPATCH_ACCOUNT = "headwater-dispatch"
@@ -39,7 +39,7 @@ def render(recipe: Recipe) -> list[Object]:
     job = config_map(f"{run}-eval-job", run, "eval", cluster.namespace, {JOB_FILE: text})
     look = Pod(
         run=run, component="dispatch", image=cluster.images.eval, account=DISPATCH_ACCOUNT, token=True,
-        command=["headwater", "k8s", "dispatch", "--run", recipe.folder, "--job", f"{RECIPE_FOLDER}/{JOB_FILE}"],
+        command=["headwater", "k8s", "dispatch", "--run", recipe.folder, "--job", f"{FILES_FOLDER}/{JOB_FILE}"],
         resources=Resources(cpu="250m", memory="512Mi"), files=[name, job["metadata"]["name"]],
     )  # fmt: skip
     objects = [config, job, _cron(recipe, "eval", cluster.eval.schedule, look, restarts.of_single())]

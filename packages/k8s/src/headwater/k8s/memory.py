@@ -55,15 +55,11 @@ def parameters_of(shape: ModelShape) -> int:
     positions = shape.max_seq_len * shape.dim if shape.family == "gpt2" else 0
     head = 0 if shape.tied else embedding
     blocks = sum(_block(shape, layer) for layer in range(shape.n_layers))
-    return embedding + positions + head + blocks + _norm(shape)
-
-
-def _norm(shape: ModelShape) -> int:
-    return shape.dim * (2 if shape.family == "gpt2" else 1)  # LayerNorm has a bias
+    return embedding + positions + head + blocks + shape.dim
 
 
 def _block(shape: ModelShape, layer: int) -> int:
-    return _attention(shape) + _feed_forward(shape, layer) + 2 * _norm(shape)
+    return _attention(shape) + _feed_forward(shape, layer) + 2 * shape.dim
 
 
 def _attention(shape: ModelShape) -> int:
@@ -80,7 +76,7 @@ def _attention(shape: ModelShape) -> int:
             + (heads * latent.value_dim * shape.dim)
         )
     if shape.family == "gpt2":
-        return 4 * shape.dim * shape.dim + 4 * shape.dim
+        return 4 * shape.dim * shape.dim
     width = shape.head_width
     normed = 2 * width if shape.family == "qwen3" else 0
     return 2 * shape.dim * width * (shape.n_heads + shape.n_kv_heads) + normed
@@ -88,7 +84,7 @@ def _attention(shape: ModelShape) -> int:
 
 def _feed_forward(shape: ModelShape, layer: int) -> int:
     if shape.family == "gpt2":
-        return 2 * shape.dim * shape.ffn_dim + shape.dim + shape.ffn_dim
+        return 2 * shape.dim * shape.ffn_dim
     if shape.experts is not None and layer >= shape.experts.dense_layers:
         experts = shape.experts
         return 3 * shape.dim * experts.ffn_dim * (experts.count + experts.shared) + shape.dim * experts.count

@@ -18,8 +18,6 @@ from headwater.k8s.pods import METRICS, PRODUCT, WORKER_ACCOUNT, Object
 from headwater.k8s.quantities import value_of
 from headwater.k8s.train import SHARED_RUNTIME, runtime
 
-RUNBOOK = "https://github.com/headwater/headwater/blob/main/docs/runbook.md"
-
 
 def render(cluster: Cluster) -> list[Object]:
     """The namespace and all in it that belongs to no run."""
@@ -33,8 +31,8 @@ def render(cluster: Cluster) -> list[Object]:
 
 def render_cluster(cluster: Cluster) -> list[Object]:
     """What is no namespace's, and needs an administrator: the runtime, the priority, Kueue's queue and flavor."""
-    shared = cluster.model_copy(update={"runtime": "ClusterTrainingRuntime"})
-    objects: list[Object] = [runtime(shared, SHARED_RUNTIME, PART_OF)] if cluster.kind == "trainjob" else []
+    shared = cluster.runtime == "ClusterTrainingRuntime"
+    objects: list[Object] = [runtime(cluster, SHARED_RUNTIME, PART_OF)] if shared else []
     if cluster.priority:
         objects.append({
             "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass",
@@ -180,7 +178,7 @@ def monitoring(cluster: Cluster) -> list[Object]:
         from headwater.monitor import rules
         from headwater.monitor.dashboards import BOARDS, as_json
 
-        groups: dict[str, Any] = yaml.safe_load(rules.as_yaml(RUNBOOK))
+        groups: dict[str, Any] = yaml.safe_load(rules.as_yaml(cluster.runbook or rules.RUNBOOK))
         boards = {board.uid: as_json(board) for board in BOARDS}
     except ImportError as error:
         raise ConfigError(

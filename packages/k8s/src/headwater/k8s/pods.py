@@ -13,8 +13,8 @@ from headwater.k8s.restarts import CONTAINER
 USER = 10001
 """User and group of the images; files on the storage belong to the group."""
 
-RECIPE_FOLDER = "/etc/headwater"
-RECIPE = f"{RECIPE_FOLDER}/recipe.yaml"
+FILES_FOLDER = "/etc/headwater"
+RECIPE = f"{FILES_FOLDER}/recipe.yaml"
 
 WORKER_ACCOUNT = "headwater-worker"
 """Service account of pods that do not talk to Kubernetes."""
@@ -39,8 +39,9 @@ class Pod:
         command: What it runs.
         resources: CPU and memory.
         gpus: How many GPUs.
+        shares_memory: Whether it has /dev/shm of the size that the cluster's section says.
         env: Name → value, or a `valueFrom`.
-        files: Names of ConfigMaps whose files are in `RECIPE_FOLDER`: the recipe's; none: they are added elsewhere.
+        files: Names of ConfigMaps whose files are in `FILES_FOLDER`: the recipe's; none: they are added elsewhere.
         account: Its service account.
         token: Whether the account's token is mounted.
         priority: Its PriorityClass.
@@ -53,6 +54,7 @@ class Pod:
     command: Sequence[str]
     resources: Resources
     gpus: int = 0
+    shares_memory: bool = False
     env: Mapping[str, str | Object] = field(default_factory=dict[str, "str | Object"])
     files: Sequence[str] = ()
     account: str = WORKER_ACCOUNT
@@ -79,7 +81,7 @@ def spec(cluster: Cluster, pod: Pod) -> Object:
         "terminationGracePeriodSeconds": cluster.grace_seconds,
         "securityContext": pod_security(),
         "containers": [container(cluster, pod)],
-        "volumes": volumes(cluster, pod.files),
+        "volumes": volumes(cluster, pod.files, shared_memory=pod.shares_memory),
     }
     if pod.priority:
         found["priorityClassName"] = pod.priority
@@ -98,7 +100,7 @@ def container(cluster: Cluster, pod: Pod) -> Object:
         "env": variables(BASE_ENV | dict(pod.env)),
         "resources": limits(cluster, pod.resources, pod.gpus, rdma=pod.component == "train"),
         "securityContext": container_security(),
-        "volumeMounts": mounts(cluster, recipe=bool(pod.files)),
+        "volumeMounts": mounts(cluster, files=bool(pod.files), shared_memory=pod.shares_memory),
     }
     if cluster.storage.credentials:
         found["envFrom"] = [{"secretRef": {"name": cluster.storage.credentials}}]
@@ -148,34 +150,36 @@ def limits(cluster: Cluster, resources: Resources, gpus: int, *, rdma: bool = Fa
     return {"requests": dict(found), "limits": found}
 
 
-def volumes(cluster: Cluster, files: Sequence[str]) -> list[Object]:
-    """Volumes: the storage, /dev/shm, /tmp, and the recipe where it is known."""
+def volumes(cluster: Cluster, files: Sequence[str], *, shared_memory: bool) -> list[Object]:
+    """Volumes: the storage, /tmp, files of ConfigMaps where they are known, and /dev/shm of a training."""
     found: list[Object] = [
         {"name": "runs", "persistentVolumeClaim": {"claimName": cluster.storage.claim}},
-        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": cluster.shared_memory}},
         {"name": "tmp", "emptyDir": {"sizeLimit": "50Gi"}},
     ]
-    return [*found, recipe_volume(files)] if files else found
+    if shared_memory:
+        found.append({"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": cluster.shared_memory}})
+    return [*found, files_volume(files)] if files else found
 
 
-def mounts(cluster: Cluster, *, recipe: bool) -> list[Object]:
+def mounts(cluster: Cluster, *, files: bool, shared_memory: bool) -> list[Object]:
     """Where the volumes are mounted."""
     found: list[Object] = [
         {"name": "runs", "mountPath": cluster.storage.path},
-        {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 (the pod's own)
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 (the pod's own)
     ]
-    return [*found, RECIPE_MOUNT] if recipe else found
+    if shared_memory:
+        found.append({"name": "shm", "mountPath": "/dev/shm"})  # noqa: S108 (the pod's own)
+    return [*found, FILES_MOUNT] if files else found
 
 
-def recipe_volume(config_maps: Sequence[str]) -> Object:
+def files_volume(config_maps: Sequence[str]) -> Object:
     """The volume with the recipe, and what else a pod reads of ConfigMaps."""
     if len(config_maps) == 1:
-        return {"name": "recipe", "configMap": {"name": config_maps[0]}}
-    return {"name": "recipe", "projected": {"sources": [{"configMap": {"name": name}} for name in config_maps]}}
+        return {"name": "files", "configMap": {"name": config_maps[0]}}
+    return {"name": "files", "projected": {"sources": [{"configMap": {"name": name}} for name in config_maps]}}
 
 
-RECIPE_MOUNT: Object = {"name": "recipe", "mountPath": RECIPE_FOLDER, "readOnly": True}
+FILES_MOUNT: Object = {"name": "files", "mountPath": FILES_FOLDER, "readOnly": True}
 
 
 def placement(cluster: Cluster, *, gpus: bool) -> Object:

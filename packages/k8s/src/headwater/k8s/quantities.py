@@ -30,7 +30,7 @@ def value_of(quantity: str) -> Decimal:
     if match is None:
         suffix = re.sub(r"^[\d.]+", "", quantity)
         hint = f"write {_TRANSPOSED[suffix]} for {suffix}" if suffix in _TRANSPOSED else None
-        raise NotValid(f"no Kubernetes quantity: {quantity!r}; for example 8, 500m, 64Gi, 1.5T", hint)
+        raise NotValid("a Kubernetes quantity, for example 8, 500m, 64Gi, 1.5T", hint)
     return Decimal(match.group(1)) * _SUFFIXES[match.group(2)]
 
 

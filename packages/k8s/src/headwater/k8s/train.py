@@ -13,14 +13,14 @@ from headwater.k8s.fit import require_fit
 from headwater.k8s.naming import COMPONENT, PART_OF, labels, of_run
 from headwater.k8s.network import of_training as network_of_training
 from headwater.k8s.pods import (
+    FILES_MOUNT,
     METRICS,
     METRICS_PORT,
     RECIPE,
-    RECIPE_MOUNT,
     Object,
     Pod,
+    files_volume,
     limits,
-    recipe_volume,
     template,
     together,
     variables,
@@ -102,8 +102,8 @@ def _trainjob(recipe: Recipe, config: str) -> list[Object]:
     pod_patch: Object = {
         "metadata": {"labels": labels(run, "train")},
         "spec": {
-            "containers": [{"name": restarts.CONTAINER, "volumeMounts": [RECIPE_MOUNT]}],
-            "volumes": [recipe_volume([config])],
+            "containers": [{"name": restarts.CONTAINER, "volumeMounts": [FILES_MOUNT]}],
+            "volumes": [files_volume([config])],
         } | together(cluster, run),
     }  # fmt: skip
     if annotations := _annotations(cluster):
@@ -210,12 +210,17 @@ def _pytorchjob(recipe: Recipe, config: str) -> list[Object]:
 
 
 def _pod(
-    cluster: Cluster, run: str, *, files: Sequence[str], command: list[str], env: dict[str, str | Object] | None = None
+    cluster: Cluster,
+    run: str,
+    *,
+    files: Sequence[str],
+    command: list[str],
+    env: Mapping[str, str | Object] | None = None,
 ) -> Pod:
     return Pod(
         run=run, component="train", image=cluster.images.train, command=command, resources=cluster.resources,
-        gpus=_gpus(cluster), env=_environment(cluster) | (env or {}), files=files, priority=cluster.priority,
-        annotations=_annotations(cluster),
+        gpus=_gpus(cluster), shares_memory=True, env=_environment(cluster) | dict(env or {}), files=files,
+        priority=cluster.priority, annotations=_annotations(cluster),
     )  # fmt: skip
 
 
