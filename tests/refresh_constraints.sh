@@ -8,7 +8,7 @@ trap 'rm -rf "$folder"' EXIT
 pip() { "$folder/env/bin/python" -m pip --disable-pip-version-check "$@"; }
 pip install --quiet --upgrade pip
 pip install --quiet 'torch==2.13.*'
-pip install --quiet --group dev -e packages/core -e "packages/data[trafilatura,models,embeddings,spark,beam,ner,onnx,s3,gs,hf,http,pdf,mediawiki,latex,code]" -e packages/train -e packages/eval -e packages/monitor
+pip install --quiet --group dev -e packages/core -e "packages/data[trafilatura,models,embeddings,spark,beam,ner,onnx,s3,gs,hf,http,pdf,mediawiki,latex,code]" -e packages/train -e packages/eval -e packages/monitor -e packages/k8s
 pip check
 {
   echo "# Versions that are known to work together. Refreshed by: make constraints"

@@ -13,7 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 import click
 
 COMMANDS_GROUP = "headwater.cli"
-ORDER = ("line", "data", "import", "train", "eval", "export", "report", "trace", "verify", "monitor")
+ORDER = ("line", "data", "import", "train", "eval", "export", "report", "trace", "verify", "monitor", "k8s")
 
 
 class Commands(click.Group):
