@@ -96,10 +96,14 @@ class CrdApi:
         self._run("apiextensions-apiserver", [
             f"--etcd-servers=http://127.0.0.1:{clients}", f"--secure-port={self.port}", "--bind-address=127.0.0.1",
             f"--cert-dir={self._folder}/certificates", f"--client-ca-file={self._folder}/client.crt",
-            "--authentication-skip-lookup", f"--kubeconfig={kubeconfig}", "--enable-priority-and-fairness=false",
+            "--authentication-skip-lookup", f"--kubeconfig={kubeconfig}",
+            f"--authentication-kubeconfig={kubeconfig}", f"--authorization-kubeconfig={kubeconfig}",
+            "--enable-priority-and-fairness=false",
             f"--disable-admission-plugins={','.join(off)}",
         ])  # fmt: skip
-        self._until(lambda: self.request("GET", "/readyz")[0] == 200, "the server is not ready")
+        # /readyz waits for services of a core API server, which there is none of.
+        definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+        self._until(lambda: self.request("GET", definitions)[0] == 200, "the server is not ready")
         for path in sorted((crd_folder() or Path()).glob("*.yaml")):
             for document in yaml.load_all(path.read_text(), Loader=yaml.CSafeLoader):
                 if document and document.get("kind") == "CustomResourceDefinition":

@@ -227,6 +227,8 @@ class Cluster(Section):
         network: See `Network`.
         monitoring: Whether there is the Prometheus operator, and a Grafana that reads dashboards from ConfigMaps.
         monitoring_namespace: Where Prometheus runs: it may reach the metrics.
+        monitoring_labels: Labels by which Prometheus finds PodMonitors and PrometheusRules, for example
+            `release: prometheus` of kube-prometheus-stack.
         runbook: Address of your copy of docs/runbook.md, which alerts link to; none: its path in the repository.
         spark: See `Spark`.
         eval: See `Evaluation`.
@@ -257,6 +259,7 @@ class Cluster(Section):
     network: Network = Network()
     monitoring: bool = True
     monitoring_namespace: Name = "monitoring"
+    monitoring_labels: dict[LabelKey, LabelValue] = Field(default_factory=dict)
     runbook: str | None = Field(default=None, min_length=1)
     spark: Spark = Spark()
     eval: Evaluation = Evaluation()

@@ -185,11 +185,12 @@ def monitoring(cluster: Cluster) -> list[Object]:
             "rules and dashboards are made by headwater-monitor", found=str(error),
             hint="pip install 'headwater-monitor[grafana]', or set cluster.monitoring=false",
         ) from error  # fmt: skip
-    objects = [
-        _pod_monitor(cluster),
-        {"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule",
-         "metadata": _metadata(cluster, "headwater"), "spec": groups},
-    ]  # fmt: skip
+    found_by = _metadata(cluster, "headwater")
+    found_by["labels"] |= cluster.monitoring_labels
+    objects: list[Object] = [
+        {"apiVersion": "monitoring.coreos.com/v1", "kind": "PodMonitor", "metadata": found_by, "spec": _targets()},
+        {"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule", "metadata": found_by, "spec": groups},
+    ]
     for uid, text in boards.items():
         metadata = _metadata(cluster, f"dashboard-{uid}")
         metadata["labels"]["grafana_dashboard"] = "1"  # by which Grafana's sidecar finds it
@@ -197,30 +198,20 @@ def monitoring(cluster: Cluster) -> list[Object]:
     return objects
 
 
-def _pod_monitor(cluster: Cluster) -> Object:
+def _targets() -> Object:
     """The first pod of each training, under the run's name: it stays the same target when its pods are made anew."""
-
-    def keep(label: str, values: str, action: str = "keep") -> Object:
-        return {"sourceLabels": [f"__meta_kubernetes_pod_label_{label}"], "regex": values, "action": action}
-
-    run = f"__meta_kubernetes_pod_label_{_mangled(INSTANCE)}"
+    pod = "__meta_kubernetes_pod_label_"
+    relabelings: list[Object] = [
+        # Only the first process serves metrics.
+        {"sourceLabels": [f"{pod}batch_kubernetes_io_job_completion_index"], "regex": "0|", "action": "keep"},
+        {"sourceLabels": [f"{pod}training_kubeflow_org_replica_type"], "regex": "master|", "action": "keep"},
+        {"sourceLabels": [f"{pod}{_mangled(INSTANCE)}"], "targetLabel": "instance"},
+        {"sourceLabels": [f"{pod}{_mangled(COMPONENT)}"], "targetLabel": "job", "replacement": "headwater-$1"},
+    ]
     return {
-        "apiVersion": "monitoring.coreos.com/v1", "kind": "PodMonitor", "metadata": _metadata(cluster, "headwater"),
-        "spec": {
-            "selector": {"matchLabels": PART_OF},
-            "podMetricsEndpoints": [{
-                "port": METRICS, "path": "/metrics", "interval": "15s",
-                "relabelings": [
-                    # Only the first process serves metrics.
-                    keep("batch_kubernetes_io_job_completion_index", "0|"),
-                    keep("training_kubeflow_org_replica_type", "master|"),
-                    {"sourceLabels": [run], "targetLabel": "instance"},
-                    {"sourceLabels": [f"__meta_kubernetes_pod_label_{_mangled(COMPONENT)}"], "targetLabel": "job",
-                     "replacement": "headwater-$1"},
-                ],
-            }],
-        },
-    }  # fmt: skip
+        "selector": {"matchLabels": PART_OF},
+        "podMetricsEndpoints": [{"port": METRICS, "path": "/metrics", "interval": "15s", "relabelings": relabelings}],
+    }
 
 
 def _mangled(label: str) -> str:

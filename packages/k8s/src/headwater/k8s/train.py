@@ -253,8 +253,8 @@ def _environment(cluster: Cluster) -> dict[str, str | Object]:
             found["NCCL_IB_GID_INDEX"] = str(network.gid_index)
         if network.interface:
             found["NCCL_SOCKET_IFNAME"] = network.interface
-    if network.interface:
-        found["GLOO_SOCKET_IFNAME"] = network.interface.lstrip("^=")
+    if network.interface and not network.interface.startswith("^"):  # gloo knows no "all but"
+        found["GLOO_SOCKET_IFNAME"] = network.interface.removeprefix("=")
     return found | dict(network.env)
 
 
