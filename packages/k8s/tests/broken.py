@@ -131,7 +131,7 @@ BROKEN: dict[str, tuple[str, str, Callable[[Manifest], None], str]] = {
         lambda m: m["spec"]["replicatedJobs"].append(copy.deepcopy(m["spec"]["replicatedJobs"][0])),
         "Duplicate value",
     ),
-    "PyTorchJob: restart policy of pods": (
+    "PyTorchJob: a restart policy that is a number": (
         "pytorchjob",
         "PyTorchJob",
         put("spec/pytorchReplicaSpecs/Master/restartPolicy", 1),
@@ -143,7 +143,7 @@ BROKEN: dict[str, tuple[str, str, Callable[[Manifest], None], str]] = {
         drop("spec/pytorchReplicaSpecs"),
         "spec.pytorchReplicaSpecs: Required value",
     ),
-    "PyTorchJob: replicas in lower case": (
+    "PyTorchJob: a misspelt limit": (
         "pytorchjob",
         "PyTorchJob",
         put("spec/runPolicy/backofflimit", 3),
@@ -167,7 +167,7 @@ BROKEN: dict[str, tuple[str, str, Callable[[Manifest], None], str]] = {
         put("spec/driver/cores", 0.5),
         "must be of type integer",
     ),
-    "SparkApplication: no instance": (
+    "SparkApplication: no executor": (
         "data",
         "SparkApplication",
         put("spec/executor/instances", 0),
@@ -215,17 +215,17 @@ BROKEN: dict[str, tuple[str, str, Callable[[Manifest], None], str]] = {
         put("spec/resourceGroups/0/flavors/0/resources/0/nominalQuota", "many"),
         "should match",
     ),
-    "ClusterQueue: resources in another order than the flavors'": (
+    "ClusterQueue: fewer resources than its flavors": (
         "cluster",
         "ClusterQueue",
         lambda m: m["spec"]["resourceGroups"][0]["coveredResources"].pop(),
         "flavors must have the same number of resources as the coveredResources",
     ),
-    "ClusterTrainingRuntime: a gang of two kinds": (
+    "ClusterTrainingRuntime: nodes in words": (
         "cluster",
         "ClusterTrainingRuntime",
-        put("spec/podGroupPolicy", {"coscheduling": {}, "volcano": {}}),
-        "Too many",
+        put("spec/mlPolicy/numNodes", "eight"),
+        "must be of type integer",
     ),
     "PodGroup: nobody in it": (
         "jobset, coscheduling",
