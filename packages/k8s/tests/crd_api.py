@@ -22,10 +22,6 @@ from typing import Any
 import yaml
 
 WAIT_SECONDS = 120
-GROUPS = (
-    "jobset.x-k8s.io", "trainer.kubeflow.org", "kubeflow.org", "kueue.x-k8s.io", "sparkoperator.k8s.io",
-    "monitoring.coreos.com", "scheduling.x-k8s.io",
-)  # fmt: skip
 
 
 def crd_folder() -> Path | None:
@@ -140,15 +136,21 @@ class CrdApi:
                 raise RuntimeError(f"{otherwise}\n{logs}")
             time.sleep(0.2)
 
-    def request(self, method: str, path: str, body: Any = None) -> tuple[int, dict[str, Any]]:
+    def groups(self) -> list[str]:
+        """API groups that it serves."""
+        return sorted({group for group, _ in self._places})
+
+    def request(
+        self, method: str, path: str, body: Any = None, kind: str = "application/json"
+    ) -> tuple[int, dict[str, Any]]:
         """One request: its status and what was answered."""
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # our own server, on loopback
         context.load_cert_chain(self._folder / "client.crt", self._folder / "client.key")
         connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=60, context=context)
         try:
-            text = None if body is None else json.dumps(body)
-            connection.request(method, path, text, {"Content-Type": "application/json"})
+            text = body if body is None or isinstance(body, bytes) else json.dumps(body)
+            connection.request(method, path, text, {"Content-Type": kind})
             response = connection.getresponse()
             answer = response.read().decode()
         finally:
