@@ -5,11 +5,13 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from headwater.core.checkpoints import choose_checkpoint
 from headwater.core.errors import EvalError, ManifestError
 from headwater.core.layout import RunLayout
 from headwater.eval.checkpoint import build_model, load, read_weights, to_transformers
+from headwater.eval.errors import UnusableCheckpoint
 from headwater.eval.tokenizer import load_tokenizer
 
 
@@ -93,6 +95,37 @@ def test_a_huggingface_folder_gives_the_same_logits(finished_run, tmp_path):
     assert again.run is None
     load(finished_run.checkpoint(20)).model.save_pretrained(tmp_path / "other")
     assert again.weights_digest == load(tmp_path / "hf").weights_digest != load(tmp_path / "other").weights_digest
+
+
+def test_weights_that_are_no_numbers_are_refused(own_run, tmp_path):
+    model = load(own_run.checkpoint(10)).model
+    with torch.no_grad():
+        model.model.layers[1].mlp.up_proj.weight[3, 4] = math.nan
+    model.save_pretrained(tmp_path / "hf")
+    with pytest.raises(UnusableCheckpoint, match="not all finite") as caught:
+        load(tmp_path / "hf")
+    assert "layers.1.mlp.up_proj" in str(caught.value)
+
+
+def test_weights_that_a_huggingface_folder_lacks_are_not_made_up(finished_run, tmp_path):
+    load(finished_run.checkpoint(10)).model.save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    weights = load_file(path)
+    del weights["model.layers.0.self_attn.q_proj.weight"]
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(UnusableCheckpoint, match="lacks weights") as caught:
+        load(tmp_path)
+    assert "layers.0.self_attn.q_proj" in str(caught.value)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UnusableCheckpoint, match="cannot be loaded"):
+        load(tmp_path)
+
+
+def test_a_checkpoint_that_vanishes_while_it_is_read_is_no_crash(own_run):
+    folder, shape = own_run.checkpoint(10), load(own_run.checkpoint(10)).run.model
+    next(folder.glob("*.distcp")).unlink()
+    with pytest.raises(UnusableCheckpoint, match="cannot be read"):
+        read_weights(folder, shape)
 
 
 def test_a_flipped_byte_is_found_before_anything_is_unpickled(own_run):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from headwater.eval.compare import bootstrap, compare, detectable_share, holm, mcnemar, power, tango
+from headwater.eval.compare import bootstrap, compare, detectable_share, fewest, holm, mcnemar, power, tango
 
 
 def test_mcnemar_is_the_one_sided_binomial_test():
@@ -67,14 +67,24 @@ def test_the_bootstrap_keeps_its_level_and_its_interval():
         held += low <= 0 <= high
     assert false / 300 <= 0.08 and 0.86 <= held / 300 <= 0.95
     assert bootstrap(np.zeros(9), 0.05) == (0.0, 0.0, 1.0)
-    assert bootstrap(np.full(9, -0.5), 0.05)[2] == 0.0
+    assert bootstrap(np.full(9, -0.5), 0.05)[2] == 0.5**9
+
+
+@pytest.mark.parametrize("change", [-0.5, 0.0, 0.5])
+def test_a_few_items_decide_nothing(change):
+    for items in (1, 2, 4):
+        found = compare([2.0] * items, [2.0 + change] * items, level=0.05)
+        assert (found.low, found.high, found.p_worse, found.detectable) == (None, None, 1.0, None)
+    enough = compare([2.0] * 5, [2.0 + change] * 5, level=0.05)
+    assert enough.low == enough.high == change and enough.p_worse == (1 / 32 if change < 0 else 1.0)
+    assert [fewest(level) for level in (0.5, 0.25, 0.05, 0.005)] == [1, 2, 5, 8]
 
 
 def test_the_sign_of_the_effect_is_the_candidates():
     accuracy = compare([1, 1, 0, 0, 1], [1, 0, 0, 0, 0], level=0.05)
     assert (accuracy.test, accuracy.gained, accuracy.lost, accuracy.effect) == ("mcnemar", 0, 2, -0.4)
     assert accuracy.p_worse == 0.25 and accuracy.low < -0.4 < accuracy.high
-    bits = compare([2.0, 3.0, 2.5], [1.0, 2.0, 1.5], level=0.05, higher_is_better=False)
+    bits = compare([2.0, 3.0, 2.5] * 2, [1.0, 2.0, 1.5] * 2, level=0.05, higher_is_better=False)
     assert (bits.test, bits.effect, bits.gained) == ("bootstrap", 1.0, None)
     assert bits.low <= 1.0 <= bits.high and math.isfinite(bits.detectable)
     with pytest.raises(ValueError, match="not the same items"):

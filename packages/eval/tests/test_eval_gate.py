@@ -113,6 +113,30 @@ def test_a_metric_that_should_fall_is_worse_when_it_rises(tmp_path):
     assert decide(b, a).verdict == "GO"
 
 
+@pytest.mark.parametrize("after", [[3.0], [2.5], [2.0]])
+def test_one_item_decides_nothing(tmp_path, after):
+    a = write(tmp_path / "a", {"t": [2.5]}, metric="gold_bits_per_byte", better=False)
+    b = write(tmp_path / "b", {"t": after}, metric="gold_bits_per_byte", better=False)
+    decision = decide(a, b)
+    assert decision.verdict == "INCONCLUSIVE" and decision.units[0].low is None
+    assert "1 item is too few" in markdown(decision) and "1 item is too few" in junit(decision)
+    assert json.loads(decision.model_dump_json())["units"][0]["low"] is None
+
+
+def test_what_has_no_items_is_refused(tmp_path):
+    a, b = write(tmp_path / "a", {"t": BASE}), write(tmp_path / "b", {"t": BASE})
+    for side in "ab":
+        (tmp_path / side / "samples" / "t.jsonl").write_text("")
+    with pytest.raises(EvalError, match="no items"):
+        decide(a, b)
+
+
+def test_a_name_that_xml_cannot_hold_makes_no_broken_file(tmp_path):
+    sides = [write(tmp_path / side, {"t": BASE}, refused=["\x1b[31mred\x00"]) for side in "ab"]
+    suite = ElementTree.fromstring(junit(decide(*sides, tasks=["t", "\x1b[31mred\x00"])).encode())
+    assert [case.get("name") for case in suite] == ["t acc", "\ufffd[31mred\ufffd"]
+
+
 def test_what_is_missing_forbids_a_go(tmp_path):
     a, b = write(tmp_path / "a", {"t": BASE, "u": BASE}), write(tmp_path / "b", {"t": BASE}, refused=["u"])
     decision = decide(a, b)

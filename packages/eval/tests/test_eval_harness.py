@@ -16,6 +16,7 @@ prepare(hub=False)
 from lm_eval.api.instance import Instance  # noqa: E402
 from lm_eval.evaluator import evaluate  # noqa: E402
 from lm_eval.models.huggingface import HFLM  # noqa: E402
+from tokenizers import Tokenizer, processors  # noqa: E402
 from transformers import PreTrainedTokenizerFast  # noqa: E402
 
 from headwater.eval.harness.model import HeadwaterLM  # noqa: E402
@@ -91,6 +92,48 @@ def test_truncated_and_empty_contexts_as_hf_and_counted(lm, hf, build):
     theirs = hf.loglikelihood(_instances("loglikelihood", pairs), disable_tqdm=True)
     assert np.abs(np.array(ours)[:, 0] - np.array(theirs)[:, 0]).max() <= 1e-3
     assert dict(lm.truncated) == {"task": {0}}
+
+
+@pytest.fixture
+def begun(finished_run, loaded, tmp_path):
+    """A Hugging Face folder whose tokenizer begins every text with a token of its own, and both models of it."""
+    inner = Tokenizer.from_file(str(finished_run.tokenizer / "tokenizer.json"))
+    begin, end = inner.id_to_token(300), inner.id_to_token(301)
+    inner.post_processor = processors.TemplateProcessing(
+        single=f"{begin} $A", pair=f"{begin} $A {begin} $B", special_tokens=[(begin, 300)]
+    )
+    loaded.model.save_pretrained(tmp_path)
+    PreTrainedTokenizerFast(tokenizer_object=inner, bos_token=begin, eos_token=end, pad_token=end).save_pretrained(
+        tmp_path
+    )
+    ours = HeadwaterLM(load(tmp_path).model, load_tokenizer(tmp_path), max_length=256, batch_tokens=700)
+    return ours, HFLM(pretrained=str(tmp_path), batch_size=4, max_length=256, dtype="float32", device="cpu")
+
+
+def test_what_a_models_own_tokenizer_begins_texts_with_is_there_as_with_hf(begun, build):
+    ours, hf = begun
+    assert (ours.text.begin_id, ours.eot_token_id) == (300, 301) == (hf.prefix_token_id, hf.eot_token_id)
+    pairs = [(build.prose(1, 3), " the river"), ("", "The river"), ("Sea and  ", "stone"), (build.prose(2, 90), " x")]
+    mine = ours.loglikelihood(_instances("loglikelihood", pairs))
+    theirs = hf.loglikelihood(_instances("loglikelihood", pairs), disable_tqdm=True)
+    assert np.abs(np.array(mine)[:, 0] - np.array(theirs)[:, 0]).max() <= 1e-3
+    texts = [(build.prose(3, 4),), (build.prose(4, 60),)]
+    mine = ours.loglikelihood_rolling(_instances("loglikelihood_rolling", texts))
+    theirs = hf.loglikelihood_rolling(_instances("loglikelihood_rolling", texts), disable_tqdm=True)
+    assert np.allclose(mine, theirs, atol=1e-2, rtol=1e-6)
+    asked = [(build.prose(5, 2), {"until": ["."], "max_gen_toks": 12, "do_sample": False})]
+    assert ours.generate_until(_instances("generate_until", asked)) == hf.generate_until(
+        _instances("generate_until", asked), disable_tqdm=True
+    )
+
+
+def test_a_model_that_gives_no_numbers_is_refused(finished_run):
+    broken = load(finished_run.checkpoint(10))
+    with torch.no_grad():
+        broken.model.lm_head.weight.fill_(3e38)  # finite, but what it gives is not
+    lm = HeadwaterLM(broken.model, load_tokenizer(finished_run.tokenizer), max_length=256)
+    with pytest.raises(EvalError, match="no finite numbers"):
+        lm.loglikelihood(_instances("loglikelihood", [("The river", " runs")]))
 
 
 def test_a_continuation_longer_than_the_model_is_scored_whole(lm, build):

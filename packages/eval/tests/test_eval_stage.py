@@ -13,7 +13,7 @@ import pytest
 
 from headwater.core.config import validate
 from headwater.core.layout import RunLayout
-from headwater.core.manifest import is_artifact, read_manifest
+from headwater.core.manifest import changed_files, is_artifact, read_manifest
 from headwater.eval.config import EvalConfig
 from headwater.eval.stage import open_eval, run_eval, run_share
 
@@ -194,8 +194,9 @@ def test_checkpoint_limit_and_output_from_the_command_line(evaluated, test_tasks
         (["--output", "{run}/tokens/web"], 1, ["holds something else", "found:    tokens"]),
         (["--output", "{run}"], 1, ["holds something else", "other files"]),
         (["eval.few_shot=1000"], 2, ["fewer examples than eval.few_shot"]),
-        (["--tasks", ","], 2, ["a task name is empty"]),
+        (["--tasks", ","], 2, ["names that are not empty"]),
         (["--checkpoint", "nowhere"], 1, ["there is no checkpoint nowhere"]),
+        (["--suite", "ci"], 2, ["both --tasks and --suite"]),
     ],
 )
 def test_errors_say_what_to_do(evaluated, test_tasks, more, code, words):
@@ -216,7 +217,9 @@ def test_another_tokenizer_is_refused(evaluated, test_tasks, tmp_path, build):
     done = evaluate(run, test_tasks)
     assert done.returncode == 1
     assert "is not the tokenizer that the checkpoint was trained with" in done.stderr
-    assert not is_artifact(run.eval)
+    # What was measured before is still there.
+    assert (run.eval / "manifest.json").read_bytes() == (evaluated[0].eval / "manifest.json").read_bytes()
+    assert changed_files(run.eval) == []
 
 
 def test_help_imports_nothing_heavy():

@@ -32,17 +32,23 @@ def test_a_file_may_leave_all_to_the_task(tmp_path):
     ("text", "message"),
     [
         (None, "there is no suite"),
-        ("[", "no YAML"),
-        ("description: d\n", "tasks: Field required"),
+        ("[", "not valid YAML"),
+        ("\udcff", "not valid YAML"),
+        ("description: d\ntasks: {boolq: {}, boolq: {items: 3}}\n", "boolq is there twice"),
+        ("description: d\n", "tasks is missing"),
         ("description: d\ntasks: {}\n", "tasks"),
-        ("description: d\ntasks: {boolq: {shots: 3}}\n", "tasks.boolq.shots: Extra inputs"),
+        (
+            "description: d\ntasks: {boolq: {fewshot: 3}}\n",
+            "unknown key tasks.boolq.fewshot(.|\n)*did you mean few_shot",
+        ),
+        ("description: d\ntasks: [boolq]\n", "tasks is not valid"),
         ("description: d\ntasks: {boolq: {items: 0}}\n", "tasks.boolq.items"),
     ],
 )
 def test_what_is_no_suite_is_refused_with_the_place(tmp_path, text, message):
     path = tmp_path / "s.yaml"
     if text is not None:
-        path.write_text(text)
+        path.write_text(text, errors="surrogateescape")
     with pytest.raises(ConfigError, match=message):
         load_suite(str(path))
 

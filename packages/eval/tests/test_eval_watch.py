@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from headwater.core.config import validate
+from headwater.core.errors import ManifestError
 from headwater.eval.config import EvalConfig
 from headwater.eval.watch import steps_of, watch
 from headwater.eval.watch_cli import watch as command
@@ -51,6 +52,29 @@ def test_a_checkpoint_that_is_removed_is_left_out(own_run, build):
     assert next(found)[0] == 10
     shutil.rmtree(own_run.checkpoint(20))
     assert list(found) == [] and gone == [20]
+
+
+def test_a_damaged_checkpoint_does_not_end_the_watch(own_run, build, tmp_path):
+    build.make_checkpoint(own_run, 20, 2.0)
+    file = next(own_run.checkpoint(10).glob("*.distcp"))
+    file.write_bytes(file.read_bytes()[:-10])
+    (own_run.checkpoints / "step-old").mkdir()
+    build.write_artifact(own_run.checkpoints / "step-old", "checkpoint", "old")
+    with pytest.raises(ManifestError, match="was changed"):
+        list(watch(own_run, CONFIG, once=True))
+    (tmp_path / "r.yaml").write_text("name: r\neval: {tasks: [headwater_mini_mmlu], limit: 2, bits_per_byte: false}\n")
+    arguments = ["--recipe", str(tmp_path / "r.yaml"), "--run", str(own_run.root), "--once", "--json"]
+    result = CliRunner().invoke(command, arguments)
+    assert result.exit_code == 1
+    assert [json.loads(line)["step"] for line in result.stdout.splitlines()] == [20]
+    assert "step 10 was not evaluated" in result.stderr and "was changed" in result.stderr
+
+
+def test_the_command_says_what_it_waits_for(tmp_path):
+    (tmp_path / "r.yaml").write_text("name: r\n")
+    arguments = ["--recipe", str(tmp_path / "r.yaml"), "--run", str(tmp_path / "nothing"), "--once"]
+    result = CliRunner().invoke(command, arguments)
+    assert result.exit_code == 0 and "no finished checkpoint in" in result.stderr
 
 
 def test_the_command_tells_a_line_for_each(own_run, tmp_path):

@@ -73,15 +73,7 @@ def read_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> dict[str, 
         ConfigError: No such recipe, not YAML, an unknown section, or a malformed override.
     """
     path = find_recipe(recipe)
-    try:
-        loaded: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (a SafeLoader)
-    except (yaml.YAMLError, ValueError) as error:  # also no UTF-8, no date, a number of thousands of digits
-        raise ConfigError(f"recipe {path} is not valid YAML: {error}") from error
-    except RecursionError as error:
-        raise ConfigError(f"recipe {path} is nested too deeply to be read") from error
-    if not isinstance(loaded, dict):
-        raise ConfigError(f"recipe {path} is not a mapping of sections", found=type(loaded).__name__)
-    value = cast("dict[str, Any]", loaded)
+    value = read_mapping(path, "recipe")
     for override in overrides:
         _apply(value, override)
     allowed = {*Base.model_fields, *(point.name for point in entry_points(group=SECTIONS_GROUP))}
@@ -89,6 +81,27 @@ def read_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> dict[str, 
         if key not in allowed:
             raise _unknown_key(str(key), str(key), allowed, where=f"recipe {path}")
     return value
+
+
+def read_mapping(path: Path, what: str) -> dict[str, Any]:
+    """The content of a YAML file that people write: a mapping in which no key is there twice.
+
+    Args:
+        path: The file.
+        what: What it is, for messages.
+
+    Raises:
+        ConfigError: It is not YAML, or no mapping.
+    """
+    try:
+        loaded: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (a SafeLoader)
+    except (yaml.YAMLError, ValueError) as error:  # also no UTF-8, no date, a number of thousands of digits
+        raise ConfigError(f"{what} {path} is not valid YAML: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{what} {path} is nested too deeply to be read") from error
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{what} {path} is not a mapping", found=type(loaded).__name__)
+    return cast("dict[str, Any]", loaded)
 
 
 class _Loader(yaml.SafeLoader):

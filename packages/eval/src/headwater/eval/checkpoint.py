@@ -12,14 +12,16 @@ from typing import Any
 
 import torch
 import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from headwater.core.errors import EvalError, ManifestError
+from headwater.core.errors import ManifestError
 from headwater.core.huggingface import FAMILIES, config_of, rows_to_huggingface, stored_prefix, weights_of
 from headwater.core.manifest import Manifest, read_manifest
 from headwater.core.run import ModelShape, RunInfo, read_run
 from headwater.core.storage import file_sha256
+from headwater.eval.errors import UnusableCheckpoint
 
 
 @dataclass(frozen=True)
@@ -49,18 +51,21 @@ def load(path: Path, device: str = "cpu") -> LoadedCheckpoint:
         device: Where the weights go, `cpu` or `cuda`.
 
     Raises:
-        EvalError: The folder is neither, or its weights do not fit its description.
+        UnusableCheckpoint: The folder is neither, its weights do not fit its description, or are no finite numbers.
         ManifestError: A Headwater checkpoint that is unfinished, damaged or of another schema version.
     """
     if (path / "run.json").is_file() or (path / ".metadata").is_file():
-        return load_checkpoint(path, device)
-    if (path / "config.json").is_file():
-        return load_huggingface(path, device)
-    raise EvalError(
-        f"{path} holds no model",
-        found="neither run.json (a Headwater checkpoint) nor config.json (a Hugging Face folder)",
-        hint="give the folder of one checkpoint, for example RUN/train/checkpoints/step-00000100",
-    )
+        loaded = load_checkpoint(path, device)
+    elif (path / "config.json").is_file():
+        loaded = load_huggingface(path, device)
+    else:
+        raise UnusableCheckpoint(
+            f"{path} holds no model",
+            found="neither run.json (a Headwater checkpoint) nor config.json (a Hugging Face folder)",
+            hint="give the folder of one checkpoint, for example RUN/train/checkpoints/step-00000100",
+        )
+    _require_finite(path, loaded.model)
+    return loaded
 
 
 def load_checkpoint(path: Path, device: str = "cpu") -> LoadedCheckpoint:
@@ -68,7 +73,7 @@ def load_checkpoint(path: Path, device: str = "cpu") -> LoadedCheckpoint:
     manifest = verify_files(path)
     run = read_run(path)
     if run.model.family not in FAMILIES:
-        raise EvalError(
+        raise UnusableCheckpoint(
             f"{path} holds a model that evaluation cannot load", found=f"family {run.model.family}",
             expected=" or ".join(FAMILIES),
         )  # fmt: skip
@@ -77,7 +82,7 @@ def load_checkpoint(path: Path, device: str = "cpu") -> LoadedCheckpoint:
     missing, unexpected = model.load_state_dict(to_transformers(weights, run.model), strict=False)
     missing = [name for name in missing if not (run.model.tied and name == "lm_head.weight")]
     if missing or unexpected:
-        raise EvalError(f"the weights in {path} do not fill the model", found=unexpected, expected=missing)
+        raise UnusableCheckpoint(f"the weights in {path} do not fill the model", found=unexpected, expected=missing)
     if run.model.tied:
         model.tie_weights()
     return LoadedCheckpoint(path, _placed(model, device), run.weights_digest, run, manifest)
@@ -86,9 +91,20 @@ def load_checkpoint(path: Path, device: str = "cpu") -> LoadedCheckpoint:
 def load_huggingface(path: Path, device: str = "cpu") -> LoadedCheckpoint:
     """Loads a causal language model from a Hugging Face folder, without the network. See `load`."""
     try:
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise EvalError(f"{path} cannot be loaded as a Hugging Face model: {error}") from error
+        model, told = AutoModelForCausalLM.from_pretrained(
+            path, dtype=torch.float32, local_files_only=True, output_loading_info=True
+        )
+    except Exception as error:  # damaged files make transformers and safetensors raise anything
+        raise UnusableCheckpoint(f"{path} cannot be loaded as a Hugging Face model: {error}") from error
+    # transformers gives weights that are not there random values.
+    if absent := sorted(str(name) for kind in ("missing_keys", "mismatched_keys") for name in told[kind]):
+        more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
+        raise UnusableCheckpoint(
+            f"{path} lacks weights of the model that its config.json describes",
+            found=f"none that fit for {', '.join(absent[:5])}{more}",
+            expected="every weight of a causal language model",
+            hint="export or download the model again",
+        )  # fmt: skip
     digest = _state_digest(model.state_dict())
     return LoadedCheckpoint(path, _placed(model, device), digest, None, None)
 
@@ -129,19 +145,21 @@ def read_weights(path: Path, shape: ModelShape) -> dict[str, torch.Tensor]:
         Training weight name → tensor, on the CPU, in the dtype they were saved in.
 
     Raises:
-        EvalError: A weight of the described shape is absent, or the folder is no DCP checkpoint.
+        UnusableCheckpoint: A weight of the described shape is absent, or the folder is no DCP checkpoint.
     """
     reader = dcp.FileSystemReader(str(path))
     try:
         metadata: Metadata = reader.read_metadata()
     except Exception as error:  # unpickling damaged bytes can raise anything
-        raise EvalError(f"{path} has no readable DCP metadata: {error}", expected="a torch DCP checkpoint") from error
+        raise UnusableCheckpoint(
+            f"{path} has no readable DCP metadata: {error}", expected="a torch DCP checkpoint"
+        ) from error
     stored = metadata.state_dict_metadata
     prefix = stored_prefix(stored)
     wanted = {weight.name for weight in weights_of(shape)}
     missing = sorted(wanted) if prefix is None else sorted(n for n in wanted if prefix + n not in stored)
     if prefix is None or missing:
-        raise EvalError(
+        raise UnusableCheckpoint(
             f"{path} lacks weights of the model that its run.json describes",
             found=f"{len(stored)} entries, for example {', '.join(sorted(stored)[:3])}",
             expected=f"{', '.join(missing[:5])}{' …' if len(missing) > 5 else ''}",
@@ -150,12 +168,15 @@ def read_weights(path: Path, shape: ModelShape) -> dict[str, torch.Tensor]:
     for name in sorted(wanted):
         entry = stored[prefix + name]
         if not isinstance(entry, TensorStorageMetadata):
-            raise EvalError(f"{name} in {path} is not a tensor", found=type(entry).__name__)
+            raise UnusableCheckpoint(f"{name} in {path} is not a tensor", found=type(entry).__name__)
         state[prefix + name] = torch.empty(entry.size, dtype=entry.properties.dtype)
     with warnings.catch_warnings():
         # torch warns that it assumes a single process: that is what is meant.
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-        dcp.load(state, storage_reader=reader, no_dist=True)
+        try:
+            dcp.load(state, storage_reader=reader, no_dist=True)
+        except CheckpointException as error:  # no `Exception`, whatever its name says
+            raise UnusableCheckpoint(f"the weights in {path} cannot be read: {error}") from error
     return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
 
 
@@ -172,6 +193,16 @@ def to_transformers(weights: dict[str, torch.Tensor], shape: ModelShape) -> dict
         tensor, rows = weights[weight.name], rows_to_huggingface(weight)
         state[weight.hf_name] = (tensor if rows is None else tensor[torch.from_numpy(rows)]).float()
     return state
+
+
+def _require_finite(path: Path, model: PreTrainedModel) -> None:
+    wrong = [name for name, tensor in model.named_parameters() if not bool(tensor.isfinite().all())]
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise UnusableCheckpoint(
+            f"the weights in {path} are not all finite numbers (NaN or infinite): no score would mean anything",
+            found=f"{', '.join(wrong[:3])}{more}", hint="evaluate a checkpoint from before the training went wrong",
+        )  # fmt: skip
 
 
 def _placed(model: PreTrainedModel, device: str) -> PreTrainedModel:

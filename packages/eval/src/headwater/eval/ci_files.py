@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 from xml.etree import ElementTree
+
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that XML 1.0 (section 2.2) has no way to write, such as those that colour a terminal."""
 
 
 class Case(NamedTuple):
@@ -34,6 +38,10 @@ def _cell(value: object) -> str:
     return "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")
 
 
+def _writable(text: str) -> str:
+    return _NOT_XML.sub("\ufffd", text)
+
+
 def junit_xml(name: str, classname: str, cases: Sequence[Case]) -> str:
     """One test suite as JUnit XML."""
     kinds = [case.outcome for case in cases]
@@ -49,5 +57,9 @@ def junit_xml(name: str, classname: str, cases: Sequence[Case]) -> str:
             ElementTree.SubElement(case, each.outcome, message=each.words)
         else:
             ElementTree.SubElement(case, each.outcome, message=each.words, type=each.kind)
+    for element in suite.iter():
+        element.text = _writable(element.text or "")
+        for key, value in element.items():
+            element.set(key, _writable(value))
     ElementTree.indent(suite)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(suite, encoding="unicode") + "\n"

@@ -95,17 +95,20 @@ def run_command(
     """
     from headwater.core.config import load_section, validate
     from headwater.core.console import print_json
+    from headwater.core.errors import ConfigError
     from headwater.core.layout import RunLayout
     from headwater.eval.config import EvalConfig
     from headwater.eval.stage import run_eval
     from headwater.eval.summary import print_summary
 
+    if tasks is not None and suite is not None:
+        raise ConfigError("both --tasks and --suite say what to run", expected="one of them")
     config = load_section("eval", EvalConfig, recipe, overrides)
     given: dict[str, object] = {"checkpoint": checkpoint, "limit": limit, "hub": hub or None, "suite": suite}
     if tasks is not None:
         given["tasks"] = [name.strip() for name in tasks.split(",")]
     changed = {key: value for key, value in given.items() if value is not None}
-    if tasks is not None and suite is None:
+    if tasks is not None:
         changed["suite"] = None
     config = validate(EvalConfig, config.model_dump() | changed, "eval")
     evaluation = run_eval(

@@ -33,9 +33,9 @@ class Comparison:
         items: How many there are.
         baseline, candidate: The means.
         effect: How much better the candidate is; negative when it is worse, whatever the metric's direction.
-        low, high: Ends of the interval of the effect.
+        low, high: Ends of the interval of the effect; none when there are too few items to say anything.
         p_worse: Probability of an effect as bad or worse, were the two alike.
-        detectable: The smallest loss that would have been found with probability `POWER`.
+        detectable: The smallest loss that would have been found with probability `POWER`; none when none would.
         differing: Share of items that the two answer differently.
         gained, lost: Items that only the candidate, or only the baseline, has right; none for other values.
         test: `mcnemar` or `bootstrap`.
@@ -45,10 +45,10 @@ class Comparison:
     baseline: float
     candidate: float
     effect: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     p_worse: float
-    detectable: float
+    detectable: float | None
     differing: float
     gained: int | None
     lost: int | None
@@ -82,8 +82,12 @@ def compare(
             **common, low=low, high=high, p_worse=mcnemar(gained, lost), gained=gained, lost=lost, test="mcnemar",
             detectable=detectable_share(len(base), (gained + lost + 1) / (len(base) + 2), level),
         )  # fmt: skip
+    if len(difference) < fewest(level):
+        return Comparison(
+            **common, low=None, high=None, p_worse=1.0, gained=None, lost=None, test="bootstrap", detectable=None
+        )  # fmt: skip
     low, high, p_worse = bootstrap(difference, level, seed)
-    spread = float(difference.std(ddof=1)) if len(difference) > 1 else 0.0
+    spread = float(difference.std(ddof=1))
     detectable = (_z(level) + _z(1 - POWER)) * spread / math.sqrt(len(difference))
     return Comparison(
         **common, low=low, high=high, p_worse=p_worse, gained=None, lost=None, test="bootstrap", detectable=detectable
@@ -117,6 +121,13 @@ def tango(gained: int, lost: int, items: int, level: float) -> tuple[float, floa
     return float(low), float(high)
 
 
+def fewest(level: float) -> int:
+    """So many differences at least can be significant at a level: were the models alike, all of fewer would be losses
+    with a higher probability than that.
+    """
+    return math.ceil(-math.log2(level) - 1e-9)
+
+
 def bootstrap(difference: F64, level: float, seed: int = 0) -> tuple[float, float, float]:
     """The interval of the mean with probability 1 - 2 · level, and the probability of one as low, were it 0.
 
@@ -124,8 +135,8 @@ def bootstrap(difference: F64, level: float, seed: int = 0) -> tuple[float, floa
     """
     mean, count = float(difference.mean()), len(difference)
     error = float(difference.std()) / math.sqrt(count)
-    if error == 0:
-        return mean, mean, 1.0 if mean >= 0 else 0.0
+    if error == 0:  # all differences are equal: only their sign can be tested
+        return mean, mean, 1.0 if mean >= 0 else 0.5**count
     generator = np.random.default_rng(seed)
     drawn: list[F64] = []
     left = _RESAMPLES

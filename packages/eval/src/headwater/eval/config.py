@@ -79,8 +79,8 @@ class EvalConfig(Section):
     @classmethod
     def _no_repeats(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
         if any(not name.strip() for name in tasks):
-            raise ValueError("a task name is empty")
+            raise ValueError("names that are not empty")
         repeated = sorted({name for name in tasks if tasks.count(name) > 1})
         if repeated:
-            raise ValueError(f"named more than once: {', '.join(repeated)}")
+            raise ValueError(f"each task once; more than once: {', '.join(repeated)}")
         return tasks

@@ -38,11 +38,11 @@ class Unit(BaseModel):
     baseline: float
     candidate: float
     effect: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     p_worse: float
     p_corrected: float
-    detectable: float
+    detectable: float | None
     differing: float
     gained: int | None
     lost: int | None
@@ -224,7 +224,8 @@ def judge(pairs: Sequence[Pair], level: float = LEVEL, margin: float = MARGIN) -
     for pair, each, p_corrected in zip(pairs, found, corrected, strict=True):
         usual = margin if each.test == "mcnemar" else margin * abs(each.baseline)
         allowed = usual if pair.margin is None else pair.margin
-        verdict: Verdict = "NO-GO" if p_corrected <= level else "GO" if each.low > -allowed else "INCONCLUSIVE"
+        ruled_out = each.low is not None and each.low > -allowed
+        verdict: Verdict = "NO-GO" if p_corrected <= level else "GO" if ruled_out else "INCONCLUSIVE"
         units.append(
             Unit(task=pair.task, metric=pair.metric, higher_is_better=pair.higher_is_better, p_corrected=p_corrected,
                  margin=allowed, verdict=verdict, **each.__dict__)
@@ -255,6 +256,11 @@ def _paired(baseline: Evaluated, candidate: Evaluated, before: Score, after: Sco
                 found=f"{what} {a} for the baseline, {b} for the candidate", hint="evaluate both with the same suite",
             )  # fmt: skip
     a, b = baseline.values(before), candidate.values(after)
+    if not a or not b:
+        raise EvalError(
+            f"{before.task} has no items", found=f"{len(a):,} of the baseline, {len(b):,} of the candidate",
+            hint="evaluate again",
+        )  # fmt: skip
     if a.keys() != b.keys():
         raise EvalError(
             f"the two models did not answer the same items of {before.task}",

@@ -12,6 +12,8 @@ def sentence(unit: Unit) -> str:
         return f"worse by {_points(-unit.effect, unit)}"
     if unit.verdict == "GO":
         return f"a loss of {_points(unit.margin, unit)} is ruled out"
+    if unit.low is None:
+        return f"{unit.items} {'item is' if unit.items == 1 else 'items are'} too few to say anything"
     if unit.low <= -unit.margin < unit.effect:
         return f"a loss of {_points(unit.margin, unit)} is not ruled out; more items or a wider margin would decide"
     return "seems worse, but it may be chance; more items would decide"
@@ -40,8 +42,8 @@ def rows(decision: Decision) -> list[list[object]]:
     return [
         [
             unit.task, unit.metric, unit.items, f"{unit.baseline:.4f}", f"{unit.candidate:.4f}", f"{unit.effect:+.4f}",
-            f"{unit.low:+.4f} … {unit.high:+.4f}", f"{unit.p_corrected:.2g}", f"{unit.detectable:.4f}", unit.verdict,
-            sentence(unit),
+            "" if unit.low is None else f"{unit.low:+.4f} … {unit.high:+.4f}", f"{unit.p_corrected:.2g}",
+            "" if unit.detectable is None else f"{unit.detectable:.4f}", unit.verdict, sentence(unit),
         ]
         for unit in decision.units
     ]  # fmt: skip

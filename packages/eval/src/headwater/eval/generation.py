@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from headwater.core.errors import EvalError
 from headwater.eval.answers import Kept
 from headwater.eval.attention import Beginning, Reader, Slots
 from headwater.eval.scoring import Advance, batches
@@ -186,6 +187,9 @@ def generate(
 
     Returns:
         One `Generated` a prompt, in their order.
+
+    Raises:
+        EvalError: The model gives NaN after a prompt.
     """
     reader = model if isinstance(model, Reader) else Reader(model)
     jobs = [_Job(prompt, max_length) for prompt in prompts]
@@ -324,6 +328,11 @@ def _ahead(jobs: Sequence[_Job], guesses: Sequence[list[int]]) -> int:
 
 
 def _choose(jobs: Sequence[_Job], logits_BV: torch.Tensor) -> list[int]:
+    if bool(logits_BV.isnan().any()):
+        raise EvalError(
+            "the model gives logits that are no numbers (NaN)",
+            hint="no score of this model would mean anything: evaluate a checkpoint from before it went wrong",
+        )
     likeliest = logits_BV.argmax(-1).tolist()
     return [
         likeliest[row] if job.sampling is None else job.choose(logits_BV[row]) for row, job in enumerate(jobs)

@@ -91,7 +91,7 @@ def data() -> None:
 def pull_command(folder: Path, tasks: str | None, suite: str | None, include: tuple[Path, ...], as_json: bool) -> None:
     """Write the data sets of tasks into a folder, with its checksums; the Hugging Face hub is asked.
 
-    
+    \b
     headwater eval data pull DIR --suite core
     headwater eval run --recipe demo --run demo --suite core --data-dir DIR     # no network
     """

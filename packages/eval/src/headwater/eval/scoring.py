@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from headwater.core.errors import EvalError
 from headwater.eval.answers import Kept
 from headwater.eval.attention import Beginning, Reader
 from headwater.eval.trie import Bundle, Row, Stem, grow
@@ -103,6 +104,9 @@ def score(
 
     Returns:
         One `Scored` a request, in their order.
+
+    Raises:
+        EvalError: The model gives a log-probability that is no finite number.
     """
     reader = model if isinstance(model, Reader) else Reader(model)
     planned = plan(requests, max_length, share=reader.shares)
@@ -111,6 +115,12 @@ def score(
     for number, (beginning, batch) in enumerate(_work(reader, planned.root, batch_tokens)):
         known = None if kept is None else kept.get(number)
         owner, picked, best = _fitting(reader, planned, batch, beginning, known)
+        if not np.isfinite(picked).all():
+            raise EvalError(
+                "the model gives log-probabilities that are no finite numbers (NaN or infinite)",
+                found=f"{int((~np.isfinite(picked)).sum()):,} of {len(picked):,} in a batch",
+                hint="no score of this model would mean anything: evaluate a checkpoint from before it went wrong",
+            )
         if kept is not None and known is None:
             kept.put(number, [picked.tolist(), best.tolist()])
         np.add.at(logprobs, owner, picked)

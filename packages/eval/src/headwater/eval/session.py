@@ -26,9 +26,10 @@ from headwater.eval.overlap import mark_samples, overlap_notes, read_item_overla
 from headwater.eval.results import EvaluatedCheckpoint, HeldOutBits, Refused, Results, Score
 from headwater.eval.sandbox import availability
 from headwater.eval.scoring import Request, Scored, score
-from headwater.eval.tokenizer import EvalTokenizer, load_tokenizer
+from headwater.eval.tokenizer import EvalTokenizer, has_tokenizer, load_tokenizer, same_tokens
 
 _LEAST_PROMPT = 512  # tokens: less is no long text
+_USUAL_LENGTH = 2048  # of a model that names none (Bloom, MPT), as in lm-eval
 
 
 class Session:
@@ -82,7 +83,11 @@ class Session:
             tasks=scores,
             refused=refused,
             bits_per_byte=bits,
-            notes=[*notes(scores, self._max_length, self.config), *overlap_notes(samples, overlap)],
+            notes=[
+                *notes(scores, self._max_length, self.config),
+                *overlap_notes(samples, overlap),
+                *self._tokenizer_notes(),
+            ],
             settings=settings,
             software={name: version(name) for name in names},
         )
@@ -102,6 +107,7 @@ class Session:
         return {
             "weights": self._loaded.weights_digest,
             "tokenizer": hashlib.sha256(self._tokenizer.inner.to_str().encode()).hexdigest(),
+            "special_tokens": [self._tokenizer.eot_id, self._tokenizer.begin_id, self._tokenizer.special],
             "dtype": str(model.dtype),
             "device": model.device.type,
             "software": {name: version(name) for name in ("torch", "transformers", "tokenizers")},
@@ -109,8 +115,12 @@ class Session:
 
     @property
     def _tokenizer_folder(self) -> Path:
-        own = self._loaded.run is not None or not (self.checkpoint / "tokenizer.json").is_file()
-        return self.run.tokenizer if own else self.checkpoint
+        return self.checkpoint if self._brings_tokenizer else self.run.tokenizer
+
+    @property
+    def _brings_tokenizer(self) -> bool:
+        """Whether a Hugging Face folder has a tokenizer of its own; one with weights alone goes with the run's."""
+        return self._loaded.run is None and has_tokenizer(self.checkpoint)
 
     @cached_property
     def _tokenizer(self) -> EvalTokenizer:
@@ -126,9 +136,33 @@ class Session:
             )
         return tokenizer
 
+    def _tokenizer_notes(self) -> list[str]:
+        if self._loaded.run is None and not self._brings_tokenizer:
+            return [
+                "The model's folder has no tokenizer: the run's was used. Scores mean nothing if it is another one."
+            ]
+        if self.config.bits_per_byte and not self._reads_run_tokens and self._token_folders():
+            return [
+                "No bits per byte: the held-out documents are tokens of the run's tokenizer, which is not the model's."
+            ]
+        return []
+
+    @property
+    def _reads_run_tokens(self) -> bool:
+        """Whether the token ids of the run's documents are those of this model."""
+        if not self._brings_tokenizer:
+            return True
+        if not is_artifact(self.run.tokenizer):
+            return False
+        return same_tokens(self._tokenizer, load_tokenizer(self.run.tokenizer))
+
+    def _token_folders(self) -> list[Path]:
+        return sorted(path for path in self.run.tokens_root.glob("*") if is_artifact(path))
+
     @property
     def _max_length(self) -> int:
-        return int(self._loaded.model.config.max_position_embeddings)
+        found = getattr(self._loaded.model.config.get_text_config(), "max_position_embeddings", None)
+        return int(found or _USUAL_LENGTH)
 
     def _prompt_lengths(self) -> tuple[int, ...]:
         """Those asked for, else all of what the model reads, and an eighth, a quarter and half where that is enough."""
@@ -204,10 +238,12 @@ class Session:
         kept = self.work / "bits_per_byte.json"
         if kept.is_file():
             return HeldOutBits.model_validate_json(kept.read_bytes())
-        folders = sorted(path for path in self.run.tokens_root.glob("*") if is_artifact(path))
-        if not folders:
+        folders = self._token_folders()
+        if not folders or not self._reads_run_tokens:
             return None
-        tokenizer, loaded = self._tokenizer, self._loaded
+        loaded = self._loaded
+        # A model from elsewhere may end its texts, but not the run's documents, with another token.
+        tokenizer = load_tokenizer(self.run.tokenizer) if self._brings_tokenizer else self._tokenizer
         with self._timed("bits per byte"):
             found = [
                 read_held_out(folder, tokenizer.vocab_size, tokenizer.eot_id, self.config.held_out_tokens)

@@ -14,7 +14,7 @@ from headwater.core.errors import EvalError
 from headwater.core.layout import RunLayout
 from headwater.core.lock import exclusive
 from headwater.core.manifest import WORK, ArtifactWriter, Manifest, Parent, is_artifact, parent_of, read_manifest
-from headwater.core.storage import atomic_write, file_sha256, json_digest
+from headwater.core.storage import atomic_write, file_sha256, json_digest, storage_errors
 from headwater.eval import PRODUCER
 from headwater.eval.config import EvalConfig
 from headwater.eval.overlap import overlaps_file
@@ -88,7 +88,7 @@ def open_eval(run: RunLayout, config: EvalConfig, *, output: Path) -> Path | Non
     """
     with exclusive(output):
         writer, _, _ = _writer(run, config, choose_checkpoint(run, config.checkpoint), config.data_folder, (), output)
-        return None if writer.up_to_date() is not None else writer.begin()
+        return None if writer.up_to_date() is not None else writer.open_work()
 
 
 def run_share(run: RunLayout, config: EvalConfig, work: Path, part: int, parts: int) -> None:
@@ -117,7 +117,8 @@ def _evaluate(
     if (manifest := writer.up_to_date()) is not None:
         return Evaluation(folder, manifest, _read_results(folder), fresh=False, sandbox=_read_sandbox(folder))
     _tell_of_older(folder)
-    work = writer.begin()
+    # Earlier results stay until the new ones are there: a misspelt task must not cost hours.
+    work = writer.open_work()
 
     from headwater.eval.harness.environment import prepare
 
@@ -128,6 +129,7 @@ def _evaluate(
     started = time.monotonic()
     session = Session(run, config, checkpoint, work, data_dir, checksum_file, include, problem)
     results = session.results(settings)
+    writer.begin()
     _publish(folder, work, results, session, time.monotonic() - started)
     manifest = writer.commit(_counters(results), volatile=[folder / "timing.json"])
     return Evaluation(folder, manifest, results, fresh=True, sandbox=session.sandbox)
@@ -239,7 +241,8 @@ def _parents(run: RunLayout, config: EvalConfig, checkpoint: Path, folder: Path)
 def _publish(folder: Path, work: Path, results: Results, session: "Session", seconds: float) -> None:
     """Moves the finished parts out of the work folder, which the commit then removes."""
     samples = folder / "samples"
-    samples.mkdir(exist_ok=True)
+    with storage_errors("create", samples):
+        samples.mkdir(exist_ok=True)
     for path in sorted((work / "samples").glob("*.jsonl")):
         atomic_write(samples / path.name, path.read_bytes())
     atomic_write(folder / "results.json", results.model_dump_json(indent=1) + "\n")

@@ -6,17 +6,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from headwater.core.errors import ManifestError
+from headwater.core.errors import HeadwaterError, ManifestError
 from headwater.core.layout import RunLayout
 from headwater.core.manifest import is_artifact
 from headwater.eval.config import EvalConfig
+from headwater.eval.errors import UnusableCheckpoint
 from headwater.eval.stage import Evaluation, run_eval
 
 
 def steps_of(run: RunLayout) -> list[int]:
     """The steps of the finished checkpoints, in order."""
     found = sorted(run.checkpoints.glob("step-*")) if run.checkpoints.is_dir() else []
-    return [int(path.name.removeprefix("step-")) for path in found if is_artifact(path)]
+    steps = [(path, path.name.removeprefix("step-")) for path in found]
+    return [int(step) for path, step in steps if step.isdecimal() and is_artifact(path)]
 
 
 def watch(
@@ -28,6 +30,7 @@ def watch(
     data_dir: Path | None = None,
     include: Sequence[Path] = (),
     gone: Callable[[int], None] = lambda step: None,
+    failed: Callable[[int, HeadwaterError], None] | None = None,
 ) -> Iterator[tuple[int, Evaluation]]:
     """Evaluates checkpoints, oldest first, into `RUN/evals/step-…`, until the training is finished.
 
@@ -42,6 +45,8 @@ def watch(
         data_dir: See `run_eval`.
         include: See `run_eval`.
         gone: Called with the step of a checkpoint that was removed meanwhile.
+        failed: Called with the step of a checkpoint that cannot be evaluated (damaged, weights that are NaN) and the
+            reason; then the next one is. Without it, that ends the watch.
     """
     seen: set[int] = set()
     while True:
@@ -52,10 +57,13 @@ def watch(
             chosen = config.model_copy(update={"checkpoint": str(step)})
             try:
                 yield step, run_eval(run, chosen, data_dir=data_dir, include=include, output=run.eval_of(step))
-            except (ManifestError, FileNotFoundError):
-                if is_artifact(run.checkpoint(step)):
+            except (ManifestError, UnusableCheckpoint, FileNotFoundError) as error:
+                if not is_artifact(run.checkpoint(step)):
+                    gone(step)
+                elif failed is not None and isinstance(error, HeadwaterError):
+                    failed(step, error)
+                else:
                     raise
-                gone(step)
         if once or finished:
             return
         time.sleep(poll)

@@ -40,7 +40,8 @@ def watch(
 ) -> None:
     """Evaluate each checkpoint of a run as it appears, until the training is finished.
 
-    Results go to RUN/evals/step-…; a checkpoint is evaluated once. With --json a line for each.
+    Results go to RUN/evals/step-…; a checkpoint is evaluated once. With --json a line for each. One that cannot be
+    evaluated (damaged files, weights that are NaN) is told and passed over; the command then ends with 1.
 
     \b
     headwater eval watch --recipe demo --run demo --suite ci --data-dir DIR
@@ -51,18 +52,28 @@ def watch(
 
     from headwater.core.config import load_section, validate
     from headwater.core.console import done, warn
+    from headwater.core.errors import HeadwaterError
     from headwater.core.layout import RunLayout
     from headwater.core.sinks import served
     from headwater.eval.config import EvalConfig
     from headwater.eval.metrics import series_of
     from headwater.eval.summary import one_line
+    from headwater.eval.watch import steps_of
     from headwater.eval.watch import watch as each_checkpoint
 
     config = load_section("eval", EvalConfig, recipe, overrides)
     if suite is not None:
         config = validate(EvalConfig, config.model_dump() | {"suite": suite}, "eval")
+    unusable: list[int] = []
+
+    def failed(step: int, error: HeadwaterError) -> None:
+        unusable.append(step)
+        warn(f"the checkpoint of step {step:,} was not evaluated: {error}")
+
+    if not steps_of(RunLayout(run)):
+        warn(f"no finished checkpoint in {RunLayout(run).checkpoints}" + ("" if once else " yet: waiting for one"))
     found = each_checkpoint(
-        RunLayout(run), config, once=once, poll=poll, data_dir=data_dir, include=include,
+        RunLayout(run), config, once=once, poll=poll, data_dir=data_dir, include=include, failed=failed,
         gone=lambda step: warn(f"the checkpoint of step {step:,} was removed before it was evaluated"),
     )  # fmt: skip
     count = 0
@@ -81,3 +92,5 @@ def watch(
                 done("eval", one_line(evaluation))
     if not as_json:
         done("watch", f"{count} checkpoint{'' if count == 1 else 's'} of {run}")
+    if unusable:
+        raise SystemExit(1)

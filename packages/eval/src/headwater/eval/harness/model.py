@@ -101,8 +101,8 @@ class HeadwaterLM(TemplateLM):
         return "headwater"
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs: Any) -> list[int]:
-        """Token ids of `string`; no special tokens are added, as in training."""
-        return self.text.encode(string)
+        """Token ids of `string`, with the special tokens that the tokenizer begins a text with, unless told not to."""
+        return self.text.encode(string, begins=add_special_tokens is not False)
 
     def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
         stripped = context.rstrip()
@@ -119,9 +119,13 @@ class HeadwaterLM(TemplateLM):
         return [(answer.logprob, answer.greedy) for answer in scored]
 
     def _request(self, context: str, continuation: str) -> Request:
-        head, tail = self._encode_pair(context, continuation) if context else ([], self.text.encode(continuation))
+        if context:
+            head, tail = self._encode_pair(context, continuation)
+        else:
+            head, tail = [], self.text.encode(continuation, begins=False)
         if not head:
-            head, tail = ([self.eot_token_id], tail) if tail[:1] != [self.eot_token_id] else (tail[:1], tail[1:])
+            begin = self.text.begin_id
+            head, tail = ([begin], tail) if tail[:1] != [begin] else (tail[:1], tail[1:])
         if not tail:
             raise EvalError(
                 "a task asks for the log-probability of an empty continuation",
@@ -164,7 +168,7 @@ class HeadwaterLM(TemplateLM):
         pieces: list[Request] = []
         owners: list[int] = []
         for index, instance in enumerate(requests):
-            cut = windows(self.text.encode(instance.args[0]), self.eot_token_id, self.max_length)
+            cut = windows(self.text.encode(instance.args[0]), self.text.begin_id, self.max_length)
             pieces.extend(cut)
             owners.extend([index] * len(cut))
         totals = [0.0] * len(requests)
@@ -206,7 +210,7 @@ class HeadwaterLM(TemplateLM):
         stops: Any = kwargs.get("until") or []
         stops = [stops] if isinstance(stops, str) else list(stops)
         limit = min(int(kwargs["max_gen_toks"]), self.max_gen_tokens)
-        tokens = self.text.encode(context) or [self.eot_token_id]
+        tokens = self.text.encode(context) or [self.text.begin_id]
         return Prompt(tokens, limit, tuple(stop for stop in stops if stop), sampling, number if sampling else 0)
 
     @staticmethod

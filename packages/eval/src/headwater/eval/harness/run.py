@@ -12,7 +12,7 @@ from lm_eval.api.task import Task
 from lm_eval.evaluator import evaluate
 
 from headwater.core.errors import ConfigError, EvalError
-from headwater.core.storage import atomic_write
+from headwater.core.storage import atomic_write, storage_errors
 from headwater.eval.harness.model import HeadwaterLM
 from headwater.eval.harness.samples import item_samples
 from headwater.eval.harness.scores import add_gold, group_rows, task_outcome
@@ -73,7 +73,8 @@ def run_task(
     outcome = task_outcome(lm, name, task, found, samples)
     lines = [sample.model_dump_json() for sample in item_samples(lm, name, task, samples)]
     for folder in ("samples", "outcomes"):
-        (work / folder).mkdir(parents=True, exist_ok=True)
+        with storage_errors("create", work / folder):
+            (work / folder).mkdir(parents=True, exist_ok=True)
     atomic_write(work / "samples" / f"{name}.jsonl", "\n".join(lines) + "\n")
     atomic_write(kept, outcome.model_dump_json())
     return outcome

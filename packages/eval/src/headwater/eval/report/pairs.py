@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from headwater.core.page import format as fmt
 from headwater.eval.compare import Comparison, compare
 from headwater.eval.gate import Evaluated
 from headwater.eval.report.read import is_share
@@ -36,11 +37,16 @@ class Pair:
         return is_share(self.score)
 
     @property
+    def ends(self) -> tuple[float, float]:
+        """Ends of the difference's interval."""
+        assert self.found.low is not None and self.found.high is not None, "left out, see `_pair`"
+        return self.found.low, self.found.high
+
+    @property
     def reading(self) -> str:
         """`better`, `worse`, or `no difference seen` where the interval includes none."""
-        if self.found.low > 0:
-            return "better"
-        return "worse" if self.found.high < 0 else "no difference seen"
+        low, high = self.ends
+        return "better" if low > 0 else "worse" if high < 0 else "no difference seen"
 
 
 @dataclass(frozen=True)
@@ -114,4 +120,6 @@ def _pair(this: Evaluated, other: Evaluated, score: Score) -> Pair | str:
         [a[key] for key in keys], [b[key] for key in keys], level=(1 - LEVEL) / 2,
         higher_is_better=score.higher_is_better is not False,
     )  # fmt: skip
+    if found.low is None:
+        return f"{fmt.plural(len(keys), 'item')} in common: too few to say anything"
     return Pair(score, found, len(a.keys() ^ b.keys()))

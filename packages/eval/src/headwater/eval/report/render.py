@@ -104,12 +104,12 @@ def _curves(each: History) -> list[Curve]:
 
 def _difference(pair: Pair) -> whisker.Score:
     found = pair.found
-    return whisker.Score(pair.score.task, pair.metric, found.effect, found.low, found.high, found.items, 0.0)
+    return whisker.Score(pair.score.task, pair.metric, found.effect, *pair.ends, found.items, 0.0)
 
 
 def _axis(pairs: list[Pair]) -> Axis:
     """Zero in the middle, and room for every interval."""
-    most = max((max(abs(pair.found.low), abs(pair.found.high)) for pair in pairs), default=0.1)
+    most = max((abs(end) for pair in pairs for end in pair.ends), default=0.1)
     end = next((each for each in (0.02, 0.05, 0.1, 0.2, 0.3, 0.5) if most <= each), 1.0)
     return Axis(
         -end,

@@ -56,10 +56,10 @@ def junit(view: View) -> str:
 
 
 def _pair(pair: Pair) -> list[object]:
-    found = pair.found
+    found, (low, high) = pair.found, pair.ends
     return [
         pair.score.task, pair.metric, found.items, f"{found.baseline:.4f}", f"{found.candidate:.4f}",
-        f"{found.effect:+.4f}", f"{found.low:+.4f} … {found.high:+.4f}", pair.reading,
+        f"{found.effect:+.4f}", f"{low:+.4f} … {high:+.4f}", pair.reading,
     ]  # fmt: skip
 
 

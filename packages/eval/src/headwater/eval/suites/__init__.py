@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from headwater.core.config import read_mapping, validate
 from headwater.core.errors import ConfigError
 from headwater.core.storage import storage_errors
 
@@ -69,16 +68,13 @@ def load_suite(name: str) -> Suite:
             hint="see them with: headwater eval suites",
         )  # fmt: skip
     with storage_errors("read", path):
-        text = path.read_text(encoding="utf-8")
+        value = read_mapping(path, "suite")
+    if isinstance(tasks := value.get("tasks"), dict):
+        value |= {"tasks": {task: {} if how is None else how for task, how in tasks.items()}}
     try:
-        value: Any = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is no YAML: {error}") from error
-    if isinstance(value, dict) and isinstance(value.get("tasks"), dict):
-        value = value | {"tasks": {task: asked or {} for task, asked in value["tasks"].items()}}
-    try:
-        return Suite.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ConfigError(f"{path} is no suite: {place}: {first['msg']}", found=first.get("input")) from error
+        return validate(Suite, value, "")
+    except ConfigError as error:
+        hint = error.hint if error.expected else "see a whole one with: headwater eval suites ci"
+        raise ConfigError(
+            f"{path} is no suite: {error.message}", found=error.found, expected=error.expected, hint=hint
+        ) from error
