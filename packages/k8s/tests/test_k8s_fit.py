@@ -170,6 +170,11 @@ def test_the_gate_needs_another_run(tmp_path):
         render("eval", ("cluster.eval.baseline=llama-7b",))
 
 
+def test_evaluations_without_a_network_cannot_ask_the_hub():
+    with pytest.raises(ConfigError, match="have no network"):
+        render("eval", ("eval.hub=true",))
+
+
 def test_tensor_parallelism_across_nodes_is_warned_of(capsys):
     render("train", ("train.parallel.tp=16", "train.parallel.dp_shard=4"))
     assert "tensor parallelism would cross nodes" in " ".join(capsys.readouterr().err.split())

@@ -33,7 +33,7 @@ def render(recipe: Recipe) -> list[Object]:
         ConfigError: The recipe is wrong.
     """
     cluster, run = recipe.cluster, recipe.run
-    config = recipe.for_stage("eval")
+    config = _config(recipe)
     name = config["metadata"]["name"]
     text = json.dumps(_job(recipe, STEP, name), indent=1) + "\n"
     job = config_map(f"{run}-eval-job", run, "eval", cluster.namespace, {JOB_FILE: text})
@@ -42,7 +42,7 @@ def render(recipe: Recipe) -> list[Object]:
         command=["headwater", "k8s", "dispatch", "--run", recipe.folder, "--job", f"{FILES_FOLDER}/{JOB_FILE}"],
         resources=Resources(cpu="250m", memory="512Mi"), files=[name, job["metadata"]["name"]],
     )  # fmt: skip
-    objects = [config, job, _cron(recipe, "eval", cluster.eval.schedule, look, restarts.of_single())]
+    objects = [config, job, _cron(recipe, "eval-new", cluster.eval.schedule, look, restarts.of_single())]
     return [*objects, _gate(recipe, name)] if cluster.eval.baseline else objects
 
 
@@ -52,7 +52,7 @@ def render_step(recipe: Recipe, step: int) -> list[Object]:
     Raises:
         ConfigError: The recipe is wrong.
     """
-    config = recipe.for_stage("eval")
+    config = _config(recipe)
     return [config, _job(recipe, str(step), config["metadata"]["name"])]
 
 
@@ -129,3 +129,15 @@ def _metadata(recipe: Recipe, name: str, component: str) -> Object:
     if recipe.cluster.queue and component == "eval":
         marks = marks | {"kueue.x-k8s.io/queue-name": recipe.cluster.queue}
     return {"name": name, "namespace": recipe.cluster.namespace, "labels": marks}
+
+
+def _config(recipe: Recipe) -> Object:
+    """The ConfigMap with the recipe.
+
+    Raises:
+        ConfigError: The recipe is wrong, or wants a network that the pods have not.
+    """
+    if recipe.section("eval").hub:
+        raise ConfigError("evaluations on a cluster have no network", found="eval.hub: true",
+                          hint="put the data on the storage, and name its folder in cluster.eval.data_dir")  # fmt: skip
+    return recipe.for_stage("eval")
