@@ -47,7 +47,6 @@ def test_errors_are_messages_not_tracebacks(arguments, code):
 
 
 def test_a_command_that_stops_with_an_exit_code_ends_with_it():
-    # In a process of its own: main() gives SIGPIPE its default meaning.
     program = (
         "import sys, click; from headwater.core import cli; sys.argv = ['headwater']\n"
         "@click.command()\ndef failing(): raise click.exceptions.Exit(3)\n"
@@ -60,3 +59,22 @@ def test_help_and_version_end_with_0():
     assert run("--help").returncode == 0
     assert run("line", "run", "--help").returncode == 0
     assert run("--version").returncode == 0
+
+
+def test_a_reader_that_goes_away_ends_a_command_quietly_and_a_peer_that_does_ends_nothing():
+    long = "import sys; from headwater.core import cli; import click; sys.argv = ['headwater']\n"
+    printing = long + (
+        "@click.command()\ndef talk():\n for n in range(100_000): click.echo(f'line {n}')\n"
+        "cli.headwater = talk; cli.main()"
+    )
+    with subprocess.Popen([sys.executable, "-c", printing], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline() == b"line 0\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    serving = long + (
+        "import socket\n@click.command()\ndef serve():\n a, b = socket.socketpair(); b.close()\n"
+        " try: a.sendall(b'x')\n except BrokenPipeError: print('went on')\ncli.headwater = serve; cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", serving], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "went on\n")

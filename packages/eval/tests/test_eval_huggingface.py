@@ -38,7 +38,7 @@ def test_bits_per_byte_are_measured_on_documents_in_the_models_own_tokens_only(f
     other = evaluated(finished_run, folder)
     assert other.bits_per_byte is None
     assert other.notes == [
-        "No bits per byte: the held-out documents are in the run's tokens, which are not the model's."
+        "No bits per byte: the held-out documents are tokens of the run's tokenizer, which is not the model's."
     ]
 
 

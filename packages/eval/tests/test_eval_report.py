@@ -11,6 +11,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from chromium import TEXTS, chromium, in_browser
 from click.testing import CliRunner
 
 from headwater.core.errors import EvalError
@@ -25,14 +26,8 @@ from headwater.eval.report.pairs import pairs
 from headwater.eval.report.read import find, history
 from headwater.eval.results import Results, Sample
 
-# Headless Chromium is driven by the module that the run report's tests have.
-sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[2] / "monitor" / "tests")]
-browser = importlib.import_module("monitor_chromium")
+sys.path.append(str(Path(__file__).parent))
 sample = importlib.import_module("eval_report_sample")
-in_browser = [
-    pytest.mark.browser,
-    pytest.mark.skipif(browser.unavailable() is not None, reason=str(browser.unavailable())),
-]
 
 
 @pytest.fixture(scope="module")
@@ -254,11 +249,11 @@ def test_a_long_question_is_cut_in_the_middle_with_a_mark():
 
 
 class TestInBrowser:
-    pytestmark = in_browser
+    pytestmark = in_browser()
 
     @pytest.fixture(scope="class")
     def page(self, tmp_path_factory):
-        with browser.chromium(tmp_path_factory.mktemp("profile")) as opened:
+        with chromium(tmp_path_factory.mktemp("profile")) as opened:
             yield opened
 
     @pytest.fixture(scope="class")
@@ -270,12 +265,10 @@ class TestInBrowser:
         return folder
 
     def show(self, page, path, **size):
-        from selenium.webdriver.support.ui import WebDriverWait
-
         page.console(), page.requests()
         page.open(path, **size)
         ready = "return document.documentElement.classList.contains('items-ready')"
-        WebDriverWait(page.driver, 60).until(lambda _: page.run(ready))
+        page.wait(ready, 60)
 
     def choose(self, page, **filters):
         """Sets filters by their labels and returns what the list then says."""
@@ -311,7 +304,7 @@ class TestInBrowser:
             }
             return out;""")
         assert wide == [], "nothing sticks out of the page"
-        texts = page.run(browser.TEXTS.replace("'h1,h2", "'label,option,h4,h1,h2"))
+        texts = page.run(TEXTS)
         assert len(texts) > 300
         assert {(name, a, b) for name, a, b in texts if contrast(a, b) < 4.5} == set()
 
@@ -416,10 +409,7 @@ class TestInBrowser:
         added = page.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", script)
         try:
             page.open(build(tmp_path / "big").page)
-            found = "return document.getElementById('items-loading').textContent"
-            from selenium.webdriver.support.ui import WebDriverWait
-
-            WebDriverWait(page.driver, 30).until(lambda _: "--plain" in page.run(found))
+            page.wait("return document.getElementById('items-loading').textContent.includes('--plain')")
             self.show(page, build(tmp_path / "big", plain=True).page)
         finally:
             page.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)

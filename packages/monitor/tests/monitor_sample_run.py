@@ -140,7 +140,9 @@ def _train(run: RunLayout, hostile: str) -> None:
         losses.append(row)
         speed = 4150 + noise.gauss(0, 120) - (900 if step % 100 == 0 else 0)
         metrics.append({
-            "step": step, "time_seconds": 1.7e9 + step, "headwater_train_tokens_per_second": speed,
+            "step": step, "time_seconds": 1.7e9 + step, "headwater_train_step": step, "headwater_train_loss": loss,
+            "headwater_train_grad_norm": norm, "headwater_train_learning_rate": rate,
+            "headwater_train_tokens_total": tokens, "headwater_train_tokens_per_second": speed,
             "headwater_train_step_seconds": BATCH * SEQ_LEN / speed,
         })  # fmt: skip
         if step % 50 == 0:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from monitor_chromium import TEXTS, Page, chromium, unavailable
+from chromium import TEXTS, Page, chromium, in_browser
 from monitor_sample_run import make_run, write_recipe
 
 from headwater.core.theme import contrast
 from headwater.monitor.report.build import build_report
 
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))]
+pytestmark = in_browser()
 
 SECTIONS = ["funnel", "mixture", "loss", "optimizer", "throughput", "evaluation", "lineage", "recipe", "reproduce"]
 HOSTILE = "\"'><script>window.owned=1</script><img src=x onerror='window.owned=2'>"

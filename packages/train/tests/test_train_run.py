@@ -534,3 +534,13 @@ def test_a_staged_mixture_trains_goes_on_and_is_refused_when_a_stage_changed(run
     assert resolve_mixture(layout, validate(Mixture, resolved["mixture"], "mixture"), samples=80, seq_len=32) == (
         recorded_mixture(info)
     )
+
+
+def test_activation_checkpointing_changes_no_loss(tmp_path: Path, data: Path) -> None:
+    losses = {}
+    for kind in ("none", "selective", "full"):
+        run = Path(shutil.copytree(data, tmp_path / kind))
+        recipe = write_recipe(tmp_path / f"{kind}.yaml", steps=3, activation_checkpointing=kind)
+        assert train(recipe, run).state == "finished"
+        losses[kind] = (run / "train" / "losses.jsonl").read_bytes()
+    assert losses["none"] == losses["selective"] == losses["full"]

@@ -6,14 +6,13 @@ Only click and the standard library are imported before a command runs, so that 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from importlib.metadata import EntryPoint, entry_points
 
 import click
 
 COMMANDS_GROUP = "headwater.cli"
-ORDER = ("line", "data", "import", "train", "eval", "export", "report", "trace", "verify", "monitor", "k8s")
+ORDER = ("line", "data", "import", "plan", "train", "eval", "export", "report", "trace", "verify", "monitor", "k8s")
 
 
 class Commands(click.Group):
@@ -64,9 +63,11 @@ def headwater() -> None:
 
 
 def main() -> None:
-    """Entry point: runs a command and turns Headwater's errors into messages and exit codes."""
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `headwater trace … | head` ends quietly
+    """Entry point: runs a command and turns Headwater's errors into messages and exit codes.
+
+    A reader that goes away (`headwater trace … | head`) is click's to handle: it ends the command quietly. The signal
+    SIGPIPE stays ignored, since it would also end a training whose metrics somebody stops reading.
+    """
     try:
         # In this mode click returns the code of `Exit` (a failed stage of the line, --help) instead of ending with it.
         code = headwater.main(standalone_mode=False)

@@ -41,3 +41,14 @@ def exclusive(folder: str | Path) -> Generator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def is_held(folder: str | Path) -> bool:
+    """Whether a process of this machine holds a folder, as far as `/proc/locks` tells. Nothing is locked for it."""
+    try:
+        about = Path(folder).stat()
+        lines = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return False
+    place = f"{os.major(about.st_dev):02x}:{os.minor(about.st_dev):02x}:{about.st_ino}"
+    return any(fields[1] == "FLOCK" and place in fields for line in lines if len(fields := line.split()) > 5)

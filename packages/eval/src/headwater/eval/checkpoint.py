@@ -91,9 +91,10 @@ def load_checkpoint(path: Path, device: str = "cpu") -> LoadedCheckpoint:
 def load_huggingface(path: Path, device: str = "cpu") -> LoadedCheckpoint:
     """Loads a causal language model from a Hugging Face folder, without the network. See `load`."""
     try:
-        model, told = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             path, dtype=torch.float32, local_files_only=True, output_loading_info=True
         )
+        model, told = loaded
     except Exception as error:  # damaged files make transformers and safetensors raise anything
         raise UnusableCheckpoint(f"{path} cannot be loaded as a Hugging Face model: {error}") from error
     # transformers gives weights that are not there random values.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from headwater.core.cli_options import recipe_options, run_option
+from headwater.core.cli_options import recipe_options
 
 
 @click.command()
@@ -36,32 +36,51 @@ def report(recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...]) ->
         console.warn(problem)
     state = "written" if built.fresh else "up to date"
     stages = f"{len(present)} of {len(view.commands)} stages, {len(view.lineage)} artifacts"
-    console.done("report", f"{state}: {built.path} · {stages} · open it with: headwater monitor open --run {run}")
+    console.done("report", f"{state}: {built.path} · {stages} · live: headwater monitor open {run}")
 
 
-@click.group(short_help="The report page, the table of metrics, alert rules.")
+@click.group(short_help="The run page, the table of metrics, alert rules.")
 def monitor() -> None:
-    """Watch runs: the report page, the table of metrics, alert rules."""
+    """Watch runs: the run page, the table of metrics, alert rules, dashboards."""
 
 
 @monitor.command("open")
-@run_option
+@click.argument("runs", nargs=-1, required=True, type=click.Path(file_okay=False, path_type=Path), metavar="RUN...")
+@click.option("--port", type=click.IntRange(0, 65535), default=7007, show_default=True, help="0: any free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS",
+              help="Where to listen. Any but a loopback address lets others on the network read the runs.")  # fmt: skip
+@click.option("--prometheus", metavar="URL",
+              help="Ask this Prometheus which alerts fire; else they are worked out from the logs.")  # fmt: skip
 @click.option("--print", "only_print", is_flag=True, help="Print the address; do not start a browser.")
-def open_page(run: Path, only_print: bool) -> None:
-    """Open the run's report page in a browser and print its path."""
+def open_page(runs: tuple[Path, ...], port: int, host: str, prometheus: str | None, only_print: bool) -> None:
+    """Serve a page of runs, live while they are: curves, events, alerts, evaluations, the funnel.
+
+    RUN is a run folder, begun or not; several are drawn over one another. The page reads the folders and writes
+    nothing; Ctrl-C ends it.
+
+    \b
+    headwater monitor open runs/demo
+    headwater monitor open runs/a runs/b --port 0
+    """
     import webbrowser
 
-    from headwater.core.errors import ManifestError
-    from headwater.core.layout import RunLayout
+    from headwater.core import console
 
-    page = (RunLayout(run).report / "report.html").resolve()
-    if not page.is_file():
-        raise ManifestError(
-            f"{run} has no report page", expected=str(page), hint=f"run: headwater report --recipe RECIPE --run {run}"
-        )
-    click.echo(str(page))
-    if not only_print and not webbrowser.open(page.as_uri()):
-        click.echo("no browser could be started here; open the path above in yours", err=True)
+    from .live.page import RunPage
+    from .live.server import PageServer
+
+    with PageServer(RunPage(runs, prometheus), host, port) as server:
+        if not server.is_local:
+            console.warn(
+                f"whoever reaches {host}, port {server.server_port}, can read these runs; there is no password"
+            )
+        console.done("monitor open", f"{server.url} · Ctrl-C ends it")
+        if not only_print and not webbrowser.open(server.url):
+            click.echo("no browser could be started here; open the address above in yours", err=True)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            click.echo("ended")
 
 
 @monitor.command("metrics")

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from headwater.core.config import Section, Whole
 from headwater.train.guard.config import GuardConfig
 from headwater.train.model import Model
-from headwater.train.parallel import Parallel, problems
+from headwater.train.parallel import SPLIT_BACKWARD, Parallel, problems
 
 
 class Optimizer(Section):
@@ -94,6 +94,9 @@ class TrainConfig(Section):
         device: Where to train; auto takes CUDA when there is one.
         precision: Of the matrix products; bfloat16 and float8 keep float32 master weights. float8 is bfloat16 with the
             linear layers in float8, scaled row by row; it needs the extra `float8`, and `compile` to be any faster.
+        activation_checkpointing: What the backward pass computes again instead of keeping it (Chen et al., 2016,
+            arXiv:1604.06174): nothing; of each block all but attention and every second product ("selective"); or each
+            block whole.
         compile: Whether to compile the blocks with torch.compile.
         threads: CPU threads of one process; default: all cores.
         metrics: Sinks of the metrics besides `metrics.jsonl`: name → options, for example `prometheus: {port: 9464}`.
@@ -114,6 +117,7 @@ class TrainConfig(Section):
     guard: GuardConfig = GuardConfig()
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["float32", "bfloat16", "float8"] = "float32"
+    activation_checkpointing: Literal["none", "selective", "full"] = "none"
     compile: bool = False
     threads: Whole | None = Field(default=None, ge=1, le=1024)
     metrics: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -126,6 +130,10 @@ class TrainConfig(Section):
         )  # fmt: skip
         if problem := next(found, None):
             raise ValueError(problem)
+        if self.activation_checkpointing == "selective" and self.parallel.schedule in SPLIT_BACKWARD:
+            raise ValueError(
+                f"activation_checkpointing selective does not go with schedule {self.parallel.schedule}: full does"
+            )
         if self.precision == "float8" and self.parallel.tp > 1:
             raise ValueError("precision float8 does not go with parallel.tp: it has not been held against one process")
         if self.model.max_seq_len is not None and self.model.max_seq_len < self.seq_len:
@@ -135,7 +143,7 @@ class TrainConfig(Section):
 
 NEUTRAL = (
     "init_from", "metrics", "threads", "device", "parallel", "checkpoint", "validation", "micro_batch", "compile",
-    "guard",
+    "activation_checkpointing", "guard",
 )  # fmt: skip
 """Keys of the section that may change when a run goes on: they change neither the model nor its data, only (in the
 last digits) the rounding of sums, or what is written beside the run. Initial weights are compared by their digest. The

@@ -9,7 +9,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any, cast
 
-from jinja2 import DictLoader, Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from headwater.core.page import format as fmt
@@ -28,6 +28,8 @@ def draw(
     theme: str = "auto",
     scripts: Sequence[str] = (),
     data: Mapping[str, str] | None = None,
+    parts: Sequence[Traversable] = (),
+    connects: bool = False,
     **values: object,
 ) -> str:
     """A page as one string that needs no other file.
@@ -44,25 +46,40 @@ def draw(
         theme: `auto`, `light` or `dark`.
         scripts: Names of further scripts in `templates`.
         data: Id → content of script elements that are never run; `embed` makes such content.
+        parts: Folders of further templates that it takes from.
+        connects: Whether its script may ask the server that it came from.
         **values: For the template.
     """
-    sources = {"frame.html.j2": read(_TEMPLATES, "frame.html.j2"), "page": read(templates, f"{name}.html.j2")}
-    environment = Environment(
-        loader=DictLoader(sources), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    script = read(_TEMPLATES, "page.js") + "".join(read(templates, each) for each in scripts)
+    style = variables() + read(_TEMPLATES, "page.css") + read(templates, f"{name}.css")
+    return environment(templates, *parts).get_template(f"{name}.html.j2").render(
+        title=title, kind=kind, sections=sections, theme=theme,
+        script=Markup(script), style=Markup(style),  # noqa: S704  our own files, not input
+        data={key: Markup(content) for key, content in (data or {}).items()},  # noqa: S704  from `embed`
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(), connects=connects, **values,
+    )  # fmt: skip
+
+
+def environment(*folders: Traversable) -> Environment:
+    """Templates of folders, the first that has a name, and of the frame; what they write is escaped.
+
+    They may write numbers with the functions of `format`.
+    """
+
+    def source(name: str) -> str | None:
+        found = next((folder / name for folder in (*folders, _TEMPLATES) if (folder / name).is_file()), None)
+        return None if found is None else found.read_text(encoding="utf-8")
+
+    made = Environment(
+        loader=FunctionLoader(source), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    filters = cast("dict[str, Any]", environment.filters)  # pyright: ignore[reportUnknownMemberType]
+    filters = cast("dict[str, Any]", made.filters)  # pyright: ignore[reportUnknownMemberType]
     filters.update(
         count=fmt.count, short=fmt.short, bytes=fmt.bytes_, percent=fmt.percent, fixed=fmt.fixed, general=fmt.general,
         signed=fmt.signed,
     )  # fmt: skip
-    script = read(_TEMPLATES, "page.js") + "".join(read(templates, each) for each in scripts)
-    style = variables() + read(_TEMPLATES, "page.css") + read(templates, f"{name}.css")
-    return environment.get_template("page").render(
-        title=title, kind=kind, sections=sections, theme=theme, plural=fmt.plural,
-        script=Markup(script), style=Markup(style),  # noqa: S704  our own files, not input
-        data={key: Markup(content) for key, content in (data or {}).items()},  # noqa: S704  from `embed`
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(), **values,
-    )  # fmt: skip
+    made.globals["plural"] = fmt.plural  # pyright: ignore[reportUnknownMemberType]
+    return made
 
 
 def read(folder: Traversable, name: str) -> str:

@@ -17,14 +17,14 @@ def tag(name: str, *children: object, **attributes: object) -> Markup:
     Attribute names are written as Python identifiers: `stroke_width` becomes `stroke-width` and a trailing
     underscore is dropped (`class_`).
     """
-    parts = [Markup("<") + name]
+    parts = [f"<{name}"]
     for key, value in attributes.items():
         if value is None:
             continue
         text = f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
-        parts.append(Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), text))
-    parts.append(Markup(">") + Markup("").join(escape(child) for child in children) + Markup("</{}>").format(name))
-    return Markup("").join(parts)
+        parts.append(f' {key.rstrip("_").replace("_", "-")}="{escape(text)}"')
+    parts += [">", *(str(escape(child)) for child in children), f"</{name}>"]
+    return Markup("".join(parts))  # noqa: S704  each part is escaped, or a name of ours
 
 
 def group(*children: object, **attributes: object) -> Markup:
@@ -49,7 +49,7 @@ def drawing(
         title: Name of the chart, for assistive technology.
         desc: What the chart says, in a sentence.
         key: Unique in the page; the ids of title and description are built from it.
-        data: JSON that the page's script reads for the pointer tooltip.
+        data: JSON that the page's script reads for the tooltip; such a chart can be walked with the arrow keys.
     """
     return tag(
         "svg",
@@ -62,6 +62,7 @@ def drawing(
         aria_labelledby=f"{key}-title",
         aria_describedby=f"{key}-desc",
         data_plot=data,
+        tabindex=None if data is None else "0",
     )
 
 

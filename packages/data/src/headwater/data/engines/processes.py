@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import pickle
 import signal
-import threading
 from collections.abc import Callable, Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -43,7 +42,6 @@ class Workers:
     def __init__(self, count: int, setting: str) -> None:
         self.count, self.setting = count, setting
         self._started: dict[Connection, BaseProcess] = {}
-        self._handler: Any = None
 
     def __enter__(self) -> Workers:
         return self
@@ -59,9 +57,6 @@ class Workers:
                 process.kill()
                 process.join()
         self._started = {}
-        if self._handler is not None:
-            signal.signal(signal.SIGPIPE, self._handler)
-            self._handler = None
 
     def run(self, label: str, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], *, done: int = 0) -> None:
         """Calls a picklable function with each tuple of arguments, and shows progress.
@@ -100,9 +95,6 @@ class Workers:
     def start(self) -> dict[Connection, BaseProcess]:
         """The processes. They come from a clean server, because Arrow's threads do not survive a fork."""
         if not self._started:
-            if threading.current_thread() is threading.main_thread():
-                # The command line ends quietly on SIGPIPE; a worker that died must be an error instead.
-                self._handler = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
             context = get_context("forkserver")
             context.set_forkserver_preload(["headwater.data.documents", "headwater.data.tokenize"])
             for _ in range(self.count):

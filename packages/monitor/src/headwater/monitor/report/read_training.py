@@ -16,12 +16,12 @@ from .view import Training
 
 #: Fields of an event that say what happened, in the order in which a tooltip shows them.
 _SHOWN = (
-    "reason", "detector", "response", "onset", "to_step",
+    "reason", "detector", "response", "onset", "to_step", "learning_rate_factor",
     "path", "loss", "grad_norm", "bits_per_byte", "validation_loss", "seconds", "device", "world_size",
     "parameters", "url",
 )  # fmt: skip
 #: Documents of an event that are named; the event holds them all.
-_DOCUMENTS = 3
+_DOCUMENTS = 5
 
 
 def read_training(files: RunFiles, run: RunLayout) -> Training | None:
@@ -92,13 +92,20 @@ def curve(name: str, rows: Sequence[Row], *fields: str) -> Curve:
 
 
 def event(row: Row) -> Event:
-    """An event with the words of its tooltip."""
+    """An event with the words of its tooltip: the decision, and the documents it is about."""
     words = [f"{name.replace('_', ' ')} {_value(row[name])}" for name in _SHOWN if row.get(name) is not None]
-    documents = row.get("documents")
-    if isinstance(documents, list) and documents:
-        named = [str(d.get("url") or d.get("id")) for d in documents[:_DOCUMENTS] if isinstance(d, dict)]
-        words.append(f"{fmt.plural(len(documents), 'document')}: {', '.join(named)}")
-    return Event(str(row.get("kind", "unknown")), whole(row, "step") or 0, " · ".join(words))
+    samples = row.get("samples")
+    if isinstance(samples, list) and len(samples) == 2 and all(isinstance(one, int) for one in samples):
+        words.append(f"samples {samples[0]:,} to {samples[1] - 1:,}")
+    listed = row.get("documents")
+    # A document is in several samples, but is one document.
+    named = (
+        [str(d.get("url") or d.get("id")) for d in listed if isinstance(d, dict)] if isinstance(listed, list) else []
+    )
+    unique = list(dict.fromkeys(named))
+    total = whole(row, "documents_total") or len(unique)
+    step = whole(row, "step") or 0
+    return Event(str(row.get("kind", "unknown")), step, " · ".join(words), tuple(unique[:_DOCUMENTS]), total)
 
 
 def _state(events: Sequence[Row], committed: bool) -> str:

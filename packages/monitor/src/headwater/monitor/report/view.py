@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from headwater.core.page.line import Curve, Event
@@ -281,5 +281,9 @@ class RunView:
     @property
     def colours(self) -> dict[str, str]:
         """Source → colour class. One source has one colour in every chart."""
-        names = sorted({*(self.funnel.sources if self.funnel else ()), *(row.source for row in self.mixture or ())})
-        return {name: f"s{index % 6 + 1}" for index, name in enumerate(names)}
+        return colours({*(self.funnel.sources if self.funnel else ()), *(row.source for row in self.mixture or ())})
+
+
+def colours(sources: Iterable[str]) -> dict[str, str]:
+    """Source → colour class."""
+    return {name: f"s{index % 6 + 1}" for index, name in enumerate(sorted(sources))}

@@ -9,6 +9,7 @@ from torchtitan.components.loss import CrossEntropyLoss
 from torchtitan.components.optimizer import LRSchedulersContainer, OptimizersContainer
 from torchtitan.components.optimizer.optimizer import ParamGroupConfig
 from torchtitan.config.configs import CommConfig, CompileConfig, DebugConfig, ParallelismConfig, TrainingConfig
+from torchtitan.distributed.activation_checkpoint import FullAC, SelectiveAC
 
 from headwater.core.sinks import MetricSink
 from headwater.train.config import TrainConfig
@@ -26,6 +27,8 @@ from headwater.train.titan.validate import HeldOutValidator
 NORMS, NORMS_AND_EMBEDDING = r"norm\.weight$", r"(norm|tok_embeddings)\.weight$"
 """What is not decayed: a tied embedding is the head, which is."""
 
+CHECKPOINTING = {"none": None, "selective": SelectiveAC.Config(), "full": FullAC.Config()}
+
 
 def trainer_config(
     inputs: Inputs, data: HeldOut | None, sinks: list[MetricSink], device: str
@@ -39,7 +42,6 @@ def trainer_config(
         device: "cpu" or "cuda".
     """
     config = inputs.config
-    micro_batches = config.parallel.micro_batches_of(config.global_batch, config.micro_batch)
     spec = model_spec(inputs.shape, device, inputs.base.seed)
     if config.precision == "float8":
         spec = replace(spec, model=in_float8(spec.model, device, compiled=config.compile))
@@ -54,17 +56,13 @@ def trainer_config(
             decay_ratio=config.schedule.decay_ratio, decay_type=config.schedule.decay,
             min_lr_factor=config.schedule.final_ratio,
         ),
-        training=TrainingConfig(
-            local_batch_size=config.micro_batch * micro_batches, global_batch_size=config.global_batch,
-            seq_len=config.seq_len, max_norm=config.clip_norm, steps=config.steps, disable_cuda_graphs=True,
-            mixed_precision_param="float32" if config.precision == "float32" else "bfloat16",
-        ),
-        parallelism=_parallelism(config),
+        training=training(config),
+        parallelism=parallelism(config),
         checkpoint=HeadwaterCheckpoints.Config(
             enable=True, folder="checkpoints", interval=config.checkpoint.every, last_save_model_only=False,
             keep_latest_k=0, initial_load_model_only=False, _inputs=inputs,
         ),
-        activation_checkpoint=None,
+        activation_checkpoint=CHECKPOINTING[config.activation_checkpointing],
         compile=CompileConfig(enable=config.compile),
         # No flight recorder: it would make a folder of traces in the run.
         comm=CommConfig(trace_buf_size=0),
@@ -75,7 +73,18 @@ def trainer_config(
     )  # fmt: skip
 
 
-def _parallelism(config: TrainConfig) -> ParallelismConfig:
+def training(config: TrainConfig) -> TrainingConfig:
+    """Batch, length and precision."""
+    micro_batches = config.parallel.micro_batches_of(config.global_batch, config.micro_batch)
+    return TrainingConfig(
+        local_batch_size=config.micro_batch * micro_batches, global_batch_size=config.global_batch,
+        seq_len=config.seq_len, max_norm=config.clip_norm, steps=config.steps, disable_cuda_graphs=True,
+        mixed_precision_param="float32" if config.precision == "float32" else "bfloat16",
+    )  # fmt: skip
+
+
+def parallelism(config: TrainConfig) -> ParallelismConfig:
+    """The layout."""
     layout = config.parallel
     # 3 gathers the weights twice, for the forward and for the backward pass; 1 and 2 keep them in between. Without a
     # pipeline torchtitan's default is 3, less the head, whose backward pass comes at once.

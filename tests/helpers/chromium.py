@@ -1,4 +1,7 @@
-"""Headless Chromium for tests, through chromedriver and selenium; nothing is downloaded."""
+"""Headless Chromium for the tests of every package, through chromedriver and selenium; nothing is downloaded.
+
+python tests/helpers/chromium.py ADDRESS FOLDER     # screenshots, wide and narrow, light and dark
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
@@ -21,7 +26,8 @@ TEXTS = """
 const hex = c => '#' + c.match(/[0-9.]+/g).slice(0, 3).map(v => (+v).toString(16).padStart(2, '0')).join('');
 const clear = c => /^rgba\\(.*, 0\\)$/.test(c) || c === 'transparent';
 const found = [];
-for (const e of document.querySelectorAll('h1,h2,h3,p,li,td,th,a,button,summary,pre,code,b,span,div,text')) {
+const names = 'h1,h2,h3,h4,p,li,td,th,a,button,label,option,summary,pre,code,b,span,div,text';
+for (const e of document.querySelectorAll(names)) {
   const own = [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
   if (!own || !e.getClientRects().length) continue;
   const style = getComputedStyle(e);
@@ -47,6 +53,12 @@ def unavailable() -> str | None:
     return None
 
 
+def in_browser() -> list[pytest.MarkDecorator]:
+    """The marks of a test that needs a browser."""
+    reason = unavailable()
+    return [pytest.mark.browser, pytest.mark.skipif(reason is not None, reason=str(reason))]
+
+
 def _chromium() -> str | None:
     return os.environ.get("HEADWATER_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -57,12 +69,12 @@ class Page:
     def __init__(self, driver: Any) -> None:
         self.driver = driver
 
-    def open(self, path: Path, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
-        """Loads a local file at a window size and with the system set to light or dark."""
+    def open(self, page: Path | str, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
+        """Loads a local file or an address at a window size and with the system set to light or dark."""
         self.resize(width, height)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
-        self.driver.get(path.resolve().as_uri())
+        self.driver.get(page.resolve().as_uri() if isinstance(page, Path) else page)
 
     def resize(self, width: int, height: int = 900) -> None:
         """Sets the size of the viewport in CSS pixels; below 500 a real window cannot go, so it is emulated."""
@@ -72,6 +84,12 @@ class Page:
     def run(self, script: str, *arguments: object) -> Any:
         """Runs JavaScript in the page and returns its value."""
         return self.driver.execute_script(script, *arguments)
+
+    def wait(self, script: str, seconds: float = 30) -> Any:
+        """Waits until JavaScript returns something true, and returns it."""
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        return WebDriverWait(self.driver, seconds, 0.05).until(lambda _: self.run(script))
 
     def console(self) -> list[str]:
         """Errors and warnings that the console got since the last call."""
@@ -116,10 +134,12 @@ def chromium(profile: Path) -> Iterator[Page]:
 if __name__ == "__main__":
     import sys
     import tempfile
+    import time
 
-    page_path, target = Path(sys.argv[1]), Path(sys.argv[2])
+    address, target = sys.argv[1], Path(sys.argv[2])
     with tempfile.TemporaryDirectory() as folder, chromium(Path(folder)) as page:
         for width in (1280, 390):
             for dark in (False, True):
-                page.open(page_path, width=width, dark=dark)
-                page.screenshot(target / f"report-{width}-{'dark' if dark else 'light'}.png")
+                page.open(address if "://" in address else Path(address), width=width, dark=dark)
+                time.sleep(2)  # for a page that asks for its content
+                page.screenshot(target / f"page-{width}-{'dark' if dark else 'light'}.png")

@@ -1,0 +1,120 @@
+"""Predictions of the published runs, and their errors."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from headwater.train.plan.clusters import GIB, GPUS, Gpu
+from headwater.train.plan.counts import flops_per_token
+from headwater.train.plan.efficiency import FITTED, Efficiency
+from headwater.train.plan.job import Degrees, Job
+from headwater.train.plan.memory import memory_per_gpu
+from headwater.train.plan.runs import PublishedRun, published_runs, shapes
+from headwater.train.plan.speed import step_speed
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A published run and what is predicted of it.
+
+    Attributes:
+        run: The row.
+        measured, predicted: Tokens a second and GPU.
+        memory_measured, memory_predicted: Peak of a GPU in GiB, where the source gives it.
+    """
+
+    run: PublishedRun
+    measured: float
+    predicted: float
+    memory_measured: float | None
+    memory_predicted: float
+
+    @property
+    def error(self) -> float:
+        """Of the speed, relative to the measured one; that of MFU is the same."""
+        return self.predicted / self.measured - 1
+
+    @property
+    def memory_error(self) -> float | None:
+        """Of the memory, relative to the measured one."""
+        return None if self.memory_measured is None else self.memory_predicted / self.memory_measured - 1
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Absolute relative errors of some rows.
+
+    Attributes:
+        rows: How many.
+        median, ninetieth: Of the absolute errors; a share.
+        bias: Median of the errors with their sign.
+    """
+
+    rows: int
+    median: float
+    ninetieth: float
+    bias: float
+
+
+def job_of(run: PublishedRun) -> tuple[Job, Gpu]:
+    """A published run as a job, and the GPU that it ran on."""
+    shape = shapes()[run.model]
+    if run.seq_len > shape.max_seq_len:
+        shape = shape.model_copy(update={"max_seq_len": run.seq_len})
+    degrees = Degrees(
+        dp_replicate=run.dp_replicate or 1, dp_shard=run.dp_shard or 1, tp=run.tp or 1, pp=run.pp or 1,
+        cp=run.cp or 1, ep=run.ep or 1, virtual=run.virtual or 1, zero=run.zero or 0,
+        schedule="1F1B" if (run.virtual or 1) == 1 else "Interleaved1F1B",
+    )  # fmt: skip
+    job = Job(
+        shape=shape, degrees=degrees, seq_len=run.seq_len, global_batch=run.global_batch or 1,
+        micro_batch=run.micro_batch or 1, precision="float8" if run.precision == "fp8" else "bfloat16",
+        checkpointing=run.checkpointing or "none", kernels=run.kernels or "eager", attention=run.attention or "flash",
+        tp_overlap=bool(run.tp_overlap), recomputed=run.recomputed, pure="pure" in run.run,
+        fused_loss=run.loss == "fused",
+    )  # fmt: skip
+    gpu = GPUS[run.gpu]
+    return job, replace(gpu, network_bandwidth=run.network_gbps * 1e9 / 8) if run.network_gbps else gpu
+
+
+def measured_rate(run: PublishedRun, job: Job) -> float:
+    """Tokens a second and GPU that a row says, by the source's own count of operations."""
+    if run.measured == "tokens_per_second_per_gpu":
+        return run.value
+    if run.measured == "hardware_teraflops":  # Narayanan et al., 2021, equation 3, with the recomputed forward pass
+        shape, seq_len = job.shape, run.seq_len
+        layers, dim = shape.n_layers, shape.dim
+        forward = 96.0 * layers * dim**2
+        return run.value * 1e12 / (
+            forward * (1 + seq_len / (6 * dim) + shape.vocab_size / (16 * layers * dim))
+        )  # fmt: skip
+    return run.value * 1e12 / flops_per_token(job.shape, run.seq_len)
+
+
+def compare(run: PublishedRun, fitted: Efficiency = FITTED) -> Compared:
+    """Predicts a row."""
+    job, gpu = job_of(run)
+    speed = step_speed(job, gpu, fitted)
+    return Compared(
+        run, measured_rate(run, job), speed.tokens_per_second_per_gpu, run.memory_gib, memory_per_gpu(job).total / GIB
+    )
+
+
+def compare_all(fitted: Efficiency = FITTED) -> list[Compared]:
+    """Predicts every row that can be."""
+    return [compare(run, fitted) for run in published_runs() if run.modelled]
+
+
+def errors_of(values: Iterable[float]) -> Errors:
+    """Summarises relative errors.
+
+    Args:
+        values: With their sign, as shares.
+    """
+    signed = list(values)
+    size = sorted(abs(value) for value in signed)
+    ninetieth = size[min(len(size) - 1, math.ceil(0.9 * len(size)) - 1)]
+    return Errors(len(size), statistics.median(size), ninetieth, statistics.median(signed))
