@@ -44,6 +44,5 @@ if ! command -v etcd > /dev/null; then
     dpkg -x cache/etcd-server_*.deb etcd
     cp etcd/usr/bin/etcd bin/
 fi
-[ -n "${KEEP:-}" ] || rm -rf cache etcd state sources gocache sources.list apt.conf status
-"$folder/bin/apiextensions-apiserver" --version 2> /dev/null || true
+rm -rf cache etcd state sources gocache sources.list apt.conf status
 echo "built: HEADWATER_CRD_SERVER=$folder/bin"
