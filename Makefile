@@ -21,6 +21,8 @@ help: ## this list
 env: $(INSTALLED) ## make the environment in $(VENV)
 
 # torch first and alone, so that a CPU build that pip can find is taken and nothing pulls another one.
+# grafana-client brings urllib3-future, whose wheel writes over urllib3, which boto and others use; built from source it
+# leaves it alone when told to.
 $(INSTALLED): constraints.txt pyproject.toml $(foreach p,$(PACKAGES),packages/$(p)/pyproject.toml)
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or 3.12 is needed; none was found (set PYTHON=/path/to/python)"; exit 1; }
 	@test -x $(BIN)/python || { echo "environment: $(VENV), $$($(PYTHON) --version)"; $(PYTHON) -m venv $(VENV); }
@@ -28,7 +30,7 @@ $(INSTALLED): constraints.txt pyproject.toml $(foreach p,$(PACKAGES),packages/$(
 	@echo "environment: torch (several minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	@echo "environment: the packages and their dependencies"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --group dev $(foreach p,$(PACKAGES),-e packages/$(p)) -e 'packages/monitor[grafana]' -e 'packages/data[trafilatura,models,embeddings,spark,beam,ner,onnx,s3,gs,hf,http,pdf,mediawiki,latex,code]'
+	@URLLIB3_NO_OVERRIDE=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-binary urllib3-future -c constraints.txt --group dev $(foreach p,$(PACKAGES),-e packages/$(p)) -e 'packages/monitor[grafana,tensorboard,wandb,mlflow]' -e 'packages/train[nvml]' -e 'packages/data[trafilatura,models,embeddings,spark,beam,ner,onnx,s3,gs,hf,http,pdf,mediawiki,latex,code]'
 	@touch $@
 
 demo: $(INSTALLED) ## the whole line on this machine, into ./$(RUN) (RUN=folder changes it)

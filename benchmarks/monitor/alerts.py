@@ -50,21 +50,21 @@ kind, at, note = sys.argv.pop(1), int(sys.argv.pop(1)), Path(sys.argv.pop(1))
 go = note.with_suffix(".go")
 original = trainer.HeadwaterTrainer._forward_backward
 first = 0
-def troubled(self, rounds, valid):
+def troubled(self, *arguments):
     global first
-    loss = original(self, rounds, valid)
+    own, nats = original(self, *arguments)
     if not first and self.step >= at and go.is_file():
         first = self.step
         note.write_text(str(time.time()))
     if not first or not first <= self.step <= (first + 40 if kind == "spike" else first):
-        return loss
+        return own, nats
     if kind == "spike":
-        return loss + 6
+        return own + 6, nats
     if kind == "nan":
         next(p.grad for part in self.model_parts for p in part.parameters() if p.grad is not None).mul_(math.nan)
     if kind == "stall":
         time.sleep(60)
-    return loss
+    return own, nats
 trainer.HeadwaterTrainer._forward_backward = troubled
 main()
 """

@@ -59,6 +59,26 @@ def test_every_sink_is_closed_and_what_went_wrong_first_is_told():
         raise ManifestError("what happened")
 
 
+def test_a_folder_is_given_to_sinks_that_write_one_unless_they_are_told(tmp_path, monkeypatch):
+    class Writing:
+        def __init__(self, folder):
+            self.folder = folder
+
+        def close(self): ...
+
+    class Point:
+        name = "writing"
+
+        def load(self):
+            return Writing
+
+    monkeypatch.setattr("headwater.core.sinks.entry_points", lambda group: [Point()])
+    assert open_sinks({"writing": {}}, tmp_path)[0].folder == str(tmp_path / "writing")
+    assert open_sinks({"writing": {"folder": "/else"}}, tmp_path)[0].folder == "/else"
+    with pytest.raises(ConfigError, match="needs the option folder"):
+        open_sinks({"writing": {}})
+
+
 def test_only_rows_of_steps_are_kept(tmp_path):
     log = tmp_path / "log.jsonl"
     log.write_bytes(b'{"step": 1}\n{"step": 2, "text": "\xff"}\n[3]\n{"a": 1}\n{"step": 4}\n{"step": 5')

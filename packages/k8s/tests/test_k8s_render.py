@@ -270,7 +270,8 @@ def test_prometheus_sees_a_run_as_one_target_whatever_its_pods_are_called():
 
 def test_rules_and_dashboards_are_those_of_the_monitor():
     from headwater.monitor import rules
-    from headwater.monitor.dashboards import BOARDS, as_json
+    from headwater.monitor.dashboards import BOARDS
+    from headwater.monitor.grafana.build import as_json
 
     objects = case("namespace")
     assert of_kind(objects, "PrometheusRule")["spec"] == yaml.safe_load(rules.as_yaml())

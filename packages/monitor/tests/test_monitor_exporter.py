@@ -179,6 +179,19 @@ def test_close_frees_the_port_and_may_be_called_twice() -> None:
     PrometheusSink(port=sink.port).close()
 
 
+def test_a_scrape_counts_when_its_answer_is_written(sink: PrometheusSink) -> None:
+    """The process may end after that, and would cut off an answer that is still being written."""
+    scrape(sink), scrape(sink)
+    sink.log(1, {"headwater_train_loss": 2.0})
+    app = sink._server.get_app()
+    assert app is not None
+    answer: Any = app({"REQUEST_METHOD": "GET", "PATH_INFO": "/metrics"}, lambda status, headers: lambda body: None)
+    assert b"headwater_train_loss 2.0" in b"".join(answer)
+    assert not sink._values.wait_for_scrape(0.0)
+    answer.close()
+    assert sink._values.wait_for_scrape(0.0)
+
+
 def test_it_is_found_by_name() -> None:
     sinks = open_sinks({"prometheus": {"port": 0}})
     with closing_sinks(sinks):

@@ -39,6 +39,7 @@ def data(name: str, values: str) -> dict[str, str]:
     return {"series": f"headwater_data_{name}{LABELS}", "values": values}
 
 
+LOWEST = LABELS.replace("}", ', of="lowest"}')
 GOING = [train("step", "0+1x600"), train("steps_planned", "1000x600")]
 BEGUN = [train("step", "0x90"), train("steps_planned", "1000x90")]
 STEPS = [train("step_seconds_sum", "0+30x600"), train("step_seconds_count", "0+60x600")]
@@ -105,10 +106,22 @@ CASES: dict[str, list[tuple[bool, list[dict[str, str]], int]]] = {
     "HeadwaterLowGpuUtilisation": [
         (True, [{"series": 'DCGM_FI_DEV_GPU_UTIL{Hostname="n1", gpu="0"}', "values": "20x90"}], 60),
         (False, [{"series": 'DCGM_FI_DEV_GPU_UTIL{Hostname="n1", gpu="0"}', "values": "95x90"}], 60),
+        (True, [*GOING, train("gpu_utilization_ratio", "0.3x90", LOWEST)], 60),
+        (False, [*GOING, train("gpu_utilization_ratio", "0.9x90", LOWEST)], 60),
+        (False, [*GOING, train("gpu_utilization_ratio", "0.3x90", LOWEST.replace("lowest", "mean"))], 60),
+        (False, [train("step", "1000x90"), train("steps_planned", "1000x90"),
+                 train("gpu_utilization_ratio", "0x90", LOWEST)], 60),  # it is done
+    ],
+    "HeadwaterStraggler": [
+        (True, [train("slowest_rank_ratio", "1.02x20 1.5x40")], 40),
+        (False, [train("slowest_rank_ratio", "1.1x60")], 40),
+        (False, [train("slowest_rank_ratio", "1.02x20 1.5x3 1.02x40")], 40),
     ],
     "HeadwaterMemory": [
         (True, [train("host_memory_bytes", "95x30"), train("memory_limit_bytes", "100x30")], 20),
         (True, [train("peak_memory_bytes", "79x30"), train("device_memory_limit_bytes", "80x30")], 20),
+        (True, [train("peak_memory_bytes", "60x9 79 60x20"), train("device_memory_limit_bytes", "80x30")], 18),
+        (False, [train("peak_memory_bytes", "60x9 79 60x40"), train("device_memory_limit_bytes", "80x50")], 40),
         (False, [train("host_memory_bytes", "80x30"), train("memory_limit_bytes", "100x30"),
                  train("peak_memory_bytes", "70x30"), train("device_memory_limit_bytes", "80x30")], 20),
     ],

@@ -20,7 +20,8 @@ from headwater.core.events import EventLog
 from headwater.core.layout import RunLayout
 from headwater.monitor.cli import monitor
 from headwater.monitor.exporter import PrometheusSink
-from headwater.monitor.up import PROGRAMS, Stack, fetch, metrics_place, show_changes
+from headwater.monitor.targets import metrics_place
+from headwater.monitor.up import PROGRAMS, Stack, fetch, show_changes
 
 NOT_YET = {"headwater_train_ended": 0}
 missing = [name for name, choices in PROGRAMS.items() if not any(map(shutil.which, choices))]

@@ -13,8 +13,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from headwater.train import titan
 from headwater.train.runner import train
 
@@ -23,21 +21,25 @@ def harm(first: int, last: int, kind: str, rank: int | None = None) -> None:
     """Makes the samples `first` to `last` of the order harmful in this process."""
     from headwater.train.titan.trainer import HeadwaterTrainer
 
-    original = HeadwaterTrainer._forward_backward
+    passes, summed = HeadwaterTrainer._forward_backward, HeadwaterTrainer._summed
 
-    def harmed(self: HeadwaterTrainer, rounds: Any, valid: torch.Tensor) -> torch.Tensor:
-        loss = original(self, rounds, valid)
+    def harmful(self: HeadwaterTrainer) -> bool:
         batch = self.inputs.config.global_batch
         samples = self.dataloader.skips.indices(range((self.step - 1) * batch, self.step * batch))
         here = rank is None or rank == int(os.environ.get("RANK", "0"))
-        if not here or not any(first <= sample <= last for sample in samples):
-            return loss
-        if kind == "nan":
-            next(p.grad for part in self.model_parts for p in part.parameters() if p.grad is not None).mul_(math.nan)
-            return loss
-        return loss + 6
+        return here and any(first <= sample <= last for sample in samples)
 
-    HeadwaterTrainer._forward_backward = harmed  # type: ignore[method-assign]
+    def poisoned(self: HeadwaterTrainer, *arguments: Any) -> Any:
+        found = passes(self, *arguments)
+        if kind == "nan" and harmful(self):
+            next(p.grad for part in self.model_parts for p in part.parameters() if p.grad is not None).mul_(math.nan)
+        return found
+
+    def raised(self: HeadwaterTrainer, *arguments: Any) -> Any:
+        total, nats = summed(self, *arguments)
+        return (total + 6 if kind == "loss" and harmful(self) else total), nats
+
+    HeadwaterTrainer._forward_backward, HeadwaterTrainer._summed = poisoned, raised  # type: ignore[method-assign]
 
 
 def say_weights() -> None:

@@ -81,10 +81,10 @@ def largest(value: torch.Tensor) -> float:
 
 def record_losses() -> list[torch.Tensor]:
     """Keeps each token's loss of every call of the loss function, whichever stage of a pipeline makes it."""
-    from torchtitan.components.loss import CrossEntropyLoss
+    from headwater.train.titan.sample_loss import SampleLoss
 
     records: list[torch.Tensor] = []
-    original = CrossEntropyLoss.__call__
+    original = SampleLoss.__call__
 
     def recording(self, pred, labels, *more, **named):
         whole = pred.full_tensor() if isinstance(pred, DTensor) else pred
@@ -92,5 +92,5 @@ def record_losses() -> list[torch.Tensor]:
         records.append(each[labels.flatten(0, 1) != IGNORE].detach())
         return original(self, pred, labels, *more, **named)
 
-    CrossEntropyLoss.__call__ = recording
+    SampleLoss.__call__ = recording
     return records

@@ -102,13 +102,13 @@ def test_what_hooks_change_besides_comes_back_too(refused: float):
 def test_what_is_refused(loss: float, norm: float, limits: tuple[float, float], refused: bool):
     from headwater.train.titan.readback import Readback, Sent, agree, refuses
 
-    found = agree(torch.tensor(loss), torch.tensor(norm), True, False)
+    found = agree(torch.tensor(loss), torch.tensor(norm), torch.tensor(loss), True, False)
     readback = Readback(torch.device("cpu"))
     readback.send(Sent(7, 48, 0.1), found, refuses(found, *limits), torch.tensor(-(2**62)))
     assert list(readback.receive(all_of_them=False)) == []
     (figures,) = readback.receive(all_of_them=True)
     assert (figures.refused, figures.flags, figures.fed, figures.sent.step) == (refused, (True, False), -(2**62), 7)
-    for value, read in ((loss, figures.loss), (norm, figures.grad_norm)):
+    for value, read in ((loss, figures.loss), (norm, figures.grad_norm), (loss, figures.rank_loss)):
         assert (
             math.isnan(read) if math.isnan(value) else read == pytest.approx(abs(value) if math.isinf(value) else value)
         )
@@ -119,9 +119,8 @@ def test_figures_come_one_step_late_in_order_and_can_be_dropped():
 
     readback, read = Readback(torch.device("cpu")), []
     for step in range(1, 6):
-        readback.send(
-            Sent(step, 0, 0.1), agree(torch.tensor(1.0), torch.tensor(1.0)), torch.tensor(0.0), torch.tensor(0)
-        )
+        found = agree(torch.tensor(1.0), torch.tensor(1.0), torch.tensor(1.0))
+        readback.send(Sent(step, 0, 0.1), found, torch.tensor(0.0), torch.tensor(0))
         read.append([figures.sent.step for figures in readback.receive(all_of_them=step == 3)])
     assert read == [[], [1], [2, 3], [], [4]]
     readback.drop()
@@ -137,7 +136,13 @@ import torch
 from headwater.train import titan
 titan.start("cuda", 1, None)
 from headwater.train.titan.readback import Readback, Sent, agree, refuses, update_unless
+from headwater.train.titan.sample_loss import SampleLoss
+from headwater.train.titan.updates import UpdateRatio
 model = torch.nn.Linear(64, 64, device="cuda")
+updates = UpdateRatio([model], 1, torch.device("cuda"))
+criterion = SampleLoss(SampleLoss.Config())
+labels = torch.zeros(2, 4, dtype=torch.int64, device="cuda")
+one_hot = torch.ones(1, 1, 2).pin_memory()
 optimizer = torch.optim.AdamW(model.parameters(), fused=True)
 class Container(list):
     def step(self):
@@ -146,12 +151,15 @@ optimizers, readback = Container([optimizer]), Readback(torch.device("cuda"))
 inputs, fed = torch.ones(8, 64, device="cuda"), torch.zeros((), dtype=torch.int64, device="cuda")
 for step in range(3):
     torch.cuda.set_sync_debug_mode("error" if step else "default")
-    loss = model(inputs).square().mean()
+    loss, _ = criterion(model(inputs).view(2, 4, 64), labels)
     loss.backward()
-    found = agree(loss.detach(), torch.nn.utils.get_total_norm([p.grad for p in model.parameters()]), False, False)
-    refused = refuses(found, 5.0, 5.0)
+    nats = (one_hot.to("cuda", non_blocking=True) * criterion.take(1)[:, None]).sum(dim=(0, 2))
+    norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters()])
+    found = agree(loss.detach(), norm, loss.detach(), False, False)
+    refused = refuses(found, 500.0, 500.0)
+    updates.before()
     update_unless(refused, optimizers)
-    readback.send(Sent(step, 0, 0.1), found, refused, fed)
+    readback.send(Sent(step, 0, 0.1), found, refused, fed, nats, updates.after())
     torch.cuda.set_sync_debug_mode("default")
     list(readback.receive(all_of_them=False))
     optimizer.zero_grad()

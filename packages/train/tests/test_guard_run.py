@@ -67,9 +67,9 @@ def trainer_class() -> Iterator[Any]:
     titan.start("cpu", 1, 1)
     from headwater.train.titan.trainer import HeadwaterTrainer
 
-    saved = (HeadwaterTrainer._forward_backward, HeadwaterTrainer.__init__)
+    saved = (HeadwaterTrainer._forward_backward, HeadwaterTrainer._summed, HeadwaterTrainer.__init__)
     yield HeadwaterTrainer
-    HeadwaterTrainer._forward_backward, HeadwaterTrainer.__init__ = saved
+    HeadwaterTrainer._forward_backward, HeadwaterTrainer._summed, HeadwaterTrainer.__init__ = saved
 
 
 def started(recipe: Path, run: Path) -> Processes:

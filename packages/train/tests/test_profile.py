@@ -38,7 +38,8 @@ def test_a_profile_says_where_the_time_of_a_step_goes(tmp_path: Path, data: Path
     found = json.loads(done.stdout)["profile"]
     parts = {part["name"]: part["seconds"] for part in found["parts"]}
     assert list(parts) == [
-        "loader", "forward and backward", "gradient norm", "guard", "update", "figures and logs", "checkpoint"
+        "loader", "forward and backward", "gradient norm", "communication", "guard", "update", "figures and logs",
+        "checkpoint",
     ]  # fmt: skip
     assert 0.8 * found["step_seconds"] < sum(parts.values()) <= found["step_seconds"]
     assert max(parts, key=lambda name: parts[name]) == "forward and backward"

@@ -106,6 +106,10 @@ class RunLayout:
         steps = sorted(self.evals.glob("step-*.html")) if self.evals.is_dir() else []
         return [self.documents_page, self.eval_page, *steps]
 
+    def serving(self, stage: str) -> Path:
+        """While a stage serves its metrics besides the training: where; of no artifact."""
+        return self.root / "serving" / f"{stage}.json"
+
     @property
     def report(self) -> Path:
         """The report page."""

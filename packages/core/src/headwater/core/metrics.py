@@ -56,6 +56,28 @@ STEP_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0
 
 TRAIN_STEP = Metric("headwater_train_step", "gauge", "1", "Optimizer steps done.", "train")
 TRAIN_LOSS = Metric("headwater_train_loss", "gauge", "nats/token", "Mean loss of the global batch.", "train")
+TRAIN_LOSS_RANK_MAX = Metric(
+    "headwater_train_loss_rank_max", "gauge", "nats/token", "Highest mean loss of one rank's tokens of the step.",
+    "train",
+)  # fmt: skip
+TRAIN_LOSS_WINDOW_MAX = Metric(
+    "headwater_train_loss_window_max", "gauge", "nats/token",
+    "Highest loss of a step in the last minute, so that no scrape misses one.", "train",
+)  # fmt: skip
+TRAIN_SOURCE_LOSS = Metric(
+    "headwater_train_source_loss", "gauge", "nats/token",
+    "Mean loss of the samples of a source, over ten seconds or more; beyond 32 sources the smallest are `other`.",
+    "train", labels=("source",),
+)  # fmt: skip
+TRAIN_SOURCE_TOKENS = Metric(
+    "headwater_train_source_tokens_total", "counter", "tokens", "Tokens of a source trained on.", "train",
+    labels=("source",),
+)  # fmt: skip
+TRAIN_UPDATE_RATIO = Metric(
+    "headwater_train_update_ratio", "gauge", "1",
+    "L2 norm of a step's change of the weights over that of the weights, of a group of parameters, every ten steps.",
+    "train", labels=("group",),
+)  # fmt: skip
 TRAIN_GRAD_NORM = Metric("headwater_train_grad_norm", "gauge", "1", "L2 norm of the gradient before clipping.", "train")
 TRAIN_LEARNING_RATE = Metric("headwater_train_learning_rate", "gauge", "1", "Learning rate of the step.", "train")
 TRAIN_TOKENS = Metric("headwater_train_tokens_total", "counter", "tokens", "Tokens trained on.", "train")
@@ -72,7 +94,7 @@ TRAIN_MFU = Metric(
 )  # fmt: skip
 TRAIN_PEAK_MEMORY = Metric(
     "headwater_train_peak_memory_bytes", "gauge", "bytes",
-    "Most memory that tensors took on the GPU of rank 0, since the run began.", "train",
+    "Most memory that tensors took on the GPU of rank 0, in ten seconds or more.", "train",
 )  # fmt: skip
 TRAIN_VALIDATION_LOSS = Metric(
     "headwater_train_validation_loss", "gauge", "nats/token", "Mean loss on held-out documents.", "train"
@@ -143,6 +165,35 @@ TRAIN_RESTARTS = Metric(
 TRAIN_STALLS = Metric(
     "headwater_train_stalls_total", "counter", "1", "Times that no step was done for too long.", "train"
 )
+TRAIN_RANK_STEP_SECONDS = Metric(
+    "headwater_train_rank_step_seconds", "gauge", "s",
+    "A rank's own mean time of a step, without its waiting for other ranks; not on GPUs, whose waiting the host does "
+    "not see.", "train", labels=("rank",),
+)  # fmt: skip
+TRAIN_RANK_MEMORY = Metric(
+    "headwater_train_rank_memory_bytes", "gauge", "bytes",
+    "Most memory that tensors took on the rank's GPU in ten seconds or more; without one, resident host memory.",
+    "train", labels=("rank",),
+)  # fmt: skip
+TRAIN_RANK_HEARTBEAT = Metric(
+    "headwater_train_rank_heartbeat_timestamp_seconds", "gauge", "s",
+    "Unix time at which the rank last began or ended a part of a step; of a hang, the culprit's is the oldest.",
+    "train", labels=("rank",),
+)  # fmt: skip
+TRAIN_SLOWEST_RANK = Metric(
+    "headwater_train_slowest_rank_ratio", "gauge", "1",
+    "Slowest rank's own time of a step over the median of the ranks of its pipeline stage.", "train",
+)  # fmt: skip
+TRAIN_GPU_UTILIZATION = Metric(
+    "headwater_train_gpu_utilization_ratio", "gauge", "1",
+    "Share of time in which the ranks' GPUs ran any kernel, by NVML: the mean, and the lowest of a rank.", "train",
+    labels=("of",),
+)  # fmt: skip
+TRAIN_ENERGY = Metric(
+    "headwater_train_energy_joules_total", "counter", "J",
+    "Energy since the processes began: `gpu` of the ranks' GPUs (NVML), `cpu` of the hosts' CPU packages (RAPL), where "
+    "they say.", "train", labels=("device",),
+)  # fmt: skip
 
 EVAL_STEP = Metric("headwater_eval_step", "gauge", "1", "Step of the checkpoint that the scores are of.", "eval")
 EVAL_SCORE = Metric(
@@ -168,17 +219,29 @@ DATA_PLANNED = Metric(
 DATA_TIMESTAMP = Metric(
     "headwater_data_progress_timestamp_seconds", "gauge", "s", "Unix time of the latest progress of a data job.", "data"
 )
+DATA_DOCUMENTS = Metric(
+    "headwater_data_documents", "gauge", "documents",
+    "Documents of a finished data job that came into an operator (`in`), and that left it (`out`), of all sources.",
+    "data", labels=("step", "way"),
+)  # fmt: skip
+DATA_REJECTED = Metric(
+    "headwater_data_rejected_documents", "gauge", "documents",
+    "Documents of a finished data job that an operator set aside, by reason.", "data", labels=("step", "reason"),
+)  # fmt: skip
 
 TABLE: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        TRAIN_STEP, TRAIN_STEPS_PLANNED, TRAIN_ENDED, TRAIN_STEP_TIMESTAMP, TRAIN_LOSS, TRAIN_GRAD_NORM,
+        TRAIN_STEP, TRAIN_STEPS_PLANNED, TRAIN_ENDED, TRAIN_STEP_TIMESTAMP, TRAIN_LOSS, TRAIN_LOSS_RANK_MAX,
+        TRAIN_LOSS_WINDOW_MAX, TRAIN_SOURCE_LOSS, TRAIN_SOURCE_TOKENS, TRAIN_GRAD_NORM, TRAIN_UPDATE_RATIO,
         TRAIN_CLIPPED_STEPS, TRAIN_LEARNING_RATE, TRAIN_TOKENS, TRAIN_SAMPLES, TRAIN_THROUGHPUT, TRAIN_STEP_SECONDS,
         TRAIN_PHASE_SECONDS, TRAIN_MFU, TRAIN_PEAK_MEMORY, TRAIN_DEVICE_MEMORY_LIMIT, TRAIN_HOST_MEMORY,
         TRAIN_MEMORY_LIMIT, TRAIN_VALIDATION_LOSS, TRAIN_VALIDATION_BPB, TRAIN_CHECKPOINTS, TRAIN_CHECKPOINT_SECONDS,
         TRAIN_CHECKPOINT_TIMESTAMP, TRAIN_RESTARTS, TRAIN_NONFINITE, TRAIN_SPIKES, TRAIN_SKIPPED_STEPS,
-        TRAIN_ROLLBACKS, TRAIN_SKIPPED_SAMPLES, TRAIN_STALLS, EVAL_STEP, EVAL_SCORE, EVAL_STDERR, EVAL_BITS_PER_BYTE,
-        DATA_DONE, DATA_PLANNED, DATA_TIMESTAMP,
+        TRAIN_ROLLBACKS, TRAIN_SKIPPED_SAMPLES, TRAIN_STALLS, TRAIN_RANK_STEP_SECONDS, TRAIN_RANK_MEMORY,
+        TRAIN_RANK_HEARTBEAT, TRAIN_SLOWEST_RANK, TRAIN_GPU_UTILIZATION, TRAIN_ENERGY,
+        EVAL_STEP, EVAL_SCORE, EVAL_STDERR, EVAL_BITS_PER_BYTE,
+        DATA_DONE, DATA_PLANNED, DATA_TIMESTAMP, DATA_DOCUMENTS, DATA_REJECTED,
     )
 }  # fmt: skip
 """Name → metric, in the order of the documentation."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
+import os
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -24,6 +25,13 @@ class MetricSink(Protocol):
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Takes the values (metric name → value) of one step."""
+        ...
+
+    def rewind(self, step: int) -> None:
+        """Hears that the steps after `step` are undone, whoever logged them, and that the next one is `step + 1`.
+
+        A sink that can forget them does; another keeps what comes again apart from it.
+        """
         ...
 
     def close(self) -> None:
@@ -105,11 +113,12 @@ def check_names(values: Mapping[str, float]) -> None:
         raise KeyError(f"metrics that are not in core.metrics.TABLE: {', '.join(unknown)}")
 
 
-def open_sinks(options: Mapping[str, Mapping[str, Any]]) -> list[MetricSink]:
+def open_sinks(options: Mapping[str, Mapping[str, Any]], folder: Path | None = None) -> list[MetricSink]:
     """Opens sinks by name.
 
     Args:
         options: Sink name → keyword arguments of its constructor, for example `{"prometheus": {"port": 9464}}`.
+        folder: Where sinks that write files do so, each in a folder of its name, when their options name none.
 
     Raises:
         ConfigError: A sink is not installed, or has no such option.
@@ -124,7 +133,10 @@ def open_sinks(options: Mapping[str, Mapping[str, Any]]) -> list[MetricSink]:
     opened: list[MetricSink] = []
     try:
         for name, arguments in options.items():
-            opened.append(_open(name, installed[name].load(), arguments))
+            sink = installed[name].load()
+            if folder is not None and "folder" in inspect.signature(sink).parameters:
+                arguments = {"folder": str(folder / name), **arguments}
+            opened.append(_open(name, sink, arguments))
     except BaseException:
         _close(opened)
         raise
@@ -148,11 +160,12 @@ def _open(name: str, sink: Any, arguments: Mapping[str, Any]) -> MetricSink:
 
 
 @contextmanager
-def served(port: int | None) -> Generator[Callable[[int, Mapping[str, float]], None]]:
+def served(port: int | None, note: Path | None = None) -> Generator[Callable[[int, Mapping[str, float]], None]]:
     """Serves metrics for Prometheus on loopback while the block runs, and prints where.
 
     Args:
         port: The port, 0 for any free one; none: nothing is served.
+        note: A file that says where while the block runs (`RunLayout.serving`), for `headwater monitor up`.
 
     Yields:
         `MetricSink.log`, which does nothing when nothing is served.
@@ -164,9 +177,42 @@ def served(port: int | None) -> Generator[Callable[[int, Mapping[str, float]], N
         yield lambda step, values: None
         return
     (sink,) = open_sinks({"prometheus": {"port": port}})
-    with closing_sinks([sink]):
-        print(f"metrics: {getattr(sink, 'url', '')}", file=sys.stderr, flush=True)
+    url = str(getattr(sink, "url", ""))
+    with closing_sinks([sink]), _noted(note, url):
+        print(f"metrics: {url}", file=sys.stderr, flush=True)
         yield sink.log
+
+
+@contextmanager
+def _noted(note: Path | None, url: str) -> Generator[None]:
+    if note is None:
+        yield
+        return
+    with storage_errors("create", note.parent):
+        note.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(note, json.dumps({"url": url, "pid": os.getpid()}) + "\n")
+    try:
+        yield
+    finally:
+        note.unlink(missing_ok=True)
+        with suppress(OSError):  # another stage serves too
+            note.parent.rmdir()
+
+
+def served_at(note: Path) -> str | None:
+    """The address in a note of `served`, or none when there is none or its process is gone from this machine."""
+    try:
+        found: Any = json.loads(note.read_bytes())
+        url, pid = str(found["url"]), int(found["pid"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    try:
+        os.kill(pid, 0)  # signal 0: is it there?
+    except ProcessLookupError:  # it was killed, and its port may be another's by now
+        return None
+    except PermissionError:  # it is another user's
+        pass
+    return url
 
 
 @contextmanager

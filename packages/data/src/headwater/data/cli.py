@@ -90,14 +90,15 @@ def run_command(
     from headwater.data import funnel
     from headwater.data.config import DocumentsConfig
     from headwater.data.documents import make_documents
-    from headwater.data.metrics import progress_served
+    from headwater.data.metrics import funnel_series, progress_served
 
     if engine:
         overrides = (*overrides, f"documents.engine.name={engine}")
     config = load_section("documents", DocumentsConfig, recipe, overrides)
     layout = RunLayout(run)
-    with exclusive(layout.documents), progress_served(metrics_port):
+    with exclusive(layout.documents), progress_served(metrics_port, layout.serving("data")) as log:
         outcome = make_documents(layout, config)
+        log(funnel_series(outcome.result))
     if not as_json and outcome.fresh:
         funnel.show(outcome.result)
     total = outcome.result["total"]

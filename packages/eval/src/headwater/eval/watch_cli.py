@@ -77,7 +77,7 @@ def watch(
         gone=lambda step: warn(f"the checkpoint of step {step:,} was removed before it was evaluated"),
     )  # fmt: skip
     count = 0
-    with served(metrics_port) as log:
+    with served(metrics_port, RunLayout(run).serving("eval")) as log:
         for step, evaluation in found:
             count += 1
             log(step, series_of(evaluation.results))

@@ -176,7 +176,8 @@ def monitoring(cluster: Cluster) -> list[Object]:
     """
     try:
         from headwater.monitor import rules
-        from headwater.monitor.dashboards import BOARDS, as_json
+        from headwater.monitor.dashboards import BOARDS
+        from headwater.monitor.grafana.build import as_json
 
         groups: dict[str, Any] = yaml.safe_load(rules.as_yaml(cluster.runbook or rules.RUNBOOK))
         boards = {board.uid: as_json(board) for board in BOARDS}

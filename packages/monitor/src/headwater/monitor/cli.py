@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
 from headwater.core.cli_options import recipe_options
+from headwater.monitor.grafana.cli import grafana
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 @click.command()
@@ -121,69 +126,118 @@ def rules(output: Path | None, runbook: str | None) -> None:
     console.done("monitor rules", f"{len(written.ALERTS)} alerts and {len(written.RECORDINGS)} recordings: {output}")
 
 
-@monitor.command("up")
-@click.option(
-    "--run", "runs", multiple=True, required=True, type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-    help="A run to watch, begun or not; may be given again.",
+def _watching(command: Command) -> Command:
+    """Adds what `up` and `compose` share: the runs, the ports, other exporters, the webhook, the interval."""
+    for option in reversed(_WATCHING):
+        command = option(command)
+    return command
+
+
+_WATCHING = (
+    click.option(
+        "--run", "runs", multiple=True, required=True, type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+        help="A run to watch, begun or not; may be given again.",
+    ),
+    click.option("--port", type=click.IntRange(0, 65535), default=9090, show_default=True, help="Of Prometheus."),
+    click.option("--alerts-port", type=click.IntRange(0, 65535), default=9093, show_default=True,
+                 help="Of Alertmanager."),
+    click.option("--grafana-port", type=click.IntRange(0, 65535), default=3000, show_default=True, help="Of Grafana."),
+    click.option("--exporter", "exporters", multiple=True, metavar="JOB=HOST:PORT",
+                 help="Another exporter to scrape, for example node=127.0.0.1:9100; may be given again."),
+    click.option("--webhook", metavar="URL", help="Where alerts are posted, in Alertmanager's format."),
+    click.option("--interval", type=click.FloatRange(min=0.1), default=15.0, show_default=True, metavar="SECONDS",
+                 help="Between two scrapes, and between two evaluations of the rules."),
 )  # fmt: skip
-@click.option("--port", type=click.IntRange(0, 65535), default=9090, show_default=True, help="Of Prometheus; 0: any.")
-@click.option("--alerts-port", type=click.IntRange(0, 65535), default=9093, show_default=True, help="Of Alertmanager.")
-@click.option("--webhook", metavar="URL", help="Where alerts are posted, in Alertmanager's format.")
-@click.option("--interval", type=click.FloatRange(min=0.1), default=15.0, show_default=True, metavar="SECONDS",
-              help="Between two scrapes, and between two evaluations of the rules.")  # fmt: skip
+
+
+@monitor.command("up")
+@_watching
 @click.option("--folder", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
               help="Configuration, logs and data (default: monitor/ in the first run's folder).")  # fmt: skip
 def up(
-    runs: tuple[Path, ...], port: int, alerts_port: int, webhook: str | None, interval: float, folder: Path | None
-) -> None:
+    runs: tuple[Path, ...], port: int, alerts_port: int, grafana_port: int, exporters: tuple[str, ...],
+    webhook: str | None, interval: float, folder: Path | None,
+) -> None:  # fmt: skip
     """Start Prometheus and Alertmanager for runs of this machine, and say which alerts come and go.
 
-    The programs have to be installed; both listen on loopback only. A run is found when it serves metrics
-    (train.metrics: {prometheus: {port: 0}} in its recipe), also when it starts later. Ctrl-C ends both.
+    They have to be installed; all listen on loopback only, a port of 0 is any free one. Grafana is started too where it
+    is installed, with data sources and dashboards in place. A run's training is found when it serves metrics
+    (train.metrics: {prometheus: {port: 0}} in its recipe), its data jobs and `eval watch` when they run with
+    --metrics-port, also when they start later. Ctrl-C ends all.
 
     \b
     headwater monitor up --run runs/demo
-    headwater monitor up --run runs/a --run runs/b --webhook http://127.0.0.1:5001/
+    headwater monitor up --run runs/a --run runs/b --webhook http://127.0.0.1:5001/ --exporter node=127.0.0.1:9100
     """
     import threading
 
     from headwater.core import console
 
+    from .targets import parse_exporters
     from .up import Stack, show_changes
 
-    with Stack(folder or runs[0] / "monitor", runs, port=port, alerts_port=alerts_port, webhook=webhook,
-               interval=interval) as stack:  # fmt: skip
-        console.done("monitor", f"Prometheus {stack.prometheus} · Alertmanager {stack.alertmanager} · Ctrl-C ends both")
+    with Stack(folder or runs[0] / "monitor", runs, port=port, alerts_port=alerts_port, grafana_port=grafana_port,
+               webhook=webhook, interval=interval, exporters=parse_exporters(exporters)) as stack:  # fmt: skip
+        grafana = f"Grafana {stack.grafana} (admin, {stack.password_file})" if stack.grafana else "no Grafana installed"
+        console.done(
+            "monitor",
+            f"Prometheus {stack.prometheus} · Alertmanager {stack.alertmanager} · {grafana} · Ctrl-C ends all",
+        )
         try:
             show_changes(stack, click.echo, threading.Event(), min(interval, 5.0))
         except KeyboardInterrupt:
             click.echo("ended")
 
 
+@monitor.command("compose")
+@click.option("--output", required=True, type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+              help="Folder to write; the containers keep their data in it.")  # fmt: skip
+@_watching
+def compose(
+    output: Path, runs: tuple[Path, ...], port: int, alerts_port: int, grafana_port: int, exporters: tuple[str, ...],
+    webhook: str | None, interval: float,
+) -> None:  # fmt: skip
+    """Write a folder for docker compose: Prometheus, Alertmanager and Grafana, all in place, on loopback only.
+
+    Grafana's password is made once, and is in a file that only you can read. Written again when a run has started or
+    goes on at another port, Prometheus follows.
+
+    \b
+    headwater monitor compose --run runs/demo --output monitor
+    docker compose --project-directory monitor up -d
+    """
+    from headwater.core import console
+    from headwater.core.errors import ConfigError
+
+    from .grafana.compose import write_compose
+    from .targets import parse_exporters
+
+    if 0 in (port, alerts_port, grafana_port):
+        raise ConfigError("containers need ports that are known beforehand", found=0, expected="1 to 65535")
+    password = write_compose(
+        output, runs, port=port, alerts_port=alerts_port, grafana_port=grafana_port, webhook=webhook, interval=interval,
+        exporters=parse_exporters(exporters),
+    )  # fmt: skip
+    console.done("monitor compose", f"{output / 'compose.yaml'} · Grafana: admin, {password}")
+
+
 @monitor.command("dashboards")
 @click.option("--output", required=True, type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-              help="Folder for one JSON file a dashboard, and the provider file that Grafana reads.")  # fmt: skip
+              help="Folder for one JSON file a dashboard.")  # fmt: skip
 def dashboards(output: Path) -> None:
-    """Write the Grafana dashboards: run, health and guard, performance, evaluation, data jobs.
-
-    Import a file in Grafana, or let it read all: copy headwater.yaml to /etc/grafana/provisioning/dashboards/.
+    """Write the Grafana dashboards as JSON, to be imported by hand. See also: headwater monitor grafana.
 
     \b
     headwater monitor dashboards --output dashboards/
     """
-    import yaml
-
     from headwater.core import console
-    from headwater.core.storage import atomic_write, storage_errors
 
-    from .dashboards import BOARDS, as_json
+    from .dashboards import BOARDS
+    from .grafana.build import write_boards
 
-    with storage_errors("create", output):
-        output.mkdir(parents=True, exist_ok=True)
-    for board in BOARDS:
-        atomic_write(output / f"{board.uid}.json", as_json(board))
-    provider = {"name": "headwater", "folder": "Headwater", "type": "file", "allowUiUpdates": False,
-                "options": {"path": str(output.resolve())}}  # fmt: skip
-    atomic_write(output / "headwater.yaml", yaml.safe_dump({"apiVersion": 1, "providers": [provider]}, sort_keys=False))
+    write_boards(BOARDS, output)
     panels = sum(1 for board in BOARDS for _ in board.panels)
     console.done("monitor dashboards", f"{len(BOARDS)} dashboards with {panels} panels: {output}")
+
+
+monitor.add_command(grafana)

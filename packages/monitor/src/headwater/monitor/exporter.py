@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
-from threading import Condition, Lock
+from threading import Condition, Lock, get_ident
 from types import TracebackType
 
 from prometheus_client import CollectorRegistry, start_http_server
@@ -35,13 +35,14 @@ class Values(Collector):
         self._values: dict[str, float] = {}  # by series
         self._buckets: dict[str, list[int]] = {}
         self._seen = Condition(self._lock)
-        self._unseen = False
+        self._taken = self._seen_until = 0  # how often values were taken, until now and before the last scrape
+        self._answered: dict[int, int] = {}  # of scrapes under way: thread → what of `_taken` is in the answer
         self._scrapes: deque[float] = deque(maxlen=2)  # when the last two were
 
     def take(self, values: Mapping[str, float]) -> None:
         """Takes gauges by value, counters by running total, histograms by observation."""
         with self._lock:
-            self._unseen = True
+            self._taken += 1
             stages = {parse_series(series)[0].stage for series in values}
             for metric in TABLE.values():
                 if metric.kind != "gauge" and not metric.labels and metric.stage in stages:
@@ -62,23 +63,33 @@ class Values(Collector):
             for series in self._values:
                 of_metric.setdefault(series.partition("{")[0], []).append(series)
             families = [self._family(m, of_metric[m.name]) for m in TABLE.values() if m.name in of_metric]
-            self._unseen = False
-            self._scrapes.append(time.monotonic())
-            self._seen.notify_all()
+            self._answered[get_ident()] = self._taken
         yield from families
 
-    def wait_for_scrape(self, most: float) -> None:
+    def sent(self) -> None:
+        """Hears that the answer of this thread's scrape was written, if there was one: the process may end after it."""
+        with self._lock:
+            if (taken := self._answered.pop(get_ident(), None)) is None:
+                return
+            self._seen_until = max(self._seen_until, taken)
+            self._scrapes.append(time.monotonic())
+            self._seen.notify_all()
+
+    def wait_for_scrape(self, most: float) -> bool:
         """Waits until the latest values were scraped: somewhat longer than the time between the last two scrapes.
 
         Args:
             most: Seconds at most. Where nobody scrapes, or no longer, there is no wait.
+
+        Returns:
+            Whether they were.
         """
         with self._lock:
             if len(self._scrapes) < 2:
-                return
+                return False
             between = self._scrapes[1] - self._scrapes[0]
             left = min(most, self._scrapes[1] + 1.5 * between + 1.0 - time.monotonic())
-            self._seen.wait_for(lambda: not self._unseen, timeout=max(left, 0.0))
+            return self._seen.wait_for(lambda: self._seen_until == self._taken, timeout=max(left, 0.0))
 
     def _family(self, metric: Metric, all_series: list[str]) -> Family:
         if metric.kind != "histogram":
@@ -91,6 +102,19 @@ class Values(Collector):
         bounds = [*(str(float(bound)) for bound in metric.buckets), "+Inf"]
         counts = accumulate(self._buckets[metric.name])
         return HistogramMetricFamily(metric.name, metric.help, list(zip(bounds, counts, strict=True)), value)
+
+
+class _Answer:
+    """The body of an answer, which tells when all of it was written (PEP 3333: servers call `close`)."""
+
+    def __init__(self, body: Iterable[bytes], values: Values) -> None:
+        self._body, self._values = body, values
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._body)
+
+    def close(self) -> None:
+        self._values.sent()
 
 
 class PrometheusSink:
@@ -123,6 +147,10 @@ class PrometheusSink:
                 f"cannot serve metrics on {host}:{port}: {error.strerror or error}",
                 hint="choose another port, or 0 for any free one",
             ) from error
+        answer = self._server.get_app()
+        if answer is None:
+            raise RuntimeError("the metrics server has no application")
+        self._server.set_app(lambda environ, start: _Answer(answer(environ, start), self._values))
         self.host = host
         self.port = int(self._server.server_port)
 
@@ -144,6 +172,9 @@ class PrometheusSink:
         """
         check_names(values)
         self._values.take(values)
+
+    def rewind(self, step: int) -> None:
+        """Does nothing: gauges and counters come again, lower, and Prometheus has its own record of what was."""
 
     def close(self) -> None:
         """Stops the server and frees the port, after the last values were scraped. Closing twice is allowed."""

@@ -135,13 +135,21 @@ ALERTS = (
         "{{ $labels.instance }} trains on {{ $value | humanize }} tokens a second, less than 0.7 of its median", "10m",
     ),
     Alert(
-        "HeadwaterLowGpuUtilisation", "avg by (Hostname, gpu) (avg_over_time(DCGM_FI_DEV_GPU_UTIL[15m])) < 50",
-        "warning", "GPU {{ $labels.gpu }} of {{ $labels.Hostname }} is used {{ $value | humanize }}%", "15m",
+        "HeadwaterLowGpuUtilisation",
+        "avg by (Hostname, gpu) (avg_over_time(DCGM_FI_DEV_GPU_UTIL[15m])) / 100 < 0.5 or "
+        f'avg_over_time({m.TRAIN_GPU_UTILIZATION.name}{{of="lowest"}}[15m]) < 0.5 and on (instance, job) {_RUNNING}',
+        "warning",
+        "A GPU ({{ $labels.Hostname }} {{ $labels.gpu }}{{ $labels.instance }}) is used "
+        "{{ $value | humanizePercentage }}", "15m",
+    ),
+    Alert(
+        "HeadwaterStraggler", f"min_over_time({m.TRAIN_SLOWEST_RANK.name}[5m]) > 1.2", "warning",
+        "The slowest rank of {{ $labels.instance }} takes {{ $value | humanize }} times as long as the median", "10m",
     ),
     Alert(
         "HeadwaterMemory",
         f"{m.TRAIN_HOST_MEMORY.name} / {m.TRAIN_MEMORY_LIMIT.name} > 0.92 or "
-        f"{m.TRAIN_PEAK_MEMORY.name} / {m.TRAIN_DEVICE_MEMORY_LIMIT.name} > 0.97",
+        f"max_over_time({m.TRAIN_PEAK_MEMORY.name}[10m]) / {m.TRAIN_DEVICE_MEMORY_LIMIT.name} > 0.97",
         "warning", "{{ $labels.instance }} has {{ $value | humanizePercentage }} of the memory that there is", "5m",
     ),
     Alert(

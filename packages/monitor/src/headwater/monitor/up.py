@@ -1,7 +1,7 @@
-"""Prometheus and Alertmanager for the runs of one machine, with rules and targets in place, on loopback.
+"""Prometheus, Alertmanager and, where it is installed, Grafana for the runs of one machine, all in place, on loopback.
 
-Both are the programs themselves, found on the PATH. What a run serves its metrics on is read from its `events.jsonl`,
-again and again: a run that starts later, or goes on at another port, is found without a restart.
+They are the programs themselves, found on the PATH. What a run serves its metrics on is read from its folder, again and
+again: a run that starts later, or goes on at another port, is found without a restart.
 """
 
 from __future__ import annotations
@@ -13,42 +13,44 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from http.client import HTTPException
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlsplit
 
 import yaml
 
 from headwater.core.children import end_with_parent
 from headwater.core.console import warn
 from headwater.core.errors import ConfigError, TrainError
-from headwater.core.layout import RunLayout
 from headwater.core.storage import atomic_write, storage_errors
 from headwater.monitor import rules
+from headwater.monitor.grafana import local
+from headwater.monitor.grafana.provision import write_provisioning
+from headwater.monitor.targets import JOBS, Targets
 
 PROGRAMS = {"prometheus": ("prometheus",), "alertmanager": ("alertmanager", "prometheus-alertmanager")}
 _READY_SECONDS = 60.0
-_JOB = "headwater"
 _FAILURES = 3  # a busy machine may be slow to answer
-_ENDS = (b'"finish"', b'"stop"', b'"halt"')
+_PORTS = "choose other ports: --port, --alerts-port, --grafana-port; 0 takes any free one"
 # Our own addresses, never through a proxy.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Stack:
-    """A Prometheus and an Alertmanager in processes of their own. A context manager: leaving it ends them.
+    """Prometheus, Alertmanager and perhaps Grafana in processes of their own. A context manager: leaving it ends them.
 
     Args:
         folder: Configuration, logs and data; what it holds is used again.
         runs: Runs to watch, finished or not even begun; the name of its folder is a run's `instance`.
         port: Of Prometheus; 0 takes a free one.
         alerts_port: Of Alertmanager; 0 takes a free one.
+        grafana_port: Of Grafana, which is started where it is installed; 0 takes a free one, none starts none.
         webhook: Where alerts are posted, as Alertmanager's webhook; none: they are shown only.
         interval: Seconds between two scrapes, and between two evaluations of the rules.
+        exporters: Others to scrape: `job` → host and port, for example of node_exporter.
 
     Raises:
         ConfigError: A program is not installed, or two runs have one name.
@@ -57,15 +59,17 @@ class Stack:
 
     def __init__(
         self, folder: Path, runs: Sequence[Path], *, port: int = 9090, alerts_port: int = 9093,
-        webhook: str | None = None, interval: float = 15.0,
+        grafana_port: int | None = None, webhook: str | None = None, interval: float = 15.0,
+        exporters: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
-        names = [run.resolve().name for run in runs]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ConfigError("two runs have one name, which their metrics go by", found=", ".join(twice))
         self._programs = {name: _program(name) for name in PROGRAMS}
         self._folder, self._webhook, self._interval = folder.absolute(), webhook, interval
-        self._runs = dict(zip(names, map(RunLayout, runs), strict=True))
+        self._targets = Targets(self._folder / "targets.json", runs, exporters)
         self._port, self._alerts_port = port or _free_port(), alerts_port or _free_port()
+        found = None if grafana_port is None else next(filter(None, map(shutil.which, local.PROGRAMS)), None)
+        if found is not None:
+            self._programs["grafana"] = found
+        self._grafana_port = grafana_port or _free_port()
         self._stop = threading.Event()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._ending = ExitStack()
@@ -80,15 +84,30 @@ class Stack:
         """Address of Alertmanager."""
         return f"http://127.0.0.1:{self._alerts_port}"
 
+    @property
+    def grafana(self) -> str | None:
+        """Address of Grafana, or none where it is not installed."""
+        return f"http://127.0.0.1:{self._grafana_port}" if "grafana" in self._programs else None
+
+    @property
+    def password_file(self) -> Path:
+        """Holds the password of Grafana's `admin`."""
+        return self._folder / "grafana-admin-password"
+
     def __enter__(self) -> Stack:
         with self._ending as ending:
             self._write()
-            self._start(ending, "alertmanager", self._alerts_port, self.alertmanager, [
-                "--config.file=alertmanager.yml", "--storage.path=alertmanager", "--cluster.listen-address=",
+            self._start(ending, "alertmanager", self._alerts_port, f"{self.alertmanager}/-/ready", [
+                self._programs["alertmanager"], "--config.file=alertmanager.yml", "--storage.path=alertmanager",
+                "--cluster.listen-address=", f"--web.listen-address=127.0.0.1:{self._alerts_port}",
             ])  # fmt: skip
-            self._start(ending, "prometheus", self._port, self.prometheus, [
-                "--config.file=prometheus.yml", "--storage.tsdb.path=prometheus",
+            self._start(ending, "prometheus", self._port, f"{self.prometheus}/-/ready", [
+                self._programs["prometheus"], "--config.file=prometheus.yml", "--storage.tsdb.path=prometheus",
+                f"--web.listen-address=127.0.0.1:{self._port}",
             ])  # fmt: skip
+            if self.grafana is not None:
+                started = local.command(self._programs["grafana"], self._write_grafana())
+                self._start(ending, "grafana", self._grafana_port, f"{self.grafana}/api/health", started)
             watcher = threading.Thread(target=self._follow, name="targets", daemon=True)
             watcher.start()
             ending.callback(watcher.join)
@@ -105,7 +124,7 @@ class Stack:
         """Labels and summary of each alert that fires now.
 
         Raises:
-            TrainError: One of the two programs is gone.
+            TrainError: One of the programs is gone.
         """
         for name, process in self._processes.items():
             if process.poll() is not None:
@@ -128,42 +147,35 @@ class Stack:
         raise AssertionError
 
     def _write(self) -> None:
-        """The configuration of both."""
+        """The configuration of Prometheus and Alertmanager."""
         with storage_errors("create", self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
-        step = f"{max(1, round(self._interval * 1000))}ms"
-        atomic_write(self._folder / "headwater.rules.yml", rules.as_yaml())
-        self._write_targets()
-        _write_yaml(self._folder / "prometheus.yml", {
-            "global": {"scrape_interval": step, "scrape_timeout": step, "evaluation_interval": step},
-            "rule_files": ["headwater.rules.yml"],
-            "alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{self._alerts_port}"]}]}]},
-            "scrape_configs": [
-                {"job_name": _JOB, "file_sd_configs": [{"files": ["targets.json"], "refresh_interval": "5s"}]},
-            ],
-        })  # fmt: skip
-        receiver = {"webhook_configs": [{"url": self._webhook, "send_resolved": True}]} if self._webhook else {}
-        _write_yaml(self._folder / "alertmanager.yml", {
-            "route": {"receiver": "headwater", "group_by": ["alertname", "instance"], "group_wait": step,
-                      "group_interval": "1m", "repeat_interval": "4h"},
-            "receivers": [{"name": "headwater", **receiver}],
-        })  # fmt: skip
+        self._targets.write()
+        write_prometheus(self._folder, f"127.0.0.1:{self._alerts_port}", self._interval)
+        write_alertmanager(self._folder, self._webhook, self._interval)
 
-    def _start(self, ending: ExitStack, name: str, port: int, url: str, options: list[str]) -> None:
+    def _write_grafana(self) -> Path:
+        folder, config = self._folder / "provisioning", self._folder / "grafana.ini"
+        boards = write_provisioning(folder, self.prometheus, self.alertmanager)
+        atomic_write(config, local.settings(
+            self._grafana_port, data=str(self._folder / "grafana"), provisioning=str(folder),
+            password_file=str(local.password(self.password_file)), home_dashboard=str(boards / "headwater-run.json"),
+        ))  # fmt: skip
+        return config
+
+    def _start(self, ending: ExitStack, name: str, port: int, ready: str, command: list[str]) -> None:
         if not _is_free(port):  # whatever answers there is not ours
-            raise TrainError(f"{name} cannot listen on port {port}", found="another program does",
-                             hint="choose other ports: --port, --alerts-port; 0 takes any free one")  # fmt: skip
+            raise TrainError(f"{name} cannot listen on port {port}", found="another program does", hint=_PORTS)
         log = self._folder / f"{name}.log"
         with storage_errors("write", log):
             stream = ending.enter_context(log.open("wb"))
-        command = [self._programs[name], *options, f"--web.listen-address=127.0.0.1:{port}"]
         process = subprocess.Popen(
             command, cwd=self._folder, stdout=stream, stderr=stream, preexec_fn=end_with_parent()
         )  # fmt: skip
         ending.callback(_end, process)
         self._processes[name] = process
         deadline = time.monotonic() + _READY_SECONDS
-        while not _answers(f"{url}/-/ready"):
+        while not _answers(ready):
             if process.poll() is not None or time.monotonic() > deadline:
                 said = log.read_text(errors="replace").strip().splitlines()[-3:]
                 raise TrainError(f"{name} does not start on port {port}", found="\n".join(said),
@@ -173,38 +185,52 @@ class Stack:
     def _follow(self) -> None:
         while not self._stop.wait(min(self._interval, 5.0)):
             try:
-                self._write_targets()
+                self._targets.write()
             except Exception as error:  # what is told of the runs that are known goes on
                 warn(f"the list of runs to watch could not be written: {error}")
 
-    def _write_targets(self) -> None:
-        path = self._folder / "targets.json"
-        targets = [
-            {"targets": [place], "labels": {"instance": name}}
-            for name, run in self._runs.items() if (place := metrics_place(run)) is not None
-        ]  # fmt: skip
-        text = json.dumps(targets, indent=1) + "\n"
-        if not path.is_file() or path.read_text() != text:
-            atomic_write(path, text)
+
+def write_prometheus(folder: Path, alertmanager: str, interval: float) -> None:
+    """Writes prometheus.yml and headwater.rules.yml; targets.json is to lie beside them.
+
+    Args:
+        folder: Where; it has to exist.
+        alertmanager: Host and port of Alertmanager, as Prometheus reaches it.
+        interval: Seconds between two scrapes, and between two evaluations of the rules.
+    """
+    step = _milliseconds(interval)
+    atomic_write(folder / "headwater.rules.yml", rules.as_yaml())
+    _write_yaml(folder / "prometheus.yml", {
+        "global": {"scrape_interval": step, "scrape_timeout": step, "evaluation_interval": step},
+        "rule_files": ["headwater.rules.yml"],
+        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]},
+        "scrape_configs": [
+            {"job_name": JOBS["train"], "file_sd_configs": [{"files": ["targets.json"], "refresh_interval": "5s"}]},
+        ],
+    })  # fmt: skip
 
 
-def metrics_place(run: RunLayout) -> str | None:
-    """Host and port that a run serves its metrics on, or none when it has not begun or has ended."""
-    try:
-        lines = (run.train / "events.jsonl").read_bytes().splitlines()
-    except OSError:  # it has not begun
-        return None
-    for line in reversed(lines):
-        if any(word in line for word in (b'"metrics"', *_ENDS)):
-            try:
-                event = json.loads(line)
-            except ValueError:  # being written
-                continue
-            if event.get("kind") in ("finish", "stop", "halt"):
-                return None  # its address may be another's by now
-            if event.get("kind") == "metrics":
-                return urlsplit(str(event.get("url"))).netloc or None
-    return None
+def write_alertmanager(folder: Path, webhook: str | None, interval: float) -> None:
+    """Writes alertmanager.yml, for its owner alone: the webhook's address may hold a key.
+
+    Args:
+        folder: Where; it has to exist.
+        webhook: Where alerts are posted, as Alertmanager's webhook; none: they are shown only.
+        interval: Seconds that it waits for more alerts of a group.
+    """
+    receiver = {"webhook_configs": [{"url": webhook, "send_resolved": True}]} if webhook else {}
+    path = folder / "alertmanager.yml"
+    _write_yaml(path, {
+        "route": {"receiver": "headwater", "group_by": ["alertname", "instance"],
+                  "group_wait": _milliseconds(interval), "group_interval": "1m", "repeat_interval": "4h"},
+        "receivers": [{"name": "headwater", **receiver}],
+    })  # fmt: skip
+    with storage_errors("protect", path):
+        path.chmod(0o600)
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{max(1, round(seconds * 1000))}ms"
 
 
 def fetch(url: str) -> Any:

@@ -29,12 +29,14 @@ class Batch:
         inputs_BL: Token ids.
         labels_BL: The next token of each.
         positions_BL: Place of each input token in its document; 0 where a document or a sample starts.
+        sources_B: Of which source each sample is: an index into the order's.
         digest: Of all that is fed with them (see `core.fed`).
     """
 
     inputs_BL: I64
     labels_BL: I64
     positions_BL: I64
+    sources_B: I64
     digest: int
 
 
@@ -56,7 +58,8 @@ def read_batch(inputs: Inputs, start: int, stop: int, skips: Skips = NOTHING) ->
         for row, ids in enumerate(tokens):
             sample = order.locate(start + row)
             inputs.refuse_unknown_tokens(inputs.readers[sample.source].prefix, ids, sample.offset)
-    return Batch(tokens[:, :-1], tokens[:, 1:], positions, fed_digest(start, tokens, positions))
+    sources, _, _ = order.locate_many(np.arange(start, stop, dtype=np.int64))
+    return Batch(tokens[:, :-1], tokens[:, 1:], positions, sources, fed_digest(start, tokens, positions))
 
 
 def documents_of(inputs: Inputs, samples: Sequence[int]) -> list[dict[str, Any]]:

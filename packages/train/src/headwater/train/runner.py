@@ -45,6 +45,9 @@ from headwater.train.resume import (
 from headwater.train.session import Session
 from headwater.train.together import on_main
 
+TRACKERS = "trackers"
+"""Folder of the run in which sinks of `train.metrics` write, unless told otherwise."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -136,10 +139,12 @@ def _run_alone(
     config = inputs.config
     is_main = os.environ.get("RANK", "0") == "0"
     # Before anything of an earlier run is touched: a port may be taken, an option misspelt.
-    sinks = open_sinks(config.metrics) if is_main else []
+    sinks = open_sinks(config.metrics, inputs.run.root / TRACKERS) if is_main else []
     with closing_sinks(sinks):
         resume_step = on_main(lambda: _prepare(inputs, writer, session, fresh=fresh, on_change=on_change))
         if is_main:
+            for sink in sinks:
+                sink.rewind(resume_step or 0)
             sinks.append(JsonlSink(inputs.run.train / "metrics.jsonl"))
         data = held_out(inputs) if config.validation.every else None
         unigram = on_main(lambda: unigram_bits_per_byte(inputs, data) if data else None)

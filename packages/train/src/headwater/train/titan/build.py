@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Literal
 
-from torchtitan.components.loss import CrossEntropyLoss
 from torchtitan.components.optimizer import LRSchedulersContainer, OptimizersContainer
 from torchtitan.components.optimizer.optimizer import ParamGroupConfig
 from torchtitan.config.configs import CommConfig, CompileConfig, DebugConfig, ParallelismConfig, TrainingConfig
@@ -21,6 +20,7 @@ from headwater.train.titan.loader import NoTokenizer, OrderLoader
 from headwater.train.titan.metrics import HeadwaterMetrics
 from headwater.train.titan.model import model_spec
 from headwater.train.titan.pipeline import stage_modules
+from headwater.train.titan.sample_loss import SampleLoss
 from headwater.train.titan.trainer import HeadwaterTrainer
 from headwater.train.titan.validate import HeldOutValidator
 
@@ -69,7 +69,7 @@ def trainer_config(
         metrics=HeadwaterMetrics.Config(log_freq=1, disable_color_printing=True, _sinks=sinks),
         validator=HeldOutValidator.Config(enable=_validates(config, data), _data=data),
         debug=DebugConfig(seed=inputs.base.seed, deterministic=device == "cuda", enable_structured_logging=False),
-        loss=CrossEntropyLoss.Config(),
+        loss=SampleLoss.Config(),
     )  # fmt: skip
 
 

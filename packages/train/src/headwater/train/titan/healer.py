@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 from headwater.core import metrics as names
@@ -28,6 +29,8 @@ from headwater.train.together import on_main
 if TYPE_CHECKING:
     from headwater.train.titan.trainer import HeadwaterTrainer
 
+LAST_WORDS_SECONDS = 25.0
+"""For which sinks may take to write what they have, when the process ends itself. Launchers kill after 30."""
 _NAMES = {
     "nonfinite": "a figure that is not finite", "outlier": "a loss far above the ones before it",
     "gradient": "a gradient norm far above the ones before it", "divergence": "a loss that rises and stays",
@@ -94,14 +97,23 @@ class Healer:
         """Called from the stall watch's thread when there was no step for too long."""
         trainer, respond = self._trainer, self._guard.config.stall.respond
         self._stalls += 1
+        if respond == "exit":
+            faulthandler.dump_traceback(all_threads=True)
         if trainer.is_main:
             warn(f"no step was done for {seconds:,.0f} seconds; step {trainer.step} is being worked on")
             trainer.session.events.emit("stall", trainer.step, seconds=round(seconds, 3), response=respond)
-            trainer.metrics_processor.log_values(trainer.step, {names.TRAIN_STALLS.name: self._stalls})
+            # The main thread hangs, in a sink perhaps: nothing that it holds can be waited for without end.
+            telling = threading.Thread(target=self._tell_stall, name="last words", daemon=True)
+            telling.start()
+            telling.join(LAST_WORDS_SECONDS)
         if respond == "exit":
-            # The main thread hangs, in a collective perhaps: nothing that it holds can be waited for.
-            faulthandler.dump_traceback(all_threads=True)
             os._exit(TERMINATED)
+
+    def _tell_stall(self) -> None:
+        metrics = self._trainer.metrics_processor
+        metrics.log_values(self._trainer.step, {names.TRAIN_STALLS.name: self._stalls})
+        if self._guard.config.stall.respond == "exit":  # the exporter is read once more, and what is buffered written
+            metrics.logger.close_sinks()
 
     def _gave_up(self, step: int) -> bool:
         return self._guard.ledger.in_a_row_at(step, self._guard.config) >= self._guard.config.rollback.at_most

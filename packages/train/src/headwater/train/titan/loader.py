@@ -41,6 +41,7 @@ class OrderLoader(BaseDataLoader):
         self.samples = 0
         self.skips = NOTHING
         self._fed = 0
+        self._sources: list[Any] = []
 
     def __iter__(self) -> Iterator[tuple[dict[str, torch.Tensor], torch.Tensor]]:
         while True:
@@ -50,6 +51,7 @@ class OrderLoader(BaseDataLoader):
                     self.samples += self._global
                 batch = read_batch(self._inputs, first, first + self._micro, self.skips)
                 self._fed += batch.digest
+                self._sources.append(batch.sources_B)
                 yield (
                     {"input": torch.from_numpy(batch.inputs_BL).contiguous(),
                      "positions": torch.from_numpy(batch.positions_BL).contiguous()},
@@ -60,6 +62,11 @@ class OrderLoader(BaseDataLoader):
         """Digest of what this rank was given since the last call; over the ranks they add up to the batch's."""
         fed, self._fed = self._fed, 0
         return as_signed(fed)
+
+    def take_sources(self) -> list[Any]:
+        """For each micro-batch since the last call, of which source its samples are: an index into the order's."""
+        taken, self._sources = self._sources, []
+        return taken
 
     def state_dict(self) -> dict[str, Any]:
         """The one integer."""

@@ -6,7 +6,9 @@ import math
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,12 @@ import torch
 from torchtitan.components.metrics import BaseLogger, MetricsProcessor
 
 from headwater.core import metrics as names
-from headwater.core.sinks import JsonlSink, MetricSink
+from headwater.core.errors import HeadwaterError
+from headwater.core.sinks import MetricSink
 from headwater.train.config import TrainConfig
 from headwater.train.titan.profile import PREFIX
+from headwater.train.titan.readback import Figures
+from headwater.train.titan.updates import GROUPS
 
 _EVERY_SECONDS = 10.0
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -43,6 +48,24 @@ def host_memory() -> tuple[int, int]:
         return (pages - os.sysconf("SC_AVPHYS_PAGES")) * _PAGE, pages * _PAGE
 
 
+class Window:
+    """The highest of the values of the last seconds: what a scrape of a gauge in between would miss."""
+
+    def __init__(self, seconds: float = 60.0) -> None:
+        self._seconds = seconds
+        self._falling: deque[tuple[float, float]] = deque()  # time and value; of two, the later one is the lower
+
+    def highest(self, value: float, now: float) -> float:
+        """Takes a value; NaN is higher than any."""
+        rank = math.inf if math.isnan(value) else value
+        while self._falling and self._falling[-1][1] <= rank:
+            self._falling.pop()
+        self._falling.append((now, rank))
+        while self._falling[0][0] < now - self._seconds:
+            self._falling.popleft()
+        return self._falling[0][1]
+
+
 class SinkLogger(BaseLogger):
     """A torchtitan logger over Headwater's sinks."""
 
@@ -58,11 +81,16 @@ class SinkLogger(BaseLogger):
                 sink.log(step, metrics)
 
     def rewind(self, step: int) -> None:
-        """Drops the steps after `step` from the sinks that are files."""
+        """Tells the sinks that the steps after `step` are undone."""
         with self._lock:
             for sink in self.sinks:
-                if isinstance(sink, JsonlSink):
-                    sink.rewind(step)
+                sink.rewind(step)
+
+    def close_sinks(self) -> None:
+        """Closes them where the process ends without the caller, whose they are."""
+        for sink in self.sinks:
+            with suppress(HeadwaterError):
+                sink.close()
 
 
 class HeadwaterMetrics(MetricsProcessor):
@@ -82,6 +110,8 @@ class HeadwaterMetrics(MetricsProcessor):
         self._step_seconds = {}
         self._clipped_steps = 0
         self._told_at = -math.inf
+        self._window = Window()
+        self._last = 0
 
     def _build_metric_logger(self, *, config: Config, **_: Any) -> BaseLogger:  # type: ignore[override]
         return SinkLogger(config._sinks or [])
@@ -95,48 +125,56 @@ class HeadwaterMetrics(MetricsProcessor):
         self._step_seconds[self._clocked] = time.perf_counter() - self._step_began
 
     def rewind(self, step: int) -> None:
-        """Drops what sinks can drop of the steps after `step`."""
+        """Tells the sinks that the steps after `step` are undone."""
         self._step_seconds.clear()
+        self._window, self._last = Window(), step
         self.logger.rewind(step)
 
     def log_step(
-        self, step: int, *, loss: float, grad_norm: float, learning_rate: float, tokens: int, samples: int,
-        step_tokens: int, clipped: bool, phases: Mapping[str, float],
+        self, figures: Figures, *, tokens: int, samples: int, step_tokens: int, clipped: bool,
+        phases: Mapping[str, float], sources: Callable[[], dict[str, float]],
     ) -> float:  # fmt: skip
         """Logs a finished step.
 
         Args:
-            step: Steps done.
-            loss: Mean loss of the global batch, nats a token.
-            grad_norm: Before clipping.
-            learning_rate: Of this step.
+            figures: What the device found.
             tokens: Trained on so far.
             samples: Consumed so far.
             step_tokens: Tokens of this step, all ranks together.
             clipped: Whether the gradient was clipped.
             phases: Seconds in the parts of the steps so far (see `titan.profile`).
+            sources: The series of the sources since it was last called.
 
         Returns:
             Tokens a second.
         """
-        now = time.perf_counter()
+        now, step = time.perf_counter(), figures.sent.step
+        self._last = step
         seconds = self._step_seconds.pop(step, now - self._step_began)
         self._clipped_steps += clipped
-        on_gpu = self._on_gpu(step_tokens / seconds) if torch.cuda.is_initialized() else {}
+        ratios = {
+            names.TRAIN_UPDATE_RATIO.series(group=group): ratio
+            for group, ratio in zip(GROUPS, figures.update_ratios, strict=False)
+            if not math.isnan(ratio)
+        }
+        on_gpu = self._utilization(step_tokens / seconds) if torch.cuda.is_initialized() else {}
         self.logger.log(
             {
                 names.TRAIN_STEP.name: step,
-                names.TRAIN_LOSS.name: loss,
-                names.TRAIN_GRAD_NORM.name: grad_norm,
-                names.TRAIN_LEARNING_RATE.name: learning_rate,
+                names.TRAIN_LOSS.name: figures.loss,
+                names.TRAIN_LOSS_RANK_MAX.name: figures.rank_loss,
+                names.TRAIN_LOSS_WINDOW_MAX.name: self._window.highest(figures.loss, now),
+                names.TRAIN_GRAD_NORM.name: figures.grad_norm,
+                names.TRAIN_LEARNING_RATE.name: figures.sent.learning_rate,
                 names.TRAIN_TOKENS.name: tokens,
                 names.TRAIN_SAMPLES.name: samples,
                 names.TRAIN_THROUGHPUT.name: step_tokens / seconds,
                 names.TRAIN_STEP_SECONDS.name: seconds,
                 names.TRAIN_STEP_TIMESTAMP.name: time.time(),
                 names.TRAIN_CLIPPED_STEPS.name: self._clipped_steps,
+                **ratios,
                 **on_gpu,
-                **self._now_and_then(phases, now),
+                **self._now_and_then(phases, sources, now),
             },
             step,
         )
@@ -156,7 +194,7 @@ class HeadwaterMetrics(MetricsProcessor):
             saved_at: Unix time of the checkpoint that the run goes on from; none for a new run.
             counts: The guard's running totals.
         """
-        now = time.time()
+        now, self._last = time.time(), step
         values = {
             names.TRAIN_STEP.name: float(step),
             names.TRAIN_STEPS_PLANNED.name: float(plan.steps),
@@ -173,7 +211,9 @@ class HeadwaterMetrics(MetricsProcessor):
             values[names.TRAIN_DEVICE_MEMORY_LIMIT.name] = float(torch.cuda.get_device_properties().total_memory)
         self.logger.log(values, step)
 
-    def _now_and_then(self, phases: Mapping[str, float], now: float) -> dict[str, float]:
+    def _now_and_then(
+        self, phases: Mapping[str, float], sources: Callable[[], dict[str, float]], now: float
+    ) -> dict[str, float]:
         """What need not be in every row, where steps are short."""
         if now - self._told_at < _EVERY_SECONDS:
             return {}
@@ -182,16 +222,19 @@ class HeadwaterMetrics(MetricsProcessor):
             names.TRAIN_PHASE_SECONDS.series(phase=part.removeprefix(PREFIX).replace(" ", "_")): seconds
             for part, seconds in phases.items()
         }
-        return parts | {names.TRAIN_HOST_MEMORY.name: float(host_memory()[0])}
+        return parts | sources() | {names.TRAIN_HOST_MEMORY.name: float(host_memory()[0])}
 
-    def _on_gpu(self, speed: float) -> dict[str, float]:
-        """Memory, and FLOPs as a share of the peak (Chowdhery et al., 2022, appendix B), which float8 has none of."""
-        found = {names.TRAIN_PEAK_MEMORY.name: float(torch.cuda.max_memory_allocated())}
-        if not self.has_quantization:
-            share = speed / self.parallel_dims.world_size * self.num_flops_per_token / self.gpu_peak_flops
-            found[names.TRAIN_MFU.name] = share
-        return found
+    def _utilization(self, speed: float) -> dict[str, float]:
+        """FLOPs as a share of the peak (Chowdhery et al., 2022, appendix B), which float8 has none of."""
+        if self.has_quantization:
+            return {}
+        share = speed / self.parallel_dims.world_size * self.num_flops_per_token / self.gpu_peak_flops
+        return {names.TRAIN_MFU.name: share}
 
     def log_values(self, step: int, values: Mapping[str, float]) -> None:
         """Logs any values of the table."""
         self.logger.log(dict(values), step)
+
+    def log_beside(self, values: Mapping[str, float]) -> None:
+        """Logs values that are of no step, with the last one that was logged; also from another thread."""
+        self.logger.log(dict(values), self._last)

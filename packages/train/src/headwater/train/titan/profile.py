@@ -25,32 +25,57 @@ LOADER = PREFIX + "loader"
 FORWARD_BACKWARD = PREFIX + "forward and backward"
 GRADIENT_NORM = PREFIX + "gradient norm"
 UPDATE = PREFIX + "update"
+COMMUNICATION = PREFIX + "communication"
 GUARD = PREFIX + "guard"
 FIGURES = PREFIX + "figures and logs"
 CHECKPOINT = PREFIX + "checkpoint"
 VALIDATION = PREFIX + "validation"
 EVALUATION = PREFIX + "evaluation"
-PARTS = (LOADER, FORWARD_BACKWARD, GRADIENT_NORM, GUARD, UPDATE, FIGURES, CHECKPOINT, VALIDATION, EVALUATION)
+PARTS = (
+    LOADER, FORWARD_BACKWARD, GRADIENT_NORM, COMMUNICATION, GUARD, UPDATE, FIGURES, CHECKPOINT, VALIDATION, EVALUATION,
+)  # fmt: skip
+"""`COMMUNICATION` is that of figures; gradients and weights are reduced and gathered within the passes."""
 SHOWN_OPERATORS = 12
 
 
 class Clock:
-    """Seconds that the host spent in the parts of the steps so far.
+    """Seconds that the host spent in the parts of the steps so far. Of parts within one another the inner one counts.
 
     Attributes:
         seconds: Part, by its name in `PARTS` → seconds.
+        slept: Those of them in which the thread did not run.
+        steps: Steps that were sent.
+        heard: Unix time at which a part last began or ended.
     """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.slept: dict[str, float] = {}
+        self.steps = 0
+        self.heard = time.time()
+        self._within: list[str] = []
+        self._since = time.perf_counter(), time.thread_time()
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
         """A part of a step, also for the trace."""
-        began = time.perf_counter()
-        with record_function(name):
-            yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+        self._count()
+        self._within.append(name)
+        try:
+            with record_function(name):
+                yield
+        finally:
+            self._count()
+            self._within.pop()
+
+    def _count(self) -> None:
+        now, self.heard = (time.perf_counter(), time.thread_time()), time.time()
+        if self._within:
+            name = self._within[-1]
+            passed, ran = now[0] - self._since[0], now[1] - self._since[1]
+            self.seconds[name] = self.seconds.get(name, 0.0) + passed
+            self.slept[name] = self.slept.get(name, 0.0) + passed - ran
+        self._since = now
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -38,32 +39,40 @@ class Figures:
     Attributes:
         sent: The step.
         loss: Mean loss of the global batch.
+        rank_loss: The greatest mean loss of one process's tokens.
         grad_norm: Before clipping.
         refused: Whether the update was left out.
         flags: For each flag of `agree`, whether any process had it set.
         fed: Digest of what the step was fed.
+        source_nats: Summed losses of the step by label of `Sources`.
+        update_ratios: By `updates.GROUPS`; none where they were not measured.
     """
 
     sent: Sent
     loss: float
+    rank_loss: float
     grad_norm: float
     refused: bool
     flags: tuple[bool, ...]
     fed: int
+    source_nats: tuple[float, ...] = ()
+    update_ratios: tuple[float, ...] = ()
 
 
-def agree(loss: torch.Tensor, grad_norm: torch.Tensor, *flags: bool) -> torch.Tensor:
+def agree(loss: torch.Tensor, grad_norm: torch.Tensor, rank_loss: torch.Tensor, *flags: bool) -> torch.Tensor:
     """The figures on which all processes agree: of each, the greatest; what is not finite counts as infinite.
 
     Args:
-        loss: Of this process, 0-dimensional.
+        loss: Of the global batch as this process knows it, 0-dimensional.
         grad_norm: The same.
+        rank_loss: Of this process's own tokens; 0 where it has no loss.
         *flags: Of this process.
 
     Returns:
-        Loss, gradient norm, whether either was NaN anywhere, and the flags; float32 of shape [4 + flags].
+        Loss, gradient norm, loss of one process, whether each was NaN anywhere, and the flags; float32 of shape
+        [6 + flags].
     """
-    values = torch.stack([loss.float(), grad_norm.float()])
+    values = torch.stack([loss.float(), grad_norm.float(), rank_loss.float()])
     unknown = values.isnan()
     values = torch.where(values.isfinite(), values, math.inf)
     # Filled, not copied: a copy from the host would wait for the device.
@@ -111,9 +120,11 @@ class Readback:
 
     def __init__(self, device: torch.device) -> None:
         self._cuda = device.type == "cuda"
-        self._sent: deque[tuple[Sent, torch.Tensor, torch.Tensor, Any]] = deque()
+        self._sent: deque[tuple[Sent, list[int], torch.Tensor, torch.Tensor, Any]] = deque()
 
-    def send(self, sent: Sent, figures: torch.Tensor, refused: torch.Tensor, fed: torch.Tensor) -> None:
+    def send(
+        self, sent: Sent, figures: torch.Tensor, refused: torch.Tensor, fed: torch.Tensor, *beside: torch.Tensor
+    ) -> None:
         """Sends the figures of a step on their way.
 
         Args:
@@ -121,29 +132,33 @@ class Readback:
             figures: From `agree`.
             refused: From `refuses`.
             fed: Digest of what it was fed, int64.
+            *beside: What else `Figures` has, in its order; each of one dimension.
         """
-        values = torch.cat([figures, refused.reshape(1)])
+        parts = [refused.reshape(1), *beside, figures]
+        values, sizes = torch.cat(parts), [len(part) for part in parts]
         if not self._cuda:
-            self._sent.append((sent, values, fed, None))
+            self._sent.append((sent, sizes, values, fed, None))
             return
         on_host = [torch.empty_like(one, device="cpu", pin_memory=True) for one in (values, fed)]
         for target, one in zip(on_host, (values, fed), strict=True):
             target.copy_(one, non_blocking=True)
         event = torch.cuda.Event()
         event.record()
-        self._sent.append((sent, on_host[0], on_host[1], event))
+        self._sent.append((sent, sizes, on_host[0], on_host[1], event))
 
     def receive(self, *, all_of_them: bool) -> Iterable[Figures]:
         """The figures that are due, one at a time: of all steps but the last that was sent, or of that too."""
         while len(self._sent) > (0 if all_of_them else 1):
-            sent, values, fed, event = self._sent.popleft()
+            sent, sizes, values, fed, event = self._sent.popleft()
             if event is not None:
                 event.synchronize()
-            loss, norm, loss_unknown, norm_unknown, *flags, refused = values.tolist()
+            numbers = iter(values.tolist())
+            (refused,), *beside, figures = [tuple(islice(numbers, size)) for size in sizes]
+            known = [math.nan if unknown else value for value, unknown in zip(figures[:3], figures[3:6], strict=True)]
+            loss, norm, rank_loss = known
             yield Figures(
-                sent, math.nan if loss_unknown else loss, math.nan if norm_unknown else norm, bool(refused),
-                tuple(map(bool, flags)), int(fed.item()),
-            )  # fmt: skip
+                sent, loss, rank_loss, norm, bool(refused), tuple(map(bool, figures[6:])), int(fed.item()), *beside
+            )
 
     def drop(self) -> None:
         """Forgets what is on its way: those steps are undone."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import random
 import threading
 import time
@@ -27,6 +28,7 @@ from headwater.train.guard.guard import Guard
 from headwater.train.guard.stall import StallWatch
 from headwater.train.inputs import Inputs
 from headwater.train.mirror import Mirror
+from headwater.train.ranks import Ranks
 from headwater.train.session import Session
 from headwater.train.titan import profile
 from headwater.train.titan.checkpoint import HeadwaterCheckpoints
@@ -36,7 +38,11 @@ from headwater.train.titan.loader import OrderLoader
 from headwater.train.titan.metrics import HeadwaterMetrics
 from headwater.train.titan.pipeline import run_schedule
 from headwater.train.titan.readback import Figures, Readback, Sent, agree, refuses, update_unless
+from headwater.train.titan.sample_loss import SampleLoss
+from headwater.train.titan.sources import Sources
+from headwater.train.titan.updates import EVERY, UpdateRatio
 from headwater.train.titan.validate import HeldOutFigures, HeldOutValidator
+from headwater.train.titan.vitals import Vitals
 from headwater.train.together import on_main, share_work
 
 Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
@@ -62,6 +68,7 @@ class HeadwaterTrainer(Trainer):
     metrics_processor: HeadwaterMetrics  # pyright: ignore[reportIncompatibleVariableOverride]
     dataloader: OrderLoader  # pyright: ignore[reportIncompatibleVariableOverride]
     validator: HeldOutValidator  # pyright: ignore[reportIncompatibleVariableOverride]
+    loss_fn: SampleLoss  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __init__(self, config: Config, inputs: Inputs, session: Session) -> None:
         self.inputs = inputs
@@ -74,6 +81,9 @@ class HeadwaterTrainer(Trainer):
         super().__init__(config)
         self.checkpointer.states["guard"] = self.guard
         self._biases = list(expert_biases(self.model_parts))
+        self._sources = Sources(inputs)
+        stage_processes = dist.get_world_size() // self.parallel_dims.pp
+        self._updates = UpdateRatio(self.model_parts, stage_processes, self.device)
         self.readback = Readback(self.device)
         self.healer = Healer(self)
 
@@ -107,9 +117,18 @@ class HeadwaterTrainer(Trainer):
         policy = self.inputs.config.guard.stall
         watching = StallWatch(policy.seconds, self.healer.on_stall) if policy.respond != "off" else nullcontext()
         profiling = profile.traced(self.session.profile_steps, self.inputs.run.train / profile.FOLDER, self._profiled)
-        with watching as watch, profiling as profiled:
+        with watching as watch, profiling as profiled, self._ranks():
             self._watch = watch
             return self._loop(profiled)
+
+    def _ranks(self) -> Ranks:
+        """Tells rank 0 of all ranks, while the run is going on."""
+        rank, processes = dist.get_rank(), dist.get_world_size()
+        pipeline = self.parallel_dims.get_optional_mesh("pp")
+        stage = pipeline.get_local_rank() if pipeline is not None else 0
+        vitals = Vitals(self._clock, self.device, stage, first=os.environ.get("LOCAL_RANK", "0") == "0")
+        store = dist.group.WORLD.get_group_store() if processes > 1 else None
+        return Ranks(vitals.state, self.metrics_processor.log_beside, store, rank, processes)
 
     def _log_start(self, resume_step: int | None) -> None:
         saved_at = None
@@ -133,6 +152,7 @@ class HeadwaterTrainer(Trainer):
         """Takes the whole state of a checkpoint, also in the middle of training."""
         self.alive()
         self.checkpointer.load(step=step)
+        self._sources.forget()
         self.dataloader.skips = self.guard.ledger.skips
         info = read_run(self.inputs.run.checkpoint(step))
         if info.validation_loss is not None and info.validation_bits_per_byte is not None:
@@ -241,6 +261,7 @@ class HeadwaterTrainer(Trainer):
                     return "back"
                 stop, failed = stop or figures.flags[0], failed or figures.flags[1]
         self.metrics_processor.end_step()
+        self._clock.steps += 1
         self.alive()
         self.finish_saving(wait=failed)
         return "stop" if stop else "on"
@@ -252,25 +273,34 @@ class HeadwaterTrainer(Trainer):
         learning_rate = self._set_learning_rate()
         start = self.dataloader.samples
         with self._clock.part(profile.LOADER):
-            rounds, valid = self._fetch(data_iterator)
+            rounds, counts, one_hot = self._fetch(data_iterator)
+        with self._clock.part(profile.COMMUNICATION):
+            valid, fed = self._counted(counts)
         with self._clock.part(profile.FORWARD_BACKWARD):
-            total = self._forward_backward(rounds, valid)
+            own, nats = self._forward_backward(rounds, valid, one_hot)
         with self._clock.part(profile.GRADIENT_NORM):
             grad_norm = dist_utils.clip_grad_norm_(
                 [parameter for part in self.model_parts for parameter in part.parameters()],
                 self.config.training.max_norm, foreach=True, pp_mesh=self.parallel_dims.get_optional_mesh("pp"),
                 ep_enabled=self.parallel_dims.ep_enabled,
             )  # fmt: skip
+        with self._clock.part(profile.COMMUNICATION):
+            total, nats = self._summed(own, nats)
+            own *= self._loss_ranks
+            found = agree(total, grad_norm, own, self.session.terminated, self.checkpointer.failed)
         with self._clock.part(profile.GUARD):
-            found = agree(total, grad_norm, self.session.terminated, self.checkpointer.failed)
             limits = self.guard.limits(self.step)
             refused = refuses(found, limits.loss, limits.grad_norm)
         with self._clock.part(profile.CHECKPOINT):
             self.checkpointer.maybe_wait_for_staging()
         with self._clock.part(profile.UPDATE):
+            measured = self.step % EVERY == 0
+            if measured:
+                self._updates.before()
             update_unless(refused, self.optimizers, self._biases)
+            beside = [nats, self._updates.after()] if measured else [nats]
             self.lr_schedulers.step()
-        self.readback.send(Sent(self.step, start, learning_rate), found, refused, self._fed)
+        self.readback.send(Sent(self.step, start, learning_rate), found, refused, fed, *beside)
 
     def _set_learning_rate(self) -> float:
         """The schedule's learning rate for the step, lowered as the guard says; returns that of the first group."""
@@ -287,10 +317,17 @@ class HeadwaterTrainer(Trainer):
             return False
         return order.stage_at(step * batch - 1) != order.stage_at((step - 1) * batch - 1)
 
-    def _forward_backward(self, rounds: list[list[Batch]], valid: torch.Tensor) -> torch.Tensor:
-        """Adds up the gradients of a step; returns the mean loss of the global batch, the same on every process."""
+    def _forward_backward(
+        self, rounds: list[list[Batch]], valid: torch.Tensor, one_hot_MSB: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Adds up the gradients of a step.
+
+        Returns:
+            What this process's tokens add to the mean loss of the global batch, and to the loss of each source.
+        """
         total = torch.zeros((), dtype=torch.float32, device=self.device)
-        for number, micro_batches in enumerate(rounds, 1):
+        nats_S = torch.zeros(one_hot_MSB.shape[1], dtype=torch.float32, device=self.device)
+        for number, (micro_batches, one_hot) in enumerate(zip(rounds, one_hot_MSB.chunk(len(rounds)), strict=True), 1):
             if self.inputs.config.parallel.zero_stage == 1 and not self.parallel_dims.pp_enabled:
                 self._reduce_gradients(number == len(rounds))
             inputs, labels = [list(column) for column in zip(*micro_batches, strict=True)]
@@ -299,7 +336,20 @@ class HeadwaterTrainer(Trainer):
             else:
                 loss = self.forward_backward_step(input_dict=inputs[0], labels=labels[0], global_valid_tokens=valid)
             total += loss.detach()
-        return self.parallel_sum(total)
+            if (losses_MB := self.loss_fn.take(len(micro_batches))) is not None:
+                nats_S += (one_hot * losses_MB[:, None]).sum(dim=(0, 2))
+        return total, nats_S
+
+    def _summed(self, own: torch.Tensor, nats: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The mean loss of the global batch and the losses of the sources, the same on every process."""
+        total, sums = self.parallel_sum(torch.cat([own.reshape(1), nats])).split([1, len(nats)])
+        return total[0], sums
+
+    @property
+    def _loss_ranks(self) -> int:
+        """Among how many processes the tokens of a step are shared."""
+        mesh = self.parallel_dims.get_optional_mesh("loss")
+        return mesh.size() if mesh is not None else 1
 
     def _reduce_gradients(self, now: bool) -> None:
         """ZeRO stage 1: whole gradients and weights are kept until the last micro-batch of a step."""
@@ -329,8 +379,13 @@ class HeadwaterTrainer(Trainer):
                 value = dist_utils.dist_sum_tensor(value, mesh)
         return value
 
-    def _fetch(self, data_iterator: Batches) -> tuple[list[list[Batch]], torch.Tensor]:
-        """This process's micro-batches of the step, round by round, and how many tokens of the global batch count."""
+    def _fetch(self, data_iterator: Batches) -> tuple[list[list[Batch]], torch.Tensor, torch.Tensor]:
+        """This process's micro-batches of the step.
+
+        Returns:
+            They, round by round; how many of their tokens count, and a digest of them, int64 of shape [2]; and of which
+            source their samples are, one-hot.
+        """
         rounds: list[list[Batch]] = []
         count = torch.zeros((), dtype=torch.int64)
         for _ in range(self.gradient_accumulation_steps):
@@ -341,11 +396,14 @@ class HeadwaterTrainer(Trainer):
                 moved = {key: self._moved(value) for key, value in inputs.items()}
                 micro_batches.append((moved, self._moved(labels)))
             rounds.append(micro_batches)
-        sums = self._moved(torch.stack([count, torch.tensor(self.dataloader.take_fed())]))
+        counts = self._moved(torch.stack([count, torch.tensor(self.dataloader.take_fed())]))
+        return rounds, counts, self._moved(self._sources.one_hot(self.dataloader.take_sources()))
+
+    def _counted(self, counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """How many tokens of the global batch count, and its digest."""
         if self.parallel_dims.dp_enabled:
-            sums = dist_utils.dist_sum_tensor(sums, self.parallel_dims.get_mesh("batch"))
-        valid, self._fed = sums[0], sums[1]
-        return rounds, valid
+            counts = dist_utils.dist_sum_tensor(counts, self.parallel_dims.get_mesh("batch"))
+        return counts[0], counts[1]
 
     def _moved(self, value: torch.Tensor) -> torch.Tensor:
         """On the device; the copy waits neither for the work before it nor the host for the copy."""
@@ -363,10 +421,13 @@ class HeadwaterTrainer(Trainer):
         plan, sent = self.inputs.config, figures.sent
         samples = sent.start + plan.global_batch
         tokens = samples * plan.seq_len
+        order = KeptOrder(self.inputs.order, self.guard.ledger.skips)
+        if self.is_main:
+            self._sources.add(sent.start, samples, order, figures.source_nats)
         speed = self.metrics_processor.log_step(
-            sent.step, loss=figures.loss, grad_norm=figures.grad_norm, learning_rate=sent.learning_rate, tokens=tokens,
-            samples=samples, step_tokens=plan.global_batch * plan.seq_len,
+            figures, tokens=tokens, samples=samples, step_tokens=plan.global_batch * plan.seq_len,
             clipped=figures.grad_norm > self.config.training.max_norm, phases=self._clock.seconds,
+            sources=lambda: self._sources.take(samples, order),
         )  # fmt: skip
         if self.is_main:
             self.session.losses.write(
@@ -381,7 +442,7 @@ class HeadwaterTrainer(Trainer):
         if not math.isfinite(figures.loss):
             start = self.dataloader.samples - self.inputs.config.global_batch
             since = self._validated[0] if self._validated else 0
-            seen = Figures(Sent(self.step, start, 0.0), figures.loss, 0.0, False, (), 0)
+            seen = Figures(Sent(self.step, start, 0.0), figures.loss, figures.loss, 0.0, False, (), 0)
             went_back = self.healer.respond(self.guard.judge_validation(self.step, since), seen)
             return "back" if went_back else "on"
         self._validated = (self.step, figures)

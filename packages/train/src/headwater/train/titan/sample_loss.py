@@ -1,0 +1,72 @@
+"""Cross-entropy that also says what each sample adds to it, at no further pass over the logits.
+
+Legend: B samples of a micro-batch, L tokens of a sample on this process, V entries of the vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.distributed.tensor import DTensor, Shard
+from torch.nn import functional as F
+from torchtitan.components.loss import IGNORE_INDEX, CrossEntropyLoss, _LossParallelCrossEntropy
+
+
+def sample_losses(logits_BLV: torch.Tensor, labels_BL: torch.Tensor) -> torch.Tensor:
+    """The summed cross-entropy of each sample's tokens, in nats, shape [B].
+
+    With tensor parallelism the logits are shards of the vocabulary, and every process gets the same. With context
+    parallelism it is the part of a sample's tokens that this process has.
+    """
+    labels_N = labels_BL.flatten()
+    if isinstance(logits_BLV, DTensor):
+        if logits_BLV.placements != (Shard(logits_BLV.ndim - 1),):
+            raise RuntimeError(f"the loss cannot take logits that are cut up as {logits_BLV.placements}")
+        losses_N = _LossParallelCrossEntropy.apply(
+            logits_BLV.to_local().flatten(0, 1).float(), labels_N, logits_BLV.device_mesh.get_group("tp"),
+            logits_BLV.shape[-1], "none",
+        )  # fmt: skip
+    else:
+        losses_N = F.cross_entropy(
+            logits_BLV.flatten(0, 1).float(), labels_N, reduction="none", ignore_index=IGNORE_INDEX
+        )
+    return losses_N.view(labels_BL.shape).sum(dim=1)
+
+
+class SampleLoss(CrossEntropyLoss):
+    """torchtitan's loss, the sum over the tokens, from the sums of the samples, which it keeps.
+
+    Attributes:
+        kept: Of the latest micro-batches of a training, oldest first: each sample's loss, shape [B].
+    """
+
+    @dataclass(kw_only=True, slots=True)
+    class Config(CrossEntropyLoss.Config):
+        """As torchtitan's."""
+
+    def __init__(self, config: Config, *, compile_config: Any = None) -> None:
+        self.fn = sample_losses
+        self._maybe_compile(compile_config)
+        self.kept: deque[torch.Tensor] = deque()
+
+    def __call__(
+        self, pred: torch.Tensor, labels: torch.Tensor, global_valid_tokens: torch.Tensor | None = None, **_: Any
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The loss of a micro-batch, as a share of the global batch's mean where its number of tokens is given."""
+        losses_B = self.fn(pred, labels)
+        if torch.is_grad_enabled():
+            self.kept.append(losses_B.detach())
+        loss = losses_B.sum()
+        return (loss if global_valid_tokens is None else loss / global_valid_tokens), {}
+
+    def take(self, micro_batches: int) -> torch.Tensor | None:
+        """The losses of the last micro-batches, shape [micro-batches, B]; none where another process computes them.
+
+        A pipeline passes micro-batches through when it is set up, too: only the last ones are the step's.
+        """
+        kept = list(self.kept)[-micro_batches:]
+        self.kept.clear()
+        return torch.stack(kept) if kept else None

@@ -1,0 +1,90 @@
+"""The loss of each source of the mixture.
+
+Which source a sample is from is a function of the order, so the host knows it; its loss is known on the device. The
+sums of the sources go to the host with the other figures of the step. They are right on every layout: a process adds up
+its own samples, or its own part of their tokens, and these sums are added over the processes as the loss itself is.
+
+Legend: S sources, M micro-batches of a step on this process, B samples of one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from headwater.core import metrics as names
+from headwater.core.skips import KeptOrder
+from headwater.train.inputs import Inputs
+
+MOST = 32
+"""Sources with a label of their own; of a mixture of more, the smallest by weight are "other" together."""
+OTHER = "other"
+
+
+class Sources:
+    """The sources of a run under their labels, and their losses over some steps.
+
+    Args:
+        inputs: The run's inputs.
+
+    Attributes:
+        labels: Of the sums, in order.
+    """
+
+    def __init__(self, inputs: Inputs) -> None:
+        self._inputs = inputs
+        known = [source.name for source in inputs.order.sources]
+        weights = inputs.mixture.normalised()
+        own = known if len(known) <= MOST else sorted(known, key=lambda name: (-weights[name], name))[: MOST - 1]
+        self.labels = [name for name in known if name in own] + ([OTHER] if len(own) < len(known) else [])
+        self._label_of = np.array([self.labels.index(name if name in own else OTHER) for name in known])
+        self.forget()
+
+    def forget(self) -> None:
+        """Begins to add up anew."""
+        self._nats = np.zeros(len(self.labels))
+        self._samples = np.zeros(len(self.labels), dtype=np.int64)
+
+    def one_hot(self, which: Sequence[np.ndarray]) -> torch.Tensor:
+        """Which label each sample of the micro-batches has, as float32 of shape [M, S, B] on the host."""
+        labels_MB = self._label_of[np.stack(which)]
+        return torch.from_numpy((labels_MB[:, None] == np.arange(len(self.labels))[:, None]).astype(np.float32))
+
+    def add(self, start: int, stop: int, order: KeptOrder, nats: Sequence[float]) -> None:
+        """Takes a step.
+
+        Args:
+            start: Its first position.
+            stop: One more than its last.
+            order: The order as it is consumed.
+            nats: Summed losses, by label.
+        """
+        if not all(map(math.isfinite, nats)):
+            return
+        which, _, _ = order.locate_many(np.arange(start, stop, dtype=np.int64))
+        self._nats += nats
+        self._samples += np.bincount(self._label_of[which], minlength=len(self.labels))
+
+    def take(self, until: int, order: KeptOrder) -> dict[str, float]:
+        """Series of the losses since the last call, of sources that came up, and of the tokens of all.
+
+        Args:
+            until: How many samples were trained on so far.
+            order: The order as it is consumed.
+        """
+        length = self._inputs.config.seq_len
+        tokens = np.zeros(len(self.labels), dtype=np.int64)
+        for number, source in enumerate(self._inputs.order.sources):
+            tokens[self._label_of[number]] += order.drawn(source.name, until) * length
+        found = {
+            names.TRAIN_SOURCE_TOKENS.series(source=label): float(count)
+            for label, count in zip(self.labels, tokens, strict=True)
+        }
+        for label, nats, samples in zip(self.labels, self._nats, self._samples, strict=True):
+            if samples:
+                found[names.TRAIN_SOURCE_LOSS.series(source=label)] = float(nats) / (int(samples) * length)
+        self.forget()
+        return found

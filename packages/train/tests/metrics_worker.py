@@ -1,0 +1,37 @@
+"""One process of a group: trains jobs as `resume_worker` does, with figures of the ranks told at once.
+
+The rank that a job names as `slow` waits for each of its micro-batches.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import resume_worker
+
+from headwater.train import ranks
+from headwater.train.batches import read_batch
+
+WAIT_SECONDS = 0.1
+
+
+def main(jobs: Path) -> None:
+    ranks.EVERY_SECONDS = 0.2
+    from headwater.train import titan
+
+    titan.start("cpu", int(os.environ.get("WORLD_SIZE", "1")), 1)
+    from headwater.train.titan import loader
+
+    def slow(*arguments):
+        time.sleep(WAIT_SECONDS)
+        return read_batch(*arguments)
+
+    for number, job in enumerate(json.loads(jobs.read_text())):
+        loader.read_batch = slow if job.get("slow") == int(os.environ["RANK"]) else read_batch
+        alone = jobs.with_name(f"{jobs.stem}-{number}-{os.environ['RANK']}.json")
+        alone.write_text(json.dumps([job]))
+        resume_worker.main(alone)
+    titan.stop()
