@@ -10,10 +10,10 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo $$p; break; }; done)
 
 BIN := $(VENV)/bin
-PACKAGES := core data train eval monitor
+PACKAGES := core data train eval monitor k8s
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help env demo test check lint constraints clean
+.PHONY: help env demo test check lint constraints k8s clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 24
@@ -47,6 +47,9 @@ check: lint ## lint, documentation links and the quick tests, in under two minut
 
 constraints: ## pin what a clean environment resolves to today, in constraints.txt
 	@PYTHON=$(PYTHON) bash tests/refresh_constraints.sh
+
+k8s: $(INSTALLED) ## write k8s/ anew, as `headwater k8s render` has it
+	@$(BIN)/python k8s/generate.py
 
 clean: ## remove the environment and the demo
 	rm -rf $(VENV) .stamps demo

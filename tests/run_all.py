@@ -16,6 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 STAMPS = ROOT / ".stamps"
+OPTIONAL_SERVERS = ("HEADWATER_CRD_SERVER", "HEADWATER_CRDS")  # see packages/k8s/tests/crd_server/
 OPTIONAL_TOOLS = ("bwrap", "chromium", "chromedriver", "promtool", "java", "nvidia-smi")
 
 
@@ -31,6 +32,7 @@ def tree_digest() -> str:
         if path.is_file():
             state.update(name + b"\0" + path.read_bytes() + b"\0")
     state.update(repr([shutil.which(tool) for tool in OPTIONAL_TOOLS]).encode())
+    state.update(repr([os.environ.get(name) for name in OPTIONAL_SERVERS]).encode())
     state.update(str((ROOT.parent / "shared").is_dir()).encode())
     return state.hexdigest()[:24]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("core", "data", "train", "eval", "monitor")
+PACKAGES = ("core", "data", "train", "eval", "monitor", "k8s")
 
 EXTRAS = {"headwater.data.engines.beam.": {"apache_beam", "grpc"}}
 """Modules that only an extra's users import, and what the extra brings."""

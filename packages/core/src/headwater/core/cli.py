@@ -12,7 +12,7 @@ from importlib.metadata import EntryPoint, entry_points
 import click
 
 COMMANDS_GROUP = "headwater.cli"
-ORDER = ("line", "data", "import", "plan", "train", "eval", "export", "report", "trace", "verify", "monitor")
+ORDER = ("line", "data", "import", "plan", "train", "eval", "export", "report", "trace", "verify", "monitor", "k8s")
 
 
 class Commands(click.Group):

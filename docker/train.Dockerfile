@@ -1,0 +1,26 @@
+# Training: docker build -f docker/train.Dockerfile -t REGISTRY/headwater/train:0.1.0 .
+# For a build that can be repeated to the byte, give the base by digest: --build-arg PYTHON=python@sha256:…
+ARG PYTHON=python:3.11.13-slim-bookworm
+
+FROM ${PYTHON} AS build
+ENV PIP_CONSTRAINT=/src/constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+WORKDIR /src
+COPY constraints.txt ./
+# torch first: it is 3 GB with CUDA's libraries, and changes least.
+RUN python -m venv /opt/venv && /opt/venv/bin/pip install torch
+COPY packages ./packages
+RUN /opt/venv/bin/pip install packages/core packages/monitor packages/k8s 'packages/train[s3,gs]'
+
+FROM ${PYTHON}
+# torch.compile compiles its kernels' launchers with gcc; NCCL opens libibverbs where there is RDMA. Debian's stable
+# suite keeps versions: what changes are security fixes.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends gcc libc6-dev libibverbs1 ibverbs-providers \
+    && rm -rf /var/lib/apt/lists/* \
+    && groupadd --gid 10001 headwater \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin headwater
+COPY --from=build /opt/venv /opt/venv
+ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+USER 10001:10001
+ENTRYPOINT ["headwater"]

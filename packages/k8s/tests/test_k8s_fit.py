@@ -1,0 +1,238 @@
+"""What cannot run is refused before anything is sent, with what was found, what was expected and what to do."""
+
+from __future__ import annotations
+
+import pytest
+from rendered import RECIPE, render
+
+from headwater.core.config import load_section
+from headwater.core.errors import ConfigError
+from headwater.k8s.config import Cluster
+from headwater.k8s.fit import require_fit
+from headwater.k8s.memory import estimate, parameters_of
+from headwater.k8s.quantities import value_of
+from headwater.train.config import TrainConfig
+
+
+def train(*overrides: str) -> TrainConfig:
+    return load_section("train", TrainConfig, RECIPE, overrides)
+
+
+REFUSED = {
+    "degrees of half the world": (
+        ("cluster.nodes=4",),
+        "degrees of train.parallel do not multiply",
+        "= 64",
+        "set cluster.nodes=8",
+    ),
+    "degrees that no number of nodes has": (
+        ("train.parallel.dp_shard=12", "train.global_batch=480"),
+        "do not multiply",
+        "= 12",
+        "dp_shard=64",
+    ),
+    "a batch beyond the GPUs' memory": (
+        ("train.micro_batch=8",),
+        "does not fit into the GPUs' memory",
+        "6.74 billion parameters",
+        "lower train.micro_batch",
+    ),
+    "a model that nothing shards": (
+        ("cluster.nodes=1", "train.parallel.dp_shard=1", "train.parallel.dp_replicate=8"),
+        "does not fit into the GPUs' memory",
+        "weights, gradients and moments 100.4 GiB",
+        "shard more",
+    ),
+    "too little host memory for the copy of a checkpoint": (
+        ("cluster.resources.memory=96Gi",),
+        "host memory",
+        "shared memory of 64.0 GiB",
+        "raise cluster.resources.memory",
+    ),
+    "a grace period shorter than a checkpoint takes": (
+        ("cluster.storage.write_rate=200Mi",),
+        "grace period is too short",
+        "grace_seconds 300",
+        "set cluster.grace_seconds=480",
+    ),
+    "a CPU's recipe on GPUs": (
+        ("train.device=cpu",),
+        "to run on a CPU and its pods have GPUs",
+        "train.device: cpu",
+        "set train.device=cuda",
+    ),
+    "a GPU's recipe on CPUs": (
+        ("cluster.cpu_only=true", "train.device=cuda"),
+        "to run on GPUs and its pods have none",
+        "cpu_only",
+        "set train.device=cpu",
+    ),
+    "samples that context parallelism cannot cut": (
+        ("train.parallel.dp_shard=32", "train.parallel.cp=2", "train.seq_len=4032"),
+        "seq_len does not fit train.parallel.cp",
+        "4032",
+        None,
+    ),
+    "a misspelt key": (("cluster.node=8",), "unknown key cluster.node", None, "did you mean nodes"),
+    "a misspelt key further in": (
+        ("cluster.storage.clam=x",),
+        "unknown key cluster.storage.clam",
+        None,
+        "did you mean claim",
+    ),
+    "gigabytes in the decimal of another tool": (
+        ("cluster.resources.memory=64GB",),
+        "cluster.resources.memory is not valid",
+        "64GB",
+        "write G or Gi for GB",
+    ),
+    "bytes in thousandths": (
+        ("cluster.shared_memory=512m",),
+        "cluster.shared_memory is not valid",
+        "512m",
+        "write 512Mi",
+    ),
+    "no quantity": (("cluster.resources.cpu=many",), "cluster.resources.cpu is not valid", "many", None),
+    "no memory at all": (("cluster.gpu.memory=0",), "cluster.gpu.memory is not valid", "0", None),
+    "an image that changes": (
+        ("cluster.images.train=headwater/train:latest",),
+        "cluster.images.train is not valid",
+        "latest",
+        "headwater/train:VERSION",
+    ),
+    "a namespace that is no name": (("cluster.namespace=Team_A",), "cluster.namespace is not valid", "Team_A", None),
+    "several nodes on a disk of one": (
+        ("cluster.storage.access=ReadWriteOnce",),
+        "cluster is not valid",
+        None,
+        "several nodes can mount",
+    ),
+    "two gangs": (("cluster.gang=coscheduling",), "cluster is not valid", None, "take gang out"),
+    "a shared runtime for a JobSet": (
+        ("cluster.kind=jobset", "cluster.runtime=ClusterTrainingRuntime"),
+        "cluster is not valid",
+        None,
+        None,
+    ),
+    "an unknown kind": (("cluster.kind=deployment",), "cluster.kind is not valid", "deployment", None),
+    "an adapter without RDMA": (("cluster.network.rdma=null",), "cluster.network is not valid", None, "network.rdma"),
+    "a variable of the launcher": (
+        ("cluster.network.env={RANK: '0'}",),
+        "cluster.network.env is not valid",
+        "RANK",
+        "take it out",
+    ),
+    "a bucket without a scheme": (
+        ("cluster.storage.mirror=models/headwater",),
+        "cluster.storage.mirror is not valid",
+        "models/headwater",
+        None,
+    ),
+    "an hour that is none": (("cluster.eval.schedule=hourly",), "cluster.eval.schedule is not valid", "hourly", None),
+    "Spark of another age": (("cluster.spark.version=3.5.1",), "cluster.spark.version is not valid", "3.5.1", None),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_it_is_refused_with_advice(name):
+    overrides, said, found, hint = REFUSED[name]
+    with pytest.raises(ConfigError) as raised:
+        render("train", overrides)
+    error = raised.value
+    assert said in error.message
+    assert found is None or found in str(error.found)
+    assert hint is None or hint in str(error.hint)
+    assert error.exit_code == 2
+
+
+@pytest.mark.parametrize("part", ["data", "eval"])
+def test_a_recipe_without_the_part_is_refused(part, tmp_path):
+    (tmp_path / "recipe.yaml").write_text("name: bare\n")
+    with pytest.raises(ConfigError, match="has no section"):
+        render(part, recipe=tmp_path / "recipe.yaml")
+
+
+def test_a_name_that_no_object_can_have_is_refused_with_one_that_can(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("name: Llama_7B!\n")
+    with pytest.raises(ConfigError, match="cannot name objects") as raised:
+        render("train", recipe=tmp_path / "recipe.yaml")
+    assert "llama-7b" in str(raised.value.hint)
+
+
+def test_the_size_of_the_vocabulary_has_to_be_known(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("name: bare\ncluster: {gpus_per_node: 1}\ntrain: {device: cuda}\n")
+    with pytest.raises(ConfigError, match="size of the vocabulary is not known"):
+        render("train", recipe=tmp_path / "recipe.yaml")
+
+
+def test_the_gate_needs_another_run(tmp_path):
+    with pytest.raises(ConfigError, match="baseline is the run itself"):
+        render("eval", ("cluster.eval.baseline=llama-7b",))
+
+
+def test_evaluations_without_a_network_cannot_ask_the_hub():
+    with pytest.raises(ConfigError, match="have no network"):
+        render("eval", ("eval.hub=true",))
+
+
+def test_tensor_parallelism_across_nodes_is_warned_of(capsys):
+    render("train", ("train.parallel.tp=16", "train.parallel.dp_shard=4"))
+    assert "tensor parallelism would cross nodes" in " ".join(capsys.readouterr().err.split())
+
+
+def test_an_estimate_is_divided_by_what_shards_it():
+    shape = train().model.shape(32000, 4096)
+    found = estimate(train(), shape)
+    assert found.parameters == 6_738_415_616  # Llama 2 7B (Touvron et al., 2023, arXiv:2307.09288)
+    assert found.state == pytest.approx(16 * found.parameters / 64)
+    unsharded = estimate(train("train.parallel.dp_shard=1", "train.parallel.dp_replicate=64"), shape)
+    assert unsharded.state == 16 * found.parameters
+    zero_1 = estimate(train("train.parallel.zero=1"), shape)
+    assert zero_1.state == pytest.approx((8 + 8 / 64) * found.parameters)
+    halves = estimate(train("train.parallel.dp_shard=32", "train.parallel.tp=2"), shape)
+    assert halves.state == pytest.approx(found.state)
+    assert halves.activations == pytest.approx(found.activations / 2)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"family": "llama3"},
+        {"family": "llama3", "tied": True, "head_dim": 32},
+        {"family": "qwen3"},
+        {"family": "gpt2", "tied": True},
+        {"family": "deepseek_v3"},
+        {"family": "deepseek_v3", "latent": {"q_rank": 24, "kv_rank": 32}, "experts": {"count": 16, "dense_layers": 2}},
+    ],
+    ids=str,
+)
+def test_parameters_are_those_of_the_model_that_is_trained(model):
+    """torchtitan's own model, built without memory, is the oracle."""
+    import torch
+
+    from headwater.train.titan import cpu
+
+    cpu.install("cpu")
+    from headwater.train.titan.model import model_spec
+
+    base = {"dim": 64, "n_layers": 3, "n_heads": 4, "n_kv_heads": 2, "ffn_dim": 96}
+    config = TrainConfig.model_validate({"model": base | model, "seq_len": 128})
+    shape = config.model.shape(500, 128)
+    with torch.device("meta"):
+        built = model_spec(shape, "cpu").model.build()
+    assert parameters_of(shape) == sum(parameter.numel() for parameter in built.parameters())
+
+
+def test_cpus_have_to_hold_what_gpus_would():
+    cluster = Cluster.model_validate({
+        "cpu_only": True, "gpus_per_node": 2, "resources": {"cpu": 2, "memory": "8Gi"}, "shared_memory": "1Gi",
+    })  # fmt: skip
+    with pytest.raises(ConfigError, match="host memory"):
+        require_fit(TrainConfig.model_validate({"parallel": {"dp_shard": 2}}), cluster, 1000)
+
+
+@pytest.mark.parametrize(
+    ("quantity", "value"), [("8", 8), ("500m", 0.5), ("64Gi", 2**36), ("1.5T", 1.5e12), ("2Ki", 2048)]
+)
+def test_quantities_are_kubernetes_own(quantity, value):
+    assert float(value_of(quantity)) == value

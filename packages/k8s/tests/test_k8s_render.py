@@ -1,0 +1,287 @@
+"""What the manifests mean: security, restarts, networks, and the recipe that goes into the pods."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+import yaml
+from rendered import CASES, case, of_kind, pods, render
+
+from headwater.core.config import Base, load_section, validate
+from headwater.eval.gate_cli import EXIT
+from headwater.k8s import restarts
+from headwater.k8s.evaluation import VERDICTS, at_step
+from headwater.train.config import TrainConfig, identity
+from headwater.train.session import TERMINATED
+
+TRAININGS = [name for name, (part, _) in CASES.items() if part == "train"]
+
+
+def training_pods(name: str) -> list[dict[str, Any]]:
+    return [spec for manifest in case(name) for spec in pods(manifest)]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_pods_keep_to_the_restricted_profile(name):
+    """Pod Security Standards, "restricted", by its own list of controls."""
+    for manifest in case(name):
+        for spec in pods(manifest):
+            assert not {"hostNetwork", "hostPID", "hostIPC"} & {key for key, value in spec.items() if value}
+            security = spec["securityContext"]
+            assert security["runAsNonRoot"] is True and security["runAsUser"] != 0
+            assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+            for volume in spec["volumes"]:
+                allowed = {"configMap", "emptyDir", "persistentVolumeClaim", "projected", "secret"}
+                assert set(volume) - {"name"} <= allowed
+            for container in spec["containers"]:
+                own = container["securityContext"]
+                assert own["allowPrivilegeEscalation"] is False
+                assert own["capabilities"] == {"drop": ["ALL"]}
+                assert own["readOnlyRootFilesystem"] is True
+                assert not any("hostPort" in port for port in container.get("ports", []))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_mount_has_its_volume_and_every_file_its_config_map(name):
+    objects = case(name)
+    maps = {each["metadata"]["name"] for each in objects if each["kind"] == "ConfigMap"}
+    for manifest in objects:
+        for spec in pods(manifest):
+            volumes = {volume["name"]: volume for volume in spec["volumes"]}
+            for container in spec["containers"]:
+                assert {mount["name"] for mount in container["volumeMounts"]} <= set(volumes)
+            for volume in volumes.values():
+                named = [volume.get("configMap", {}).get("name")]
+                named += [source["configMap"]["name"] for source in volume.get("projected", {}).get("sources", [])]
+                assert {each for each in named if each} <= maps
+
+
+def test_the_namespace_enforces_the_profile_and_has_no_cluster_wide_rights():
+    objects = case("namespace")
+    labels = of_kind(objects, "Namespace")["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+    kinds = {each["kind"] for each in objects}
+    assert not kinds & {"ClusterRole", "ClusterRoleBinding"}
+    roles = {each["metadata"]["name"]: each["rules"] for each in objects if each["kind"] == "Role"}
+    assert set(roles) == {"headwater-spark", "headwater-dispatch"}
+    assert roles["headwater-dispatch"] == [{"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create"]}]
+    verbs = {verb for rules in roles.values() for rule in rules for verb in rule["verbs"]}
+    resources = {resource for rules in roles.values() for rule in rules for resource in rule["resources"]}
+    assert "*" not in verbs | resources and "secrets" not in resources
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_a_training_asks_for_all_its_gpus_and_starts_a_process_for_each(name):
+    objects = case(name)
+    job = objects[-2]
+    text = json.dumps(job)
+    if job["kind"] == "TrainJob":
+        trainer = job["spec"]["trainer"]
+        nodes, command, limits = trainer["numNodes"], trainer["command"], trainer["resourcesPerNode"]["limits"]
+    elif job["kind"] == "JobSet":
+        spec = job["spec"]["replicatedJobs"][0]["template"]["spec"]
+        assert spec["parallelism"] == spec["completions"]
+        container = spec["template"]["spec"]["containers"][0]
+        nodes, command, limits = spec["parallelism"], container["command"], container["resources"]["limits"]
+    else:
+        replicas = job["spec"]["pytorchReplicaSpecs"]
+        nodes = sum(each["replicas"] for each in replicas.values())
+        container = replicas["Master"]["template"]["spec"]["containers"][0]
+        command, limits = container["command"], container["resources"]["limits"]
+    recipe = yaml.safe_load(of_kind(objects, "ConfigMap")["data"]["recipe.yaml"])
+    config = validate(TrainConfig, recipe["train"], "train")
+    processes = int(command[command.index("--processes") + 1])
+    assert nodes * processes == nodes * int(limits["nvidia.com/gpu"]) == config.parallel.world_size
+    assert of_kind(objects, "PodDisruptionBudget")["spec"]["minAvailable"] in (nodes, nodes - 1)
+    assert ("kueue.x-k8s.io/queue-name" in text) == ("coscheduling" not in name and "one node" not in name)
+
+
+@pytest.mark.parametrize("name", ["trainjob", "jobset", "pytorchjob", "cluster"])
+def test_a_trainings_pods_have_shared_memory_and_time_to_write_a_checkpoint(name):
+    (spec, *more) = training_pods(name)
+    assert all(each == spec for each in more)  # master and workers
+    mounts = {mount["mountPath"]: mount["name"] for mount in spec["containers"][0]["volumeMounts"]}
+    volume = next(each for each in spec["volumes"] if each["name"] == mounts["/dev/shm"])
+    assert volume["emptyDir"] == {"medium": "Memory", "sizeLimit": "64Gi"}
+    assert spec["terminationGracePeriodSeconds"] == 300
+
+
+def test_pods_train_what_the_recipe_trains(tmp_path):
+    """The recipe in the pods is the local one, but for where things are written."""
+    from rendered import RECIPE
+
+    text = of_kind(case("trainjob"), "ConfigMap")["data"]["recipe.yaml"]
+    (tmp_path / "recipe.yaml").write_text(text)
+    local = load_section("train", TrainConfig, RECIPE)
+    there = load_section("train", TrainConfig, tmp_path / "recipe.yaml")
+    assert identity(there) == identity(local)
+    assert there.checkpoint.mirror == "s3://models/headwater/llama-7b"
+    assert there.metrics == {"prometheus": {"host": "0.0.0.0", "port": 9464}}
+    assert there.guard.stall.respond == "exit"
+    recipe = yaml.safe_load(text)
+    assert set(recipe) == {*Base.model_fields, "mixture", "train"}  # what the image can read
+
+
+def test_a_stall_that_the_recipe_wants_reported_is_reported():
+    text = of_kind(render("train", ("train.guard.stall.respond=report",)), "ConfigMap")["data"]["recipe.yaml"]
+    assert yaml.safe_load(text)["train"]["guard"]["stall"]["respond"] == "report"
+
+
+def test_a_changed_recipe_is_another_config_map():
+    names = {of_kind(render("train", (f"train.steps={steps}",)), "ConfigMap")["metadata"]["name"] for steps in (10, 20)}
+    assert len(names) == 2
+
+
+def test_the_exit_codes_are_the_trainers_and_the_gates():
+    assert restarts.AGAIN == TERMINATED
+    assert set(VERDICTS) == {EXIT["NO-GO"], EXIT["INCONCLUSIVE"]}
+
+
+def outcome(code: int | None, *, disrupted: bool = False) -> str:
+    """What becomes of a training when a pod ends, by the rules of Job and JobSet and the messages that Job writes."""
+    jobset = of_kind(case("jobset"), "JobSet")["spec"]
+    job = jobset["replicatedJobs"][0]["template"]["spec"]
+    reason, message = "BackoffLimitExceeded", "Job has reached the specified backoff limit"
+    assert job["backoffLimit"] == 0
+    for index, rule in enumerate(job["podFailurePolicy"]["rules"]):
+        codes = rule.get("onExitCodes", {}).get("values", [])
+        if code in codes or (disrupted and "onPodConditions" in rule):
+            # pkg/controller/job/pod_failure_policy.go
+            cause = f"Container node for pod headwater/x failed with exit code {code}" if code in codes and not (
+                disrupted and "onPodConditions" in rule
+            ) else "Pod headwater/x has condition DisruptionTarget"  # fmt: skip
+            reason, message = "PodFailurePolicy", f"{cause} matching {rule['action']} rule at index {index}"
+            assert rule["action"] == "FailJob"
+            break
+    policy = jobset["failurePolicy"]
+    for rule in policy["rules"]:
+        patterns = rule.get("onJobFailureMessagePatterns", [".*"])
+        if reason in rule["onJobFailureReasons"] and any(re.search(pattern, message) for pattern in patterns):
+            return rule["action"]
+    return "RestartJobSet"
+
+
+@pytest.mark.parametrize(
+    ("code", "disrupted", "becomes"),
+    [
+        (75, False, "RestartJobSetAndIgnoreMaxRestarts"),
+        (75, True, "RestartJobSetAndIgnoreMaxRestarts"),
+        (137, True, "RestartJobSetAndIgnoreMaxRestarts"),
+        (None, True, "RestartJobSetAndIgnoreMaxRestarts"),
+        (137, False, "RestartJobSet"),
+        (76, False, "RestartJobSet"),
+        (139, False, "RestartJobSet"),
+        (1, False, "FailJobSet"),
+        (2, False, "FailJobSet"),
+    ],
+)
+def test_evictions_start_again_and_bugs_stop(code, disrupted, becomes):
+    assert outcome(code, disrupted=disrupted) == becomes
+
+
+def test_the_legacy_operator_is_told_in_its_own_codes():
+    command = of_kind(case("pytorchjob"), "PyTorchJob")["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"][
+        "containers"
+    ][0]["command"]
+    # It starts a pod again from 128 on.
+    assert int(command[command.index("--again-code") + 1]) >= 128
+
+
+def allows(policy: dict[str, Any], labels: dict[str, str]) -> bool:
+    """Whether a label selector takes a pod's labels."""
+    same = all(labels.get(key) == value for key, value in policy.get("matchLabels", {}).items())
+    return same and all(labels.get(each["key"]) in each["values"] for each in policy.get("matchExpressions", []))
+
+
+@pytest.mark.parametrize("name", ["jobset", "data"])
+def test_network_policies_and_budgets_select_the_pods(name):
+    objects = case(name)
+    labels = [
+        each["metadata"]["labels"]
+        for manifest in objects
+        for each in templates(manifest)
+        if "labels" in each["metadata"]
+    ]
+    assert labels
+    for manifest in objects:
+        if manifest["kind"] in ("NetworkPolicy", "PodDisruptionBudget"):
+            selector = manifest["spec"].get("podSelector") or manifest["spec"]["selector"]
+            assert all(allows(selector, each) for each in labels)
+    for policy in case("namespace"):
+        if policy["kind"] == "NetworkPolicy" and policy["metadata"]["name"] in ("names", "metrics"):
+            assert all(allows(policy["spec"]["podSelector"], each) for each in labels)
+
+
+def templates(value: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    if isinstance(value, dict):
+        if "spec" in value and "metadata" in value and "containers" in value["spec"]:
+            found.append(value)
+        for part in value.values():
+            found += templates(part)
+    elif isinstance(value, list):
+        for part in value:
+            found += templates(part)
+    return found
+
+
+def test_a_pod_that_may_talk_to_kubernetes_is_allowed_to():
+    """Only the driver and the dispatcher have a token, and only they reach the API server."""
+    selector = next(
+        each["spec"]["podSelector"] for each in case("namespace")
+        if each["kind"] == "NetworkPolicy" and each["metadata"]["name"] == "api-server"
+    )  # fmt: skip
+    with_token = 0
+    for name in CASES:
+        for manifest in case(name):
+            for pod in templates(manifest):
+                if "securityContext" not in pod["spec"]:
+                    continue  # a patch of one
+                token = pod["spec"]["automountServiceAccountToken"]
+                with_token += token
+                assert token == allows(selector, pod["metadata"]["labels"])
+    assert with_token
+
+
+def test_a_job_for_a_step_writes_where_the_watcher_would():
+    text = of_kind([each for each in case("eval") if "eval-job.json" in each.get("data", {})], "ConfigMap")["data"]
+    job = at_step(text["eval-job.json"], 500)
+    assert job["metadata"]["name"] == "llama-7b-eval-500"
+    command = job["spec"]["template"]["spec"]["containers"][0]["command"]
+    assert command[command.index("--checkpoint") + 1] == "500"
+    assert command[command.index("--output") + 1] == "/runs/llama-7b/evals/step-00000500"
+
+
+def test_a_verdict_is_final_and_an_eviction_is_not():
+    gate = next(each for each in case("eval") if each["metadata"]["name"].endswith("-gate"))
+    rules = gate["spec"]["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
+    assert rules[0] == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+    assert rules[-1]["action"] == "FailJob" and set(rules[-1]["onExitCodes"]["values"]) == {1, 2, 3, 4}
+
+
+def test_prometheus_sees_a_run_as_one_target_whatever_its_pods_are_called():
+    relabelings = of_kind(case("namespace"), "PodMonitor")["spec"]["podMetricsEndpoints"][0]["relabelings"]
+    named = {each.get("targetLabel"): each["sourceLabels"] for each in relabelings}
+    assert named["instance"] == ["__meta_kubernetes_pod_label_app_kubernetes_io_instance"]
+
+
+def test_rules_and_dashboards_are_those_of_the_monitor():
+    from headwater.monitor import rules
+    from headwater.monitor.dashboards import BOARDS
+    from headwater.monitor.grafana.build import as_json
+
+    objects = case("namespace")
+    assert of_kind(objects, "PrometheusRule")["spec"] == yaml.safe_load(rules.as_yaml())
+    found = {name: text for each in objects if each["kind"] == "ConfigMap" for name, text in each["data"].items()}
+    assert found == {f"{board.uid}.json": as_json(board) for board in BOARDS}
+
+
+def test_alerts_link_to_the_runbook_that_the_recipe_names():
+    (rule,) = [
+        each for each in render("namespace", ("cluster.runbook=https://wiki/r",)) if each["kind"] == "PrometheusRule"
+    ]
+    urls = [each["annotations"]["runbook_url"] for each in rule["spec"]["groups"][1]["rules"]]
+    assert urls and all(url.startswith("https://wiki/r#") for url in urls)
