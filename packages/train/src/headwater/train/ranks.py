@@ -107,7 +107,7 @@ class Ranks:
     ) -> None:
         self._state, self._log, self._rank = state, log, rank
         self._keys = [f"headwater-ranks/{next(_trainings)}/{each}" for each in range(processes)]
-        self._store = None if store is None else store.clone()  # a connection of its own: the other may be waiting
+        self._store: Any = None if store is None else store.clone()  # a connection of its own: the other may be waiting
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ranks", daemon=True)
 

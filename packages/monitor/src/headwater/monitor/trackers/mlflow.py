@@ -88,6 +88,8 @@ class MlflowSink:
         self._run = made.info.run_id
 
     def _flush(self) -> None:
+        if self._run is None:
+            return
         for first in range(0, len(self._waiting), _AT_ONCE):
             self._client.log_batch(self._run, metrics=self._waiting[first : first + _AT_ONCE])
         self._waiting, self._flushed = [], time.monotonic()

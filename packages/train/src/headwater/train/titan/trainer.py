@@ -127,7 +127,8 @@ class HeadwaterTrainer(Trainer):
         pipeline = self.parallel_dims.get_optional_mesh("pp")
         stage = pipeline.get_local_rank() if pipeline is not None else 0
         vitals = Vitals(self._clock, self.device, stage, first=os.environ.get("LOCAL_RANK", "0") == "0")
-        store = dist.group.WORLD.get_group_store() if processes > 1 else None
+        world = dist.group.WORLD
+        store = world.get_group_store() if world is not None and processes > 1 else None
         return Ranks(vitals.state, self.metrics_processor.log_beside, store, rank, processes)
 
     def _log_start(self, resume_step: int | None) -> None:
