@@ -192,6 +192,18 @@ def test_a_scrape_counts_when_its_answer_is_written(sink: PrometheusSink) -> Non
     assert sink._values.wait_for_scrape(0.0)
 
 
+@pytest.mark.parametrize(("error", "told"), [(BrokenPipeError(), ""), (ValueError("wrong"), "wrong")])
+def test_a_scraper_that_goes_away_is_no_fault(
+    sink: PrometheusSink, capsys: pytest.CaptureFixture[str], error: Exception, told: str
+) -> None:
+    try:
+        raise error
+    except Exception:
+        sink._server.handle_error(object(), ("127.0.0.1", 1))  # as socketserver does it
+    found = capsys.readouterr().err
+    assert told in found and "Traceback" not in found and bool(found) == bool(told)
+
+
 def test_it_is_found_by_name() -> None:
     sinks = open_sinks({"prometheus": {"port": 0}})
     with closing_sinks(sinks):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from bisect import bisect_left
 from collections import deque
@@ -14,6 +15,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from headwater.core.console import warn
 from headwater.core.errors import ConfigError, TrainError
 from headwater.core.metrics import TABLE, Metric, parse_series
 from headwater.core.sinks import check_names
@@ -117,6 +119,12 @@ class _Answer:
         self._values.sent()
 
 
+def _tell_of_faults(request: object, client_address: object) -> None:
+    """In place of the server's own: a scraper that went away is no fault of this program."""
+    if not isinstance(sys.exc_info()[1], ConnectionError):
+        warn(f"metrics could not be served to {client_address}: {sys.exc_info()[1]!r}")
+
+
 class PrometheusSink:
     """A `MetricSink` that serves what it is given at `http://HOST:PORT/metrics`.
 
@@ -150,6 +158,7 @@ class PrometheusSink:
         answer = self._server.get_app()
         if answer is None:
             raise RuntimeError("the metrics server has no application")
+        self._server.handle_error = _tell_of_faults
         self._server.set_app(lambda environ, start: _Answer(answer(environ, start), self._values))
         self.host = host
         self.port = int(self._server.server_port)
