@@ -173,6 +173,16 @@ def test_generation_stops_and_is_counted(lm):
     assert 1 in lm.cut_short["task"]
 
 
+@pytest.mark.parametrize(
+    ("asked", "cap", "most"),
+    [({"max_gen_toks": 1024}, None, 1024), ({}, None, 256), ({"max_gen_toks": 1024}, 192, 192)],
+)
+def test_as_many_tokens_are_generated_as_the_task_asks_for(lm, hf, asked, cap, most):
+    assert hf.max_gen_toks == 256
+    lm.max_gen_tokens = cap
+    assert lm._prompt("The", asked, 0).max_tokens == most
+
+
 def test_generation_equals_recomputing_every_step(loaded, lm, build):
     prompts = [build.prose(7, 1), build.prose(8, 4), "A"]
     settings = {"max_gen_toks": 12}
