@@ -109,7 +109,7 @@ def test_metrics_are_served_while_it_trains(tiny_run, tmp_path):
                 body = urllib.request.urlopen(address, timeout=10).read().decode()
                 found = {sample.name: sample.value for family in text_string_to_metric_families(body)
                          for sample in family.samples}  # fmt: skip
-                if found.get("headwater_train_step", 0) >= 5:
+                if found.get("headwater_train_step", 0) >= 11:
                     break
         for name, metric in TABLE.items():
             # Checkpoints and validations come later in this run; everything else is there from the first steps on.

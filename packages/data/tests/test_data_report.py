@@ -1,13 +1,11 @@
 """`headwater data report`: its figures, and the page in a real browser."""
 
-import importlib
 import json
-import sys
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from chromium import TEXTS, chromium, in_browser
 from click.testing import CliRunner
 
 from headwater.core.documents import DOCUMENTS, REJECTED, document_id
@@ -19,14 +17,6 @@ from headwater.data.inspect.select import Documents
 from headwater.data.report.build import build
 from headwater.data.report.gather import Share, gather
 from headwater.data.report.render import histogram, percent, top
-
-# Headless Chromium is driven by the module that the run report's tests have.
-sys.path.append(str(Path(__file__).parents[2] / "monitor" / "tests"))
-browser = importlib.import_module("monitor_chromium")
-in_browser = [
-    pytest.mark.browser,
-    pytest.mark.skipif(browser.unavailable() is not None, reason=str(browser.unavailable())),
-]
 
 HOSTILE = "\"'></pre></style><script>window.owned=1</script><img src=x onerror='window.owned=2'>\u202e{{ 7 * 7 }}"
 SECTIONS = ["funnel", "reasons", "duplicates", "languages", "lengths", "hosts", "samples"]
@@ -42,7 +32,7 @@ def run(tiny_for_module):
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    with browser.chromium(tmp_path_factory.mktemp("profile")) as opened:
+    with chromium(tmp_path_factory.mktemp("profile")) as opened:
         yield opened
 
 
@@ -161,7 +151,7 @@ def test_an_empty_side_makes_a_page_too(tmp_path):
 
 
 class TestInBrowser:
-    pytestmark = in_browser
+    pytestmark = in_browser()
 
     @pytest.mark.parametrize("width", [1280, 390])
     @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
@@ -183,7 +173,7 @@ class TestInBrowser:
             }
             return out;""")
         assert wide == [], "nothing sticks out of the page"
-        texts = page.run(browser.TEXTS.replace("'h1,h2", "'mark,del,ins,dd,dt,figcaption,h1,h2"))
+        texts = page.run(TEXTS.replace("'h1,h2", "'mark,del,ins,dd,dt,figcaption,h1,h2"))
         assert len(texts) > 200
         assert {(name, a, b) for name, a, b in texts if contrast(a, b) < 4.5} == set()
 

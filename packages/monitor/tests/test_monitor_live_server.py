@@ -236,7 +236,9 @@ def test_the_command_serves_until_it_is_ended_whatever_its_readers_do(tmp_path: 
     LiveRun(tmp_path / "run").steps(50)
     program = "from headwater.core.cli import main; main()"
     command = [sys.executable, "-c", program, "monitor", "open", str(tmp_path / "run"), "--port", "0", "--print"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    # What runs in a shell's background inherits that SIGINT is ignored.
+    heeding = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **heeding) as process:
         assert process.stdout is not None
         found = re.search(r"http://127\.0\.0\.1:(\d+)/", process.stdout.readline())
         assert found

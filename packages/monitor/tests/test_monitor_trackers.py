@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import sys
+import time
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -58,6 +59,15 @@ def wandb_records(path: Path) -> Iterator[Any]:
             parts = b""
 
 
+def is_finished(path: Path) -> bool:
+    from google.protobuf.message import DecodeError
+
+    try:
+        return [record.WhichOneof("record_type") for record in wandb_records(path)][-1:] == ["exit"]
+    except (DecodeError, struct.error):
+        return False
+
+
 def test_tags_are_names_of_the_table_that_every_tracker_takes() -> None:
     assert tag_of(LOSS) == LOSS
     assert tag_of(WEB) == "headwater_train_source_loss/web_pages"
@@ -97,6 +107,10 @@ def test_wandb_offline_begins_another_run_where_steps_are_undone(
     train_and_go_back(WandbSink(tmp_path))
     found: dict[str, dict[int, float]] = {}
     files = sorted(tmp_path.glob("wandb/offline-run-*/*.wandb"))
+    until = time.monotonic() + 60
+    while not all(map(is_finished, files)):  # W&B's own process writes them, and is not waited for by `finish`
+        assert time.monotonic() < until
+        time.sleep(0.05)
     for path in files:
         name = ""
         for record in wandb_records(path):

@@ -29,9 +29,10 @@ def main(jobs: Path) -> None:
         time.sleep(WAIT_SECONDS)
         return read_batch(*arguments)
 
+    rank = int(os.environ.get("RANK", "0"))
     for number, job in enumerate(json.loads(jobs.read_text())):
-        loader.read_batch = slow if job.get("slow") == int(os.environ["RANK"]) else read_batch
-        alone = jobs.with_name(f"{jobs.stem}-{number}-{os.environ['RANK']}.json")
+        loader.read_batch = slow if job.get("slow") == rank else read_batch
+        alone = jobs.with_name(f"{jobs.stem}-{number}-{rank}.json")
         alone.write_text(json.dumps([job]))
         resume_worker.main(alone)
     titan.stop()

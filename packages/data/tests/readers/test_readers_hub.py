@@ -18,6 +18,7 @@ def hub(monkeypatch):
 
     system = pytest.importorskip("huggingface_hub").HfFileSystem
     found = Hub()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)  # other tests work without the network
     with serving(found) as address:
         monkeypatch.setitem(fsspec.config.conf, "hf", {"endpoint": address, "token": False})
         system.clear_instance_cache()
