@@ -30,7 +30,7 @@ $(INSTALLED): constraints.txt pyproject.toml $(foreach p,$(PACKAGES),packages/$(
 	@echo "environment: torch (several minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	@echo "environment: the packages and their dependencies"
-	@URLLIB3_NO_OVERRIDE=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-binary urllib3-future -c constraints.txt --group dev $(foreach p,$(PACKAGES),-e packages/$(p)) -e 'packages/monitor[grafana,tensorboard,wandb,mlflow]' -e 'packages/train[nvml]' -e 'packages/data[trafilatura,models,embeddings,spark,beam,ner,onnx,s3,gs,hf,http,pdf,mediawiki,latex,code]'
+	@URLLIB3_NO_OVERRIDE=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-binary urllib3-future -c constraints.txt --group dev $(foreach p,$(PACKAGES),-e packages/$(p)) -e 'packages/monitor[grafana,grafana-push,tensorboard,wandb,mlflow]' -e 'packages/train[nvml]' -e 'packages/data[trafilatura,models,embeddings,spark,beam,ner,onnx,s3,gs,hf,http,pdf,mediawiki,latex,code]'
 	@touch $@
 
 demo: $(INSTALLED) ## the whole line on this machine, into ./$(RUN) (RUN=folder changes it)

@@ -9,7 +9,7 @@ pip() { "$folder/env/bin/python" -m pip --disable-pip-version-check "$@"; }
 pip install --quiet --upgrade pip
 pip install --quiet 'torch==2.13.*'
 export URLLIB3_NO_OVERRIDE=1  # as in the Makefile
-pip install --quiet --no-binary urllib3-future --group dev -e packages/core -e "packages/data[trafilatura,models,embeddings,spark,beam,ner,onnx,s3,gs,hf,http,pdf,mediawiki,latex,code]" -e "packages/train[nvml]" -e packages/eval -e "packages/monitor[grafana,tensorboard,wandb,mlflow]" -e packages/k8s
+pip install --quiet --no-binary urllib3-future --group dev -e packages/core -e "packages/data[trafilatura,models,embeddings,spark,beam,ner,onnx,s3,gs,hf,http,pdf,mediawiki,latex,code]" -e "packages/train[nvml]" -e packages/eval -e "packages/monitor[grafana,grafana-push,tensorboard,wandb,mlflow]" -e packages/k8s
 pip check
 {
   echo "# Versions that are known to work together. Refreshed by: make constraints"

@@ -99,8 +99,10 @@ def connect(url: str, token: str, *, timeout: float = 30.0, ca_file: Path | None
     try:
         from grafana_client import GrafanaApi
     except ImportError as error:
-        raise ConfigError("Grafana's API needs grafana-client", found=str(error),
-                          hint="pip install 'headwater-monitor[grafana]'") from error  # fmt: skip
+        raise ConfigError(
+            "Grafana's API needs grafana-client", found=str(error),
+            hint="URLLIB3_NO_OVERRIDE=1 pip install --no-binary urllib3-future 'headwater-monitor[grafana-push]'",
+        ) from error  # fmt: skip
     path = parts.path.strip("/")
     trusted: Any = True if ca_file is None else str(ca_file)  # its type says bool; a path is taken as well
     api = GrafanaApi(
