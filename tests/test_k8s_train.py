@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import yaml
 
 from headwater.core.layout import RunLayout
 from headwater.core.manifest import is_artifact
+from headwater.core.ports import free_port
 from headwater.k8s import train
 from headwater.k8s.recipes import Recipe
 from headwater.train.synthetic import make_tokenizer, make_tokens
@@ -35,12 +35,6 @@ RECIPE = {
         "resources": {"cpu": 1, "memory": "16Gi"}, "shared_memory": "1Gi",
     },
 }  # fmt: skip
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Cluster:

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import pytest
 from headwater.core.config import load_section
 from headwater.core.errors import ConfigError, DataError, StorageError
 from headwater.core.layout import RunLayout
+from headwater.core.ports import free_port
 from headwater.data.config import DocumentsConfig
 from headwater.data.documents import make_documents
 from headwater.data.engines.spark.engine import SparkEngine
@@ -212,11 +212,6 @@ def spark_with_marks(run, recipe):
         patch.setattr(SparkEngine, "collect", collecting)
         spark(run, recipe, "partition_bytes=1000")
     return seen
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ import http.client
 import json
 import os
 import shutil
-import socket
 import ssl
 import subprocess
 import time
@@ -20,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from headwater.core.ports import free_port
 
 WAIT_SECONDS = 120
 
@@ -32,12 +33,6 @@ def crd_folder() -> Path | None:
 def _program(name: str) -> str | None:
     folder = os.environ.get("HEADWATER_CRD_SERVER")
     return shutil.which(name, path=folder) or shutil.which(name) if folder else None
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class CrdApi:
@@ -73,7 +68,7 @@ class CrdApi:
             process.wait()
 
     def _start(self) -> None:
-        peers, clients, self.port = _free_port(), _free_port(), _free_port()
+        peers, clients, self.port = free_port(), free_port(), free_port()
         self._run("etcd", [
             f"--data-dir={self._folder}/etcd", f"--listen-client-urls=http://127.0.0.1:{clients}",
             f"--advertise-client-urls=http://127.0.0.1:{clients}", f"--listen-peer-urls=http://127.0.0.1:{peers}",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from headwater.core.errors import ConfigError
+from headwater.core.ports import free_port
 from headwater.k8s.launch import Rendezvous, read_rendezvous
 
 ENVIRONMENT = (
@@ -36,12 +36,6 @@ while True:
     dist.all_reduce(torch.ones(1))
     time.sleep(0.05)
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def start(

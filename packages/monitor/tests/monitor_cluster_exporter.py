@@ -45,7 +45,7 @@ def exposition(now: float) -> str:
         lines.append(f"kube_pod_info{{{pod}}} 1")
         lines.append(f'kube_pod_container_resource_requests{{{pod},node="{host}",container="train",'
                      f'resource="nvidia_com_gpu",unit="integer"}} {GPUS if node else 2}')  # fmt: skip
-        lines.append(f'kube_pod_container_status_restarts_total{{{pod},container="train"}} {int(now / 60) % 1000}')
+        lines.append(f'kube_pod_container_status_restarts_total{{{pod},container="train"}} {int(now / 5) % 1000}')
         for phase in ("Pending", "Running", "Succeeded", "Failed", "Unknown"):
             lines.append(f'kube_pod_status_phase{{{pod},phase="{phase}"}} {int(phase == "Running")}')
         lines.append(f'kube_pod_container_status_last_terminated_reason{{{pod},container="train",'

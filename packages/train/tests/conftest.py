@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,3 +41,21 @@ def whole(tmp_path_factory: pytest.TempPathFactory, data: Path, long_recipe: Pat
     shutil.copytree(data, run)
     assert train(long_recipe, run).state == "finished"
     return run
+
+
+@pytest.fixture
+def trainer_class() -> Iterator[Any]:
+    """The trainer, whose methods a test may replace for its own duration."""
+    from headwater.train import titan
+
+    titan.start("cpu", 1, 1)
+    from headwater.train.titan.trainer import HeadwaterTrainer
+
+    saved = dict(vars(HeadwaterTrainer))
+    yield HeadwaterTrainer
+    for name, value in list(vars(HeadwaterTrainer).items()):
+        if name not in saved:
+            delattr(HeadwaterTrainer, name)
+        elif saved[name] is not value:
+            setattr(HeadwaterTrainer, name, saved[name])
+    titan.stop()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from headwater.core.run import read_run
 from headwater.core.sinks import check_names
 from headwater.core.skips import Skips
 from headwater.core.trace.steps import trace_step
-from headwater.train import titan
 from headwater.train.losses import read_losses
 from headwater.train.processes import Processes
 from headwater.train.resume import replace, replacement, settle
@@ -60,16 +58,6 @@ def healed(tmp_path_factory: pytest.TempPathFactory, data: Path, recipe: Path) -
     run = Path(shutil.copytree(data, tmp_path_factory.mktemp("healed") / "run"))
     finish(recipe, run)
     return run
-
-
-@pytest.fixture
-def trainer_class() -> Iterator[Any]:
-    titan.start("cpu", 1, 1)
-    from headwater.train.titan.trainer import HeadwaterTrainer
-
-    saved = (HeadwaterTrainer._forward_backward, HeadwaterTrainer._summed, HeadwaterTrainer.__init__)
-    yield HeadwaterTrainer
-    HeadwaterTrainer._forward_backward, HeadwaterTrainer._summed, HeadwaterTrainer.__init__ = saved
 
 
 def started(recipe: Path, run: Path) -> Processes:

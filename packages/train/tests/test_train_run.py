@@ -163,21 +163,16 @@ def test_sigterm_writes_a_checkpoint_and_exits_75(whole: Path, run: Path, long_r
 
 @pytest.mark.parametrize("step", [10, STEPS])
 def test_sigterm_at_a_step_that_is_validated_changes_no_byte(
-    whole: Path, run: Path, long_recipe: Path, monkeypatch: pytest.MonkeyPatch, step: int
+    whole: Path, run: Path, long_recipe: Path, monkeypatch: pytest.MonkeyPatch, step: int, trainer_class: Any
 ) -> None:
-    from headwater.train import titan
+    original = trainer_class.train_step
 
-    titan.start("cpu", 1, 1)
-    from headwater.train.titan.trainer import HeadwaterTrainer
-
-    original = HeadwaterTrainer.train_step
-
-    def terminated(self: HeadwaterTrainer, batches: Any) -> None:
+    def terminated(self: Any, batches: Any) -> None:
         if self.step == step:
             os.kill(os.getpid(), signal.SIGTERM)
         original(self, batches)
 
-    monkeypatch.setattr(HeadwaterTrainer, "train_step", terminated)
+    monkeypatch.setattr(trainer_class, "train_step", terminated)
     state = train(long_recipe, run).state
     assert state == ("finished" if step == STEPS else "terminated")
     monkeypatch.undo()
@@ -363,16 +358,11 @@ def flip(path: Path) -> None:
 
 
 def test_nonfinite_gradient_stops_before_the_update(
-    run: Path, long_recipe: Path, monkeypatch: pytest.MonkeyPatch
+    run: Path, long_recipe: Path, monkeypatch: pytest.MonkeyPatch, trainer_class: Any
 ) -> None:
-    from headwater.train import titan
+    original = trainer_class.forward_backward_step
 
-    titan.start("cpu", 1, 1)
-    from headwater.train.titan.trainer import HeadwaterTrainer
-
-    original = HeadwaterTrainer.forward_backward_step
-
-    def poisoned(self: HeadwaterTrainer, **arguments: Any) -> torch.Tensor:
+    def poisoned(self: Any, **arguments: Any) -> torch.Tensor:
         loss = original(self, **arguments)
         if self.step == 12:
             parameter = next(self.model_parts[0].parameters())
@@ -380,7 +370,7 @@ def test_nonfinite_gradient_stops_before_the_update(
             parameter.grad.mul_(math.nan)
         return loss
 
-    monkeypatch.setattr(HeadwaterTrainer, "forward_backward_step", poisoned)
+    monkeypatch.setattr(trainer_class, "forward_backward_step", poisoned)
     with pytest.raises(TrainError, match="step 12 is not finite") as caught:
         train(long_recipe, run, ["train.guard.nonfinite=halt"])
     assert caught.value.exit_code == 1
@@ -427,22 +417,17 @@ def test_full_disk_reads_as_one_wherever_the_write_stops(run: Path, long_recipe:
 
 
 def test_nonfinite_validation_stops_before_the_checkpoint(
-    run: Path, long_recipe: Path, monkeypatch: pytest.MonkeyPatch
+    run: Path, long_recipe: Path, monkeypatch: pytest.MonkeyPatch, trainer_class: Any
 ) -> None:
-    from headwater.train import titan
+    original = trainer_class.train_step
 
-    titan.start("cpu", 1, 1)
-    from headwater.train.titan.trainer import HeadwaterTrainer
-
-    original = HeadwaterTrainer.train_step
-
-    def poisoned(self: HeadwaterTrainer, *arguments: Any) -> None:
+    def poisoned(self: Any, *arguments: Any) -> None:
         original(self, *arguments)
         if self.step == 10:
             with torch.no_grad():
                 next(self.model_parts[0].parameters()).fill_(math.nan)
 
-    monkeypatch.setattr(HeadwaterTrainer, "train_step", poisoned)
+    monkeypatch.setattr(trainer_class, "train_step", poisoned)
     with pytest.raises(TrainError, match="validation after step 10 is not finite"):
         train(long_recipe, run, ["train.guard.nonfinite=halt"])
     event = read_events(run / "train" / "events.jsonl")[-1]

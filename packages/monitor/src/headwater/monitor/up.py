@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -25,6 +24,7 @@ import yaml
 from headwater.core.children import end_with_parent
 from headwater.core.console import warn
 from headwater.core.errors import ConfigError, TrainError
+from headwater.core.ports import free_port, is_free
 from headwater.core.storage import atomic_write, storage_errors
 from headwater.monitor import rules
 from headwater.monitor.grafana import local
@@ -65,11 +65,11 @@ class Stack:
         self._programs = {name: _program(name) for name in PROGRAMS}
         self._folder, self._webhook, self._interval = folder.absolute(), webhook, interval
         self._targets = Targets(self._folder / "targets.json", runs, exporters)
-        self._port, self._alerts_port = port or _free_port(), alerts_port or _free_port()
+        self._port, self._alerts_port = port or free_port(), alerts_port or free_port()
         found = None if grafana_port is None else next(filter(None, map(shutil.which, local.PROGRAMS)), None)
         if found is not None:
             self._programs["grafana"] = found
-        self._grafana_port = grafana_port or _free_port()
+        self._grafana_port = grafana_port or free_port()
         self._stop = threading.Event()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._ending = ExitStack()
@@ -164,7 +164,7 @@ class Stack:
         return config
 
     def _start(self, ending: ExitStack, name: str, port: int, ready: str, command: list[str]) -> None:
-        if not _is_free(port):  # whatever answers there is not ours
+        if not is_free(port):  # whatever answers there is not ours
             raise TrainError(f"{name} cannot listen on port {port}", found="another program does", hint=_PORTS)
         log = self._folder / f"{name}.log"
         with storage_errors("write", log):
@@ -280,16 +280,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _is_free(port: int) -> bool:
-    try:
-        socket.create_server(("127.0.0.1", port)).close()
-    except OSError:
-        return False
-    return True
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])

@@ -9,7 +9,6 @@ from __future__ import annotations
 import faulthandler
 import multiprocessing as mp
 import os
-import socket
 import sys
 import threading
 import time
@@ -17,6 +16,8 @@ import traceback
 from collections.abc import Callable
 from multiprocessing.connection import wait
 from pathlib import Path
+
+from headwater.core.ports import free_port
 
 POLL_SECONDS = 0.001
 SHOWN_LINES = 12
@@ -41,7 +42,7 @@ class Processes:
     def __init__(
         self, count: int, log: Path, action: Callable[..., object], *arguments: object, device: str = "cpu"
     ) -> None:
-        port = _free_port() if count > 1 else 0
+        port = free_port() if count > 1 else 0
         context = _AFRESH if device == "cuda" else _FORKED
         self.began = time.monotonic()
         self._log = log
@@ -135,9 +136,3 @@ def _leave(code: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -14,6 +14,9 @@ from headwater.core.errors import ConfigError
 _log_level: int | None = None
 """The root logger's level before `start`, which `stop` puts back."""
 
+_ours = False
+"""Whether `start` set LOCAL_RANK, which `stop` takes away again."""
+
 _started = 0
 """How often `start` was called more than `stop`: processes that train several times join one process group."""
 
@@ -56,7 +59,9 @@ def start(device: str, world_size: int, threads: int | None) -> None:
             found=f"{launched} processes", expected=f"{world_size} processes",
             hint=f"start with: torchrun --standalone --nproc-per-node {world_size} -m -- headwater.train run …",
         )  # fmt: skip
-    os.environ.setdefault("LOCAL_RANK", "0")
+    global _ours
+    _ours = _ours or "LOCAL_RANK" not in os.environ
+    os.environ.setdefault("LOCAL_RANK", "0")  # torchtitan's; left behind, Accelerate would take this for a launcher's
     os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "3")
     if threads is not None:
         torch.set_num_threads(threads)
@@ -89,10 +94,13 @@ def stop() -> None:
     """Leaves the process group, so that the process can end or train again."""
     import torch.distributed as dist
 
-    global _log_level, _started
+    global _log_level, _started, _ours
     _started -= 1
     if _started:
         return
+    if _ours:
+        os.environ.pop("LOCAL_RANK", None)
+        _ours = False
     if _log_level is not None:
         logging.getLogger().setLevel(_log_level)
         _log_level = None
