@@ -45,7 +45,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, data: Path, long_recipe: Pat
 
 @pytest.fixture
 def trainer_class() -> Iterator[Any]:
-    """The trainer, whose methods a test may replace for its own duration."""
+    """The trainer, whose own methods a test may replace for its duration; inherited ones with `monkeypatch`."""
     from headwater.train import titan
 
     titan.start("cpu", 1, 1)
@@ -53,9 +53,7 @@ def trainer_class() -> Iterator[Any]:
 
     saved = dict(vars(HeadwaterTrainer))
     yield HeadwaterTrainer
-    for name, value in list(vars(HeadwaterTrainer).items()):
-        if name not in saved:
-            delattr(HeadwaterTrainer, name)
-        elif saved[name] is not value:
-            setattr(HeadwaterTrainer, name, saved[name])
+    for name, value in saved.items():
+        if vars(HeadwaterTrainer)[name] is not value:
+            setattr(HeadwaterTrainer, name, value)
     titan.stop()
