@@ -1,0 +1,214 @@
+"""One optimizer step of a training: its batch, its gradients and their norm, and the update that the guard allows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torchtitan.components.loss import IGNORE_INDEX
+from torchtitan.distributed import utils as dist_utils
+from torchtitan.trainer import Trainer
+
+from headwater.core.skips import KeptOrder
+from headwater.train.guard.guard import Guard
+from headwater.train.inputs import Inputs
+from headwater.train.session import Session
+from headwater.train.titan import profile
+from headwater.train.titan.checkpoint import HeadwaterCheckpoints
+from headwater.train.titan.experts import expert_biases
+from headwater.train.titan.loader import OrderLoader
+from headwater.train.titan.metrics import HeadwaterMetrics
+from headwater.train.titan.pipeline import run_schedule
+from headwater.train.titan.readback import Readback, Sent, agree, refuses, update_unless
+from headwater.train.titan.sample_loss import SampleLoss
+from headwater.train.titan.sources import Sources
+from headwater.train.titan.updates import EVERY, UpdateRatio
+
+Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
+Batches = Iterator[Batch]
+
+
+class StepTrainer(Trainer):
+    """Sends one step after another to the device; `titan.trainer` decides which, and what becomes of their figures.
+
+    Args:
+        config: torchtitan's configuration (see `titan.build`).
+        inputs: The run's inputs.
+        session: Where events, losses and progress go; only rank 0's is used.
+    """
+
+    @dataclass(kw_only=True, slots=True)
+    class Config(Trainer.Config):
+        """As torchtitan's."""
+
+    # Built by the base class from our configs (`titan.build`).
+    checkpointer: HeadwaterCheckpoints  # pyright: ignore[reportIncompatibleVariableOverride]
+    metrics_processor: HeadwaterMetrics  # pyright: ignore[reportIncompatibleVariableOverride]
+    dataloader: OrderLoader  # pyright: ignore[reportIncompatibleVariableOverride]
+    loss_fn: SampleLoss  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __init__(self, config: Config, inputs: Inputs, session: Session) -> None:
+        self.inputs = inputs
+        self.session = session
+        self._clock = profile.Clock()
+        self.guard = Guard(inputs.config.guard, self._another_stage)
+        super().__init__(config)
+        self.checkpointer.states["guard"] = self.guard
+        self._biases = list(expert_biases(self.model_parts))
+        self._sources = Sources(inputs)
+        stage_processes = dist.get_world_size() // self.parallel_dims.pp
+        self._updates = UpdateRatio(self.model_parts, stage_processes, self.device)
+        self.readback = Readback(self.device)
+
+    def train_step(self, data_iterator: Batches) -> None:
+        """One optimizer step, sent to the device. The update is left out when the guard's limits say so."""
+        self.metrics_processor.start_step(self.step)
+        self.optimizers.zero_grad(set_to_none=True)
+        learning_rate = self._set_learning_rate()
+        start = self.dataloader.samples
+        with self._clock.part(profile.LOADER):
+            rounds, counts, one_hot = self._fetch(data_iterator)
+        with self._clock.part(profile.COMMUNICATION):
+            valid, fed = self._counted(counts)
+        with self._clock.part(profile.FORWARD_BACKWARD):
+            own, nats = self._forward_backward(rounds, valid, one_hot)
+        with self._clock.part(profile.GRADIENT_NORM):
+            grad_norm = dist_utils.clip_grad_norm_(
+                [parameter for part in self.model_parts for parameter in part.parameters()],
+                self.config.training.max_norm, foreach=True, pp_mesh=self.parallel_dims.get_optional_mesh("pp"),
+                ep_enabled=self.parallel_dims.ep_enabled,
+            )  # fmt: skip
+        with self._clock.part(profile.COMMUNICATION):
+            total, nats = self._summed(own, nats)
+            own *= self._loss_ranks
+            found = agree(total, grad_norm, own, self.session.terminated, self.checkpointer.failed)
+        with self._clock.part(profile.GUARD):
+            limits = self.guard.limits(self.step)
+            refused = refuses(found, limits.loss, limits.grad_norm)
+        with self._clock.part(profile.CHECKPOINT):
+            self.checkpointer.maybe_wait_for_staging()
+        with self._clock.part(profile.UPDATE):
+            measured = self.step % EVERY == 0
+            if measured:
+                self._updates.before()
+            update_unless(refused, self.optimizers, self._biases)
+            beside = [nats, self._updates.after()] if measured else [nats]
+            self.lr_schedulers.step()
+        self.readback.send(Sent(self.step, start, learning_rate), found, refused, fed, *beside)
+
+    def _set_learning_rate(self) -> float:
+        """The schedule's learning rate for the step, lowered as the guard says; returns that of the first group."""
+        factor = self.guard.ledger.factor(self.step)
+        for scheduler in self.lr_schedulers.schedulers:
+            for group, rate in zip(scheduler.optimizer.param_groups, scheduler.get_last_lr(), strict=True):
+                group["lr"] = rate * factor
+        return float(self.lr_schedulers.schedulers[0].get_last_lr()[0]) * factor
+
+    def _another_stage(self, step: int) -> bool:
+        """Whether another stage of the mixture begins in a step."""
+        order, batch = KeptOrder(self.inputs.order, self.guard.ledger.skips), self.inputs.config.global_batch
+        if step < 2 or len(self.inputs.order.stages) == 1:
+            return False
+        return order.stage_at(step * batch - 1) != order.stage_at((step - 1) * batch - 1)
+
+    def _forward_backward(
+        self, rounds: list[list[Batch]], valid: torch.Tensor, one_hot_MSB: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Adds up the gradients of a step.
+
+        Returns:
+            What this process's tokens add to the mean loss of the global batch, and to the loss of each source.
+        """
+        total = torch.zeros((), dtype=torch.float32, device=self.device)
+        nats_S = torch.zeros(one_hot_MSB.shape[1], dtype=torch.float32, device=self.device)
+        for number, (micro_batches, one_hot) in enumerate(zip(rounds, one_hot_MSB.chunk(len(rounds)), strict=True), 1):
+            if self.inputs.config.parallel.zero_stage == 1 and not self.parallel_dims.pp_enabled:
+                self._reduce_gradients(number == len(rounds))
+            inputs, labels = [list(column) for column in zip(*micro_batches, strict=True)]
+            if self.parallel_dims.pp_enabled:
+                loss = self.forward_backward_step(input_dict=inputs, labels=labels, global_valid_tokens=valid)
+            else:
+                loss = self.forward_backward_step(input_dict=inputs[0], labels=labels[0], global_valid_tokens=valid)
+            total += loss.detach()
+            if (losses_MB := self.loss_fn.take(len(micro_batches))) is not None:
+                nats_S += (one_hot * losses_MB[:, None]).sum(dim=(0, 2))
+        return total, nats_S
+
+    def _summed(self, own: torch.Tensor, nats: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The mean loss of the global batch and the losses of the sources, the same on every process."""
+        total, sums = self.parallel_sum(torch.cat([own.reshape(1), nats])).split([1, len(nats)])
+        return total[0], sums
+
+    @property
+    def _loss_ranks(self) -> int:
+        """Among how many processes the tokens of a step are shared."""
+        mesh = self.parallel_dims.get_optional_mesh("loss")
+        return mesh.size() if mesh is not None else 1
+
+    def _reduce_gradients(self, now: bool) -> None:
+        """ZeRO stage 1: whole gradients and weights are kept until the last micro-batch of a step."""
+        for part in self.model_parts:
+            part.set_requires_gradient_sync(now)  # type: ignore[operator]
+            part.set_reshard_after_backward(now)  # type: ignore[operator]
+
+    def pp_forward_backward_step(
+        self, *, input_dict_mbs: list[dict[str, torch.Tensor]], label_mbs: list[torch.Tensor],
+        global_valid_tokens: torch.Tensor,
+    ) -> torch.Tensor:  # fmt: skip
+        """As torchtitan's, on torch 2.13 (see `titan.pipeline`)."""
+        micro_batches = [
+            self.post_dataloading_process(inputs, labels)
+            for inputs, labels in zip(input_dict_mbs, label_mbs, strict=True)
+        ]
+        with self.train_context():
+            return run_schedule(
+                self.pp_schedule, micro_batches, first=self.pp_has_first_stage, last=self.pp_has_last_stage,
+                backward=True, global_valid_tokens=global_valid_tokens,
+            )  # fmt: skip
+
+    def parallel_sum(self, value: torch.Tensor) -> torch.Tensor:
+        """The sum of a figure over the processes that hold different tokens or pipeline stages."""
+        for name in ("loss", "pp"):
+            if (mesh := self.parallel_dims.get_optional_mesh(name)) is not None:
+                value = dist_utils.dist_sum_tensor(value, mesh)
+        return value
+
+    def _fetch(self, data_iterator: Batches) -> tuple[list[list[Batch]], torch.Tensor, torch.Tensor]:
+        """This process's micro-batches of the step.
+
+        Returns:
+            They, round by round; how many of their tokens count, and a digest of them, int64 of shape [2]; and of which
+            source their samples are, one-hot.
+        """
+        rounds: list[list[Batch]] = []
+        count = torch.zeros((), dtype=torch.int64)
+        for _ in range(self.gradient_accumulation_steps):
+            micro_batches: list[Batch] = []
+            for _ in range(self.num_pipeline_parallel_microbatches):
+                inputs, labels = next(data_iterator)
+                count += (labels != IGNORE_INDEX).sum()
+                moved = {key: self._moved(value) for key, value in inputs.items()}
+                micro_batches.append((moved, self._moved(labels)))
+            rounds.append(micro_batches)
+        counts = self._moved(torch.stack([count, torch.tensor(self.dataloader.take_fed())]))
+        return rounds, counts, self._moved(self._sources.one_hot(self.dataloader.take_sources()))
+
+    def _counted(self, counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """How many tokens of the global batch count, and its digest."""
+        if self.parallel_dims.dp_enabled:
+            counts = dist_utils.dist_sum_tensor(counts, self.parallel_dims.get_mesh("batch"))
+        return counts[0], counts[1]
+
+    def _moved(self, value: torch.Tensor) -> torch.Tensor:
+        """On the device; the copy waits neither for the work before it nor the host for the copy."""
+        return value.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else value
+
+    def parameter_count(self) -> int:
+        """Parameters of the whole model; every process has to ask."""
+        count = sum(parameter.numel() for part in self.model_parts for parameter in part.parameters())
+        total = torch.tensor(count, dtype=torch.int64, device=self.device)
+        if (mesh := self.parallel_dims.get_optional_mesh("pp")) is not None:
+            total = dist_utils.dist_sum_tensor(total, mesh)
+        return int(total.item())
