@@ -211,7 +211,7 @@ def _edit_run(**changes: object) -> Callable[[Path], None]:
     [
         ({"seed": 8}, "order_digest does not follow"),
         ({"weights": {"web": 0.5, "code": 0.5}}, "order_digest does not follow"),
-        ({"samples": 31}, "samples is not step × global_batch"),
+        ({"samples": 31}, "samples is not what so many steps take"),
         ({"tokenizer_digest": "0" * 64}, "names another tokenizer"),
         ({"tokens": {"web": "0" * 64}}, "names another tokens/web"),
         ({"schema_version": 2}, "another schema version"),

@@ -277,8 +277,9 @@ def _fields_at(model: type[BaseModel], location: Sequence[int | str]) -> list[st
 
 
 def _tagged(candidates: list[type[BaseModel]], tag: str) -> list[type[BaseModel]]:
-    chosen = [c for c in candidates if any(tag in get_args(f.annotation) for f in c.model_fields.values())]
-    return chosen or candidates
+    literals = {c: [get_args(field.annotation) for field in c.model_fields.values()] for c in candidates}
+    own = [c for c in candidates if (tag,) in literals[c]]  # of this name alone
+    return own or [c for c in candidates if any(tag in values for values in literals[c])] or candidates
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from headwater.core.errors import ManifestError
+from headwater.core.ramp import Ramp, StepSamples
 
 SCHEMA_VERSION = 1
 RUN_FILE = "run.json"
@@ -138,7 +139,8 @@ class RunInfo(BaseModel):
         step: Optimizer steps done.
         samples: Samples consumed; the one integer that resumes the order.
         seq_len: Tokens in a sample.
-        global_batch: Samples in a step.
+        global_batch: Samples in a step, after the ramp.
+        batch_ramp: The first steps, which have fewer samples; else none.
         seed: The run's seed.
         steps_planned: Steps that the run is to do in all.
         model: The model's shape.
@@ -163,6 +165,7 @@ class RunInfo(BaseModel):
     samples: int = Field(ge=0)
     seq_len: int = Field(gt=0)
     global_batch: int = Field(gt=0)
+    batch_ramp: Ramp = Field(default=(), exclude_if=lambda ramp: not ramp)
     seed: int
     steps_planned: int = Field(gt=0)
     model: ModelShape
@@ -178,6 +181,11 @@ class RunInfo(BaseModel):
     validation_loss: float | None = None
     validation_bits_per_byte: float | None = None
     config: dict[str, Any]
+
+    @property
+    def step_samples(self) -> StepSamples:
+        """The samples of each step."""
+        return StepSamples(self.global_batch, self.batch_ramp)
 
     def dump(self) -> str:
         """The content of `run.json`."""

@@ -2,47 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from headwater.core.config import Section, Whole
+from headwater.core.ramp import Ramp, StepSamples
+from headwater.train.clipping import AdaptiveClip
 from headwater.train.guard.config import GuardConfig
 from headwater.train.model import Model
+from headwater.train.mup import Mup
+from headwater.train.optimizers.config import Adafactor, AdamW, Optimizer, Sgd
 from headwater.train.parallel import SPLIT_BACKWARD, Parallel, problems
-
-
-class Optimizer(Section):
-    """AdamW (Loshchilov and Hutter, ICLR 2019). Norms and the embedding are not decayed; a tied
-    embedding is the head, and is.
-
-    Attributes:
-        learning_rate: Peak learning rate.
-        betas: Decay of the running mean of the gradient and of its square.
-        eps: Added to the denominator.
-        weight_decay: Decoupled weight decay of the matrices.
-    """
-
-    learning_rate: float = Field(default=1e-3, gt=0, le=10)
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.95)
-    eps: float = Field(default=1e-8, gt=0, lt=1)
-    weight_decay: float = Field(default=0.1, ge=0, le=10)
-
-
-class Schedule(Section):
-    """Warmup, stable, decay (Hu et al., 2024, arXiv:2404.06395).
-
-    Attributes:
-        warmup_steps: Steps of linear warmup.
-        decay_ratio: Share of all steps, at the end, in which the learning rate falls.
-        decay: Shape of the fall.
-        final_ratio: Learning rate at the end, as a share of the peak.
-    """
-
-    warmup_steps: Whole = Field(default=20, ge=0)
-    decay_ratio: float = Field(default=0.3, ge=0, le=1)
-    decay: Literal["linear", "sqrt", "cosine"] = "linear"
-    final_ratio: float = Field(default=0.05, ge=0, le=1)
+from headwater.train.schedules import Schedule, Wsd
+from headwater.train.stopping import EarlyStopping
 
 
 class Validation(Section):
@@ -87,9 +62,19 @@ class TrainConfig(Section):
             checkpoint or of imported weights. `model` has to describe them. Default: random weights.
         seq_len: Tokens in a sample.
         global_batch: Samples in an optimizer step, over all processes.
+        batch_ramp: The first steps, which have a batch of their own each (see `core.ramp`); none: no ramp-up.
         micro_batch: Samples in a forward pass of one process.
         steps: Optimizer steps in all.
+        optimizer: What trains which parameters (see `train.optimizers.config`).
+        schedule: The learning rate of each step (see `train.schedules`).
         clip_norm: The gradient's L2 norm is scaled down to this.
+        adaptive_clip: What is clipped besides (see `train.clipping`).
+        mup: Width transfer (see `train.mup`).
+        z_loss: Weight of the squared log of the softmax's denominator in the loss of training (Chowdhery et al., 2022,
+            arXiv:2204.02311, section 5).
+        label_smoothing: Share of the target that is spread over the whole vocabulary in training (Szegedy et al.,
+            2016, arXiv:1512.00567).
+        early_stopping: When the run ends before its last step.
         guard: What is watched for, and what is done about it.
         device: Where to train; auto takes CUDA when there is one.
         precision: Of the matrix products; bfloat16 and float8 keep float32 master weights. float8 is bfloat16 with the
@@ -107,10 +92,16 @@ class TrainConfig(Section):
     seq_len: Whole = Field(default=256, ge=2)
     global_batch: Whole = Field(default=16, ge=1)
     micro_batch: Whole = Field(default=8, ge=1)
+    batch_ramp: Ramp = Field(default=(), exclude_if=lambda ramp: not ramp)
     steps: Whole = Field(default=1000, ge=1)
-    optimizer: Optimizer = Optimizer()
-    schedule: Schedule = Schedule()
+    optimizer: Optimizer = AdamW()
+    schedule: Schedule = Wsd()
     clip_norm: float = Field(default=1.0, gt=0)
+    adaptive_clip: AdaptiveClip | None = Field(default=None, exclude_if=lambda clip: clip is None)
+    mup: Mup | None = Field(default=None, exclude_if=lambda mup: mup is None)
+    z_loss: float = Field(default=0.0, ge=0, le=1, exclude_if=lambda weight: not weight)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, exclude_if=lambda share: not share)
+    early_stopping: EarlyStopping | None = Field(default=None, exclude_if=lambda stopping: stopping is None)
     validation: Validation = Validation()
     checkpoint: Checkpoint = Checkpoint()
     parallel: Parallel = Parallel()
@@ -128,7 +119,7 @@ class TrainConfig(Section):
             self.parallel, self.model, seq_len=self.seq_len, global_batch=self.global_batch,
             micro_batch=self.micro_batch, compiled=self.compile,
         )  # fmt: skip
-        if problem := next(found, None):
+        if problem := next(chain(found, self._ramp_problems(), self._optimizer_problems()), None):
             raise ValueError(problem)
         if self.activation_checkpointing == "selective" and self.parallel.schedule in SPLIT_BACKWARD:
             raise ValueError(
@@ -139,6 +130,46 @@ class TrainConfig(Section):
         if self.model.max_seq_len is not None and self.model.max_seq_len < self.seq_len:
             raise ValueError(f"model.max_seq_len ({self.model.max_seq_len}) is below seq_len ({self.seq_len})")
         return self
+
+    @property
+    def step_samples(self) -> StepSamples:
+        """The samples of each step."""
+        return StepSamples(self.global_batch, self.batch_ramp)
+
+    def _ramp_problems(self) -> Iterator[str]:
+        layout = self.parallel
+        if self.batch_ramp and layout.pp > 1 and layout.micro_batches is None:
+            yield "batch_ramp with parallel.pp needs parallel.micro_batches: a pass through the pipeline is of one size"
+        round_size = self.micro_batch * layout.micro_batches_of(self.global_batch, self.micro_batch) * layout.dp
+        for place, stage in enumerate(self.batch_ramp):
+            if stage.batch % round_size:
+                yield (
+                    f"batch_ramp.{place}.batch ({stage.batch}) must be a multiple of {round_size}, what all processes "
+                    "read at once"
+                )
+        if sum(stage.steps for stage in self.batch_ramp) > self.steps:
+            yield f"batch_ramp has more steps than the run ({self.steps})"
+
+    def _optimizer_problems(self) -> Iterator[str]:
+        layout, optimizer = self.parallel, self.optimizer
+        if isinstance(optimizer, Adafactor) and layout.dp_shard * layout.tp * layout.cp > 1:
+            yield (
+                "optimizer adafactor does not go with parallel.dp_shard, tp or cp: torch's takes the size of a shard "
+                "for that of the parameter; dp_replicate and pp do"
+            )
+        if isinstance(optimizer, Sgd) and optimizer.nesterov and not optimizer.momentum:
+            yield "optimizer.nesterov needs optimizer.momentum above 0"
+        if optimizer.layer_decay < 1 and self.model.tied:
+            yield "optimizer.layer_decay does not go with model.tied: the embedding is the first layer and the last"
+        if self.mup is not None:
+            if isinstance(optimizer, Adafactor | Sgd):
+                yield f"mup does not go with optimizer {optimizer.name}: its rules are those of adamw, lion and muon"
+            if self.model.tied or self.model.family == "deepseek_v3":
+                yield "mup does not go with model.tied, nor with family deepseek_v3: it has not been checked there"
+        if (self.z_loss or self.label_smoothing) and layout.tp > 1:
+            yield "z_loss and label_smoothing do not go with parallel.tp: the loss is on shards of the vocabulary there"
+        if self.early_stopping is not None and not self.validation.every:
+            yield "early_stopping needs validation.every above 0"
 
 
 NEUTRAL = (

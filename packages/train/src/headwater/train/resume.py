@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from headwater.core.console import warn
 from headwater.core.errors import ManifestError, TrainError
 from headwater.core.layout import RunLayout
 from headwater.core.manifest import MANIFEST, changed_files, is_artifact, read_manifest
 from headwater.core.run import RunInfo, StageInfo, read_run
 from headwater.core.storage import file_sha256, storage_errors
-from headwater.train.config import NEUTRAL, identity
+from headwater.train.config import NEUTRAL, TrainConfig, identity
 from headwater.train.inputs import Inputs
 from headwater.train.mirror import Mirror
 
@@ -200,7 +202,7 @@ def refuse_if_changed(info: RunInfo, inputs: Inputs) -> None:
         TrainError: Naming the first key that differs, what it was, and what it is.
     """
     was: dict[str, Any] = {
-        "train": {key: value for key, value in info.config.items() if key not in NEUTRAL},
+        "train": _identity_of(info.config),
         "seed": info.seed, "mixture": {"weights": info.weights, "stages": _stages(info.stages), "block": info.block},
         "tokenizer": info.tokenizer_digest, "tokens": info.tokens, "init_from": info.init_digest,
     }  # fmt: skip
@@ -221,6 +223,14 @@ def refuse_if_changed(info: RunInfo, inputs: Inputs) -> None:
             found=after.get(changed[0], "nothing"), expected=before.get(changed[0], "nothing"),
             hint="set it back to go on with the run, use another --run folder, or train from the start with --fresh",
         )  # fmt: skip
+
+
+def _identity_of(recorded: dict[str, Any]) -> dict[str, Any]:
+    """What decides a run, as a checkpoint recorded it. Keys that came later have their defaults."""
+    try:
+        return identity(TrainConfig.model_validate(recorded))
+    except ValidationError:  # a key that is no more: the comparison names it
+        return {key: value for key, value in recorded.items() if key not in NEUTRAL}
 
 
 def _stages(stages: Sequence[StageInfo]) -> dict[str, Any]:

@@ -89,8 +89,9 @@ def train(
         parents=inputs.parents_for(inputs.run.train),
     )  # fmt: skip
     done = None if fresh else writer.up_to_date()
-    if done is not None and last_is_whole(inputs.run, inputs.config.steps):
-        return Result("up to date", inputs.config.steps, done)
+    # An early stop ends a run before its last step.
+    if done is not None and last_is_whole(inputs.run, steps := int(done.counters["steps"])):
+        return Result("up to date", steps, done)
     between = in_loop(recipe, overrides)
     for each in between:
         if each.every % inputs.config.checkpoint.every:
@@ -107,7 +108,8 @@ def open_run(recipe: str | Path, run: Path, overrides: Sequence[str] = ()) -> In
     layout = RunLayout(run)
     config = load_section("train", TrainConfig, recipe, overrides)
     mixture = load_section("mixture", Mixture, recipe, overrides)
-    mixture = resolve_mixture(layout, mixture, samples=config.steps * config.global_batch, seq_len=config.seq_len)
+    samples = config.step_samples.consumed(config.steps)
+    mixture = resolve_mixture(layout, mixture, samples=samples, seq_len=config.seq_len)
     return open_inputs(layout, load_base(recipe, overrides), config, mixture)
 
 
@@ -167,7 +169,7 @@ def _run_alone(
             return Result(state, trainer.step, None)
         session.events.emit("finish", trainer.step) if trainer.is_main else None
     manifest = on_main(lambda: _commit(inputs, writer, session, unigram))
-    return Result("finished", config.steps, manifest)
+    return Result("finished", trainer.step, manifest)
 
 
 @contextmanager

@@ -79,7 +79,8 @@ def trace_step(run: RunLayout, step: int) -> StepTrace:
     order, sidecars = training.order, Sidecars(run.tokens_root)
     length = order.seq_len + 1
     samples: list[StepSample] = []
-    for position in range((step - 1) * training.global_batch, step * training.global_batch):
+    samples_of = training.step_samples
+    for position in range(samples_of.consumed(step - 1), samples_of.consumed(step)):
         sample = order.locate(position)
         sidecar = sidecars.get(sample.source)
         covering = sidecar.covering(sample.offset, sample.offset + length) if sidecar else []

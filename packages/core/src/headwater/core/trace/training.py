@@ -15,6 +15,7 @@ from headwater.core.layout import RunLayout
 from headwater.core.manifest import is_artifact, read_manifest
 from headwater.core.mixture import Mixture, available_tokens
 from headwater.core.mixture_resolve import recorded_mixture, resolve_mixture, resolve_order
+from headwater.core.ramp import StepSamples, step_samples_of
 from headwater.core.run import RunInfo, read_run
 from headwater.core.skips import KeptOrder, Skips
 
@@ -40,14 +41,14 @@ class Training:
 
     Attributes:
         order: The order of samples, less what was excluded.
-        global_batch: Samples in a step.
+        step_samples: The samples of each step.
         step: Steps done, as far as the newest checkpoint says; 0 before the first.
         steps_planned: Steps in all.
         origin: Which file this was read from, relative to the run folder.
     """
 
     order: KeptOrder
-    global_batch: int
+    step_samples: StepSamples
     step: int
     steps_planned: int
     origin: str
@@ -61,14 +62,14 @@ class Training:
         if source not in self.sources():
             return []
         samples = self.order.invert(
-            source, token_start, token_start + token_count, until=self.steps_planned * self.global_batch
+            source, token_start, token_start + token_count, until=self.step_samples.consumed(self.steps_planned)
         )
         if not samples:
             return []
         steps: dict[int, set[int]] = {}
         _, epochs, _ = self.order.locate_many(samples)
         for sample, epoch in zip(samples, epochs.tolist(), strict=True):
-            steps.setdefault(epoch, set()).add(sample // self.global_batch + 1)
+            steps.setdefault(epoch, set()).add(self.step_samples.step_of(sample))
         return [
             Reading(epoch, sorted(found), sum(step <= self.step for step in found))
             for epoch, found in sorted(steps.items())
@@ -101,7 +102,7 @@ def read_training(run: RunLayout) -> Training | None:
     if checkpoint is not None:
         info = read_run(checkpoint)
         origin = (checkpoint / "run.json").relative_to(run.root).as_posix()
-        return Training(order_of(run, info), info.global_batch, info.step, info.steps_planned, origin)
+        return Training(order_of(run, info), info.step_samples, info.step, info.steps_planned, origin)
     if not run.recipe.is_file():
         return None
     return _planned(run)
@@ -125,7 +126,7 @@ def order_of(run: RunLayout, info: RunInfo) -> KeptOrder:
 
 
 def _planned(run: RunLayout) -> Training | None:
-    """Reads the plan without the train package, which need not be installed: only three of its keys."""
+    """Reads the plan without the train package, which need not be installed: only four of its keys."""
     recipe: dict[str, Any] = yaml.safe_load(run.recipe.read_text(encoding="utf-8")) or {}
     train: dict[str, Any] = recipe.get("train") or {}
     if not train or not recipe.get("mixture"):
@@ -138,9 +139,10 @@ def _planned(run: RunLayout) -> Training | None:
         raise ConfigError(f"{run.recipe} has no whole plan of training", found=f"seq_len, global_batch, steps = {plan}",
                           expected="three whole numbers", hint="run: headwater line run RECIPE --run DIR")  # fmt: skip
     seq_len, global_batch, steps = (int(value or 0) for value in plan)
-    mixture = resolve_mixture(run, mixture, samples=steps * global_batch, seq_len=seq_len)
+    step_samples = step_samples_of(train, global_batch)
+    mixture = resolve_mixture(run, mixture, samples=step_samples.consumed(steps), seq_len=seq_len)
     order = resolve_order(run, mixture, seq_len, int(recipe.get("seed", 0)))
-    return Training(KeptOrder(order, Skips()), global_batch, 0, steps, run.recipe.name)
+    return Training(KeptOrder(order, Skips()), step_samples, 0, steps, run.recipe.name)
 
 
 def ranges(numbers: Iterable[int], limit: int = 12) -> str:

@@ -34,7 +34,11 @@ def check_checkpoint(run: RunLayout, artifact: Artifact, findings: Findings) -> 
         artifact.folder.name,
     )
     findings.equal(
-        artifact.label, file, "samples is not step × global_batch", info.samples, info.step * info.global_batch
+        artifact.label,
+        file,
+        "samples is not what so many steps take",
+        info.samples,
+        info.step_samples.consumed(info.step),
     )
     digests = {parent.role: parent.digest for parent in artifact.manifest.parents}
     named = {"tokenizer": info.tokenizer_digest, **{f"tokens/{name}": digest for name, digest in info.tokens.items()}}
@@ -63,8 +67,9 @@ def check_training(run: RunLayout, artifact: Artifact, sound: Walk, findings: Fi
     for step, row in enumerate(rows, start=1):
         derived: dict[str, Any] = {"step": step}
         if newest is not None:
-            derived["samples"] = [(step - 1) * newest.global_batch, step * newest.global_batch]
-            derived["tokens"] = step * newest.global_batch * newest.seq_len
+            start, stop = (newest.step_samples.consumed(number) for number in (step - 1, step))
+            derived["samples"] = [start, stop]
+            derived["tokens"] = stop * newest.seq_len
         for name, value in derived.items():
             if row.get(name, value) != value:
                 findings.error(
@@ -95,8 +100,8 @@ def _check_fed(
     for number in sorted({round(place * (len(rows) - 1) / (FED_STEPS - 1)) for place in range(FED_STEPS)}):
         if "fed" not in rows[number]:
             continue
-        start = number * info.global_batch
-        tokens, positions = read_samples(order, readers, start, start + info.global_batch)
+        start, stop = (info.step_samples.consumed(steps) for steps in (number, number + 1))
+        tokens, positions = read_samples(order, readers, start, stop)
         findings.equal(
             artifact.label, f"{artifact.label}/losses.jsonl",
             f"step {number + 1} was fed other tokens than the order of samples takes", rows[number]["fed"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -165,11 +164,13 @@ def _planned(recipe: dict[str, Any], mixture: Any) -> int | None:
     """Tokens of the run by its train section, read without the train package, which need not be installed."""
     if any(stage.tokens for stage in mixture.stages):
         return None
+    from headwater.core.ramp import planned_samples
+
     train: Any = recipe.get("train") or {}
-    keys = ("steps", "global_batch", "seq_len")
-    parts = [train.get(key) for key in keys] if isinstance(train, dict) else [None]
-    numbers = [part for part in parts if isinstance(part, int)]
-    return prod(numbers) if len(numbers) == len(keys) else None
+    if not isinstance(train, dict) or not isinstance(train.get("seq_len"), int):
+        return None
+    samples = planned_samples(train)
+    return None if samples is None else samples * train["seq_len"]
 
 
 def _show(made: Any) -> None:

@@ -152,7 +152,7 @@ def _stages(order: KeptOrder, info: RunInfo) -> list[StageRow]:
     for number, stage in enumerate(order.stages):
         start, total = order.stage_start(number), sum(stage.weights.values())
         weights = {name: weight / total for name, weight in sorted(stage.weights.items())}
-        first, last = (sample // info.global_batch + 1 for sample in (start, start + stage.samples - 1))
+        first, last = (info.step_samples.step_of(sample) for sample in (start, start + stage.samples - 1))
         done = min(max(info.samples - start, 0) / max(stage.samples, 1), 1.0)
         rows.append(StageRow(stage.name, first, last, done, weights))
     return rows

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
-from torchtitan.components.optimizer import LRSchedulersContainer, OptimizersContainer
-from torchtitan.components.optimizer.optimizer import ParamGroupConfig
+import torch
+from torchtitan.components.checkpointer.utils import canonical_fqn
 from torchtitan.config.configs import CommConfig, CompileConfig, DebugConfig, ParallelismConfig, TrainingConfig
 from torchtitan.distributed.activation_checkpoint import FullAC, SelectiveAC
 
@@ -19,13 +19,11 @@ from headwater.train.titan.float8 import in_float8
 from headwater.train.titan.loader import NoTokenizer, OrderLoader
 from headwater.train.titan.metrics import HeadwaterMetrics
 from headwater.train.titan.model import model_spec
+from headwater.train.titan.optimizers import HeadwaterOptimizers, HeadwaterSchedules, assignment_of
 from headwater.train.titan.pipeline import stage_modules
 from headwater.train.titan.sample_loss import SampleLoss
 from headwater.train.titan.trainer import HeadwaterTrainer
 from headwater.train.titan.validate import HeldOutValidator
-
-NORMS, NORMS_AND_EMBEDDING = r"norm\.weight$", r"(norm|tok_embeddings)\.weight$"
-"""What is not decayed: a tied embedding is the head, which is."""
 
 CHECKPOINTING = {"none": None, "selective": SelectiveAC.Config(), "full": FullAC.Config()}
 
@@ -42,7 +40,11 @@ def trainer_config(
         device: "cpu" or "cuda".
     """
     config = inputs.config
-    spec = model_spec(inputs.shape, device, inputs.base.seed)
+    spec = model_spec(inputs.shape, device, inputs.base.seed, config.mup)
+    assignment = assignment_of(config)
+    if config.optimizer.groups:
+        with torch.device("meta"):
+            assignment.refuse_unused(canonical_fqn(name) for name, _ in spec.model.build().named_parameters())
     if config.precision == "float8":
         spec = replace(spec, model=in_float8(spec.model, device, compiled=config.compile))
     return HeadwaterTrainer.Config(
@@ -50,12 +52,8 @@ def trainer_config(
         dump_folder=str(inputs.run.train),
         tokenizer=NoTokenizer.Config(),
         dataloader=OrderLoader.Config(_inputs=inputs),
-        optimizer=_optimizer(config),
-        lr_scheduler=LRSchedulersContainer.Config(
-            warmup_steps=config.schedule.warmup_steps, total_steps=config.steps,
-            decay_ratio=config.schedule.decay_ratio, decay_type=config.schedule.decay,
-            min_lr_factor=config.schedule.final_ratio,
-        ),
+        optimizer=HeadwaterOptimizers.Config(_assignment=assignment),
+        lr_scheduler=HeadwaterSchedules.Config(_config=config),
         training=training(config),
         parallelism=parallelism(config),
         checkpoint=HeadwaterCheckpoints.Config(
@@ -69,7 +67,7 @@ def trainer_config(
         metrics=HeadwaterMetrics.Config(log_freq=1, disable_color_printing=True, _sinks=sinks),
         validator=HeldOutValidator.Config(enable=_validates(config, data), _data=data),
         debug=DebugConfig(seed=inputs.base.seed, deterministic=device == "cuda", enable_structured_logging=False),
-        loss=SampleLoss.Config(),
+        loss=SampleLoss.Config(_z_loss=config.z_loss, _smoothing=config.label_smoothing),
     )  # fmt: skip
 
 
@@ -103,16 +101,3 @@ def parallelism(config: TrainConfig) -> ParallelismConfig:
 
 def _validates(config: TrainConfig, data: HeldOut | None) -> bool:
     return data is not None and config.validation.every > 0
-
-
-def _optimizer(config: TrainConfig) -> OptimizersContainer.Config:
-    adamw = config.optimizer
-    shared: dict[str, Any] = {"lr": adamw.learning_rate, "betas": tuple(adamw.betas), "eps": adamw.eps}
-    kept = NORMS if config.model.tied else NORMS_AND_EMBEDDING
-    groups = [
-        ParamGroupConfig(pattern=kept, optimizer_name="AdamW", optimizer_kwargs={**shared, "weight_decay": 0.0}),
-        ParamGroupConfig(
-            pattern=r".*", optimizer_name="AdamW", optimizer_kwargs={**shared, "weight_decay": adamw.weight_decay}
-        ),
-    ]
-    return OptimizersContainer.Config(param_groups=groups, implementation="fused")

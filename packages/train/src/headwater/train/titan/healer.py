@@ -123,7 +123,7 @@ class Healer:
         if not self._trainer.is_main:
             return {}
         step, start = figures.sent.step, figures.sent.start
-        consumed = range(start, start + self._inputs.config.global_batch)
+        consumed = range(start, start + self._inputs.config.step_samples.size(step))
         samples = self._guard.ledger.skips.indices(consumed).tolist()
         told = {
             "detector": verdict.cause, "response": verdict.response, "onset": verdict.onset,
@@ -154,10 +154,10 @@ class Healer:
             self._no_way_back(verdict, figures)
             return False
         trainer.readback.drop()
-        batch, margin = self._inputs.config.global_batch, guard.config.rollback.margin_steps
-        start = max(verdict.onset - 1 - margin, target) * batch
+        steps, margin = self._inputs.config.step_samples, guard.config.rollback.margin_steps
+        start = steps.consumed(max(verdict.onset - 1 - margin, target))
         # The alarm comes amid the trouble, whose end nobody has seen yet.
-        window = guard.ledger.window(start, figures.sent.start + (1 + margin) * batch, near=margin * batch)
+        window = guard.ledger.window(start, steps.consumed(step + margin), near=margin * steps.size(step))
         ledger = guard.ledger.rolled_back(step, window, guard.config)
         if trainer.is_main:
             self._tell_rollback(verdict, figures, target, window, ledger.factor(target + 1))

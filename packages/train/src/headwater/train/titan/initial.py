@@ -19,21 +19,25 @@ from torchtitan.models.common.param_init import skip_param_init
 Initialiser = Callable[[torch.Tensor], object]
 
 
-def key_parameters(model: nn.Module, seed: int) -> None:
+def key_parameters(
+    model: nn.Module, seed: int, std_factor: Callable[[str], float] = lambda name: 1.0
+) -> None:  # fmt: skip
     """Gives each parameter of a whole model, before it is split or sharded, its own random stream.
 
     Args:
         model: A torchtitan model, whose modules hold their parameters' initialisers.
         seed: The run's seed.
+        std_factor: Name of a module → factor of its initial matrices.
     """
     for module_name, module in model.named_modules():
         initialisers: dict[str, Initialiser] | None = getattr(module, "_param_init", None)
         if initialisers is not None:
-            keyed = {name: _keyed(f"{module_name}.{name}", init, seed) for name, init in initialisers.items()}
+            factor = std_factor(module_name)
+            keyed = {name: _keyed(f"{module_name}.{name}", init, seed, factor) for name, init in initialisers.items()}
             module._param_init = keyed  # type: ignore[assignment]
 
 
-def _keyed(name: str, init: Initialiser, seed: int) -> Initialiser:
+def _keyed(name: str, init: Initialiser, seed: int, factor: float) -> Initialiser:
     if init is skip_param_init:
         return init
     key = int.from_bytes(hashlib.sha256(f"{seed}\0{name}".encode()).digest()[:8], "big") >> 1
@@ -45,6 +49,8 @@ def _keyed(name: str, init: Initialiser, seed: int) -> Initialiser:
             torch.manual_seed(key)
             whole = torch.empty(parameter.shape, dtype=parameter.dtype, device=device)
             init(whole)
+        if factor != 1.0 and whole.ndim > 1:
+            whole.mul_(factor)
         if isinstance(parameter, DTensor):
             mesh = parameter.device_mesh
             same = DTensor.from_local(whole, mesh, [Replicate()] * mesh.ndim, run_check=False)

@@ -18,8 +18,8 @@ from headwater.train.inputs import Inputs
 class OrderLoader(BaseDataLoader):
     """Gives this data-parallel rank its slice of each global batch, micro-batch by micro-batch.
 
-    Global batch `s` is positions `[s B, (s + 1) B)` of the order; rank `r` of `R` takes the `r`-th of `R` equal
-    contiguous slices. So the state does not depend on the number of ranks.
+    A step's positions of the order (`core.ramp`) are cut into as many equal contiguous slices as there are ranks.
+    So the state does not depend on the number of ranks.
 
     Attributes:
         samples: How many were consumed.
@@ -34,9 +34,8 @@ class OrderLoader(BaseDataLoader):
 
     def __init__(self, config: Config, *, dp_world_size: int, dp_rank: int, local_batch_size: int, **_: Any) -> None:
         self._inputs: Inputs = config._inputs
-        self._global = self._inputs.config.global_batch
-        self._slice = self._global // dp_world_size
-        self._rank = dp_rank
+        self._steps = self._inputs.config.step_samples
+        self._ranks, self._rank = dp_world_size, dp_rank
         self._micro = local_batch_size
         self.samples = 0
         self.skips = NOTHING
@@ -45,10 +44,12 @@ class OrderLoader(BaseDataLoader):
 
     def __iter__(self) -> Iterator[tuple[dict[str, torch.Tensor], torch.Tensor]]:
         while True:
-            start = self.samples + self._rank * self._slice
-            for first in range(start, start + self._slice, self._micro):
-                if first + self._micro == start + self._slice:
-                    self.samples += self._global
+            batch = self.batch
+            part = batch // self._ranks
+            start = self.samples + self._rank * part
+            for first in range(start, start + part, self._micro):
+                if first + self._micro == start + part:
+                    self.samples += batch
                 batch = read_batch(self._inputs, first, first + self._micro, self.skips)
                 self._fed += batch.digest
                 self._sources.append(batch.sources_B)
@@ -57,6 +58,16 @@ class OrderLoader(BaseDataLoader):
                      "positions": torch.from_numpy(batch.positions_BL).contiguous()},
                     torch.from_numpy(batch.labels_BL).contiguous(),
                 )  # fmt: skip
+
+    @property
+    def batch(self) -> int:
+        """Samples in the next step, over all ranks."""
+        return self._steps.size(self._steps.step_of(self.samples))
+
+    @property
+    def micro_batches(self) -> int:
+        """Micro-batches that this rank is given in the next step."""
+        return self.batch // (self._ranks * self._micro)
 
     def take_fed(self) -> int:
         """Digest of what this rank was given since the last call; over the ranks they add up to the batch's."""

@@ -194,14 +194,14 @@ class HeadwaterMetrics(MetricsProcessor):
             saved_at: Unix time of the checkpoint that the run goes on from; none for a new run.
             counts: The guard's running totals.
         """
-        now, self._last = time.time(), step
+        now, self._last, samples = time.time(), step, plan.step_samples.consumed(step)
         values = {
             names.TRAIN_STEP.name: float(step),
             names.TRAIN_STEPS_PLANNED.name: float(plan.steps),
             names.TRAIN_STEP_TIMESTAMP.name: now,
             names.TRAIN_ENDED.name: 0.0,
-            names.TRAIN_TOKENS.name: float(step * plan.global_batch * plan.seq_len),
-            names.TRAIN_SAMPLES.name: float(step * plan.global_batch),
+            names.TRAIN_TOKENS.name: float(samples * plan.seq_len),
+            names.TRAIN_SAMPLES.name: float(samples),
             names.TRAIN_RESTARTS.name: float(restarts),
             names.TRAIN_CHECKPOINT_TIMESTAMP.name: now if saved_at is None else saved_at,
             names.TRAIN_MEMORY_LIMIT.name: float(host_memory()[1]),

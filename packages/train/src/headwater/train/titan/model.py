@@ -26,6 +26,7 @@ from torchtitan.models.qwen3.state_dict_adapter import Qwen3StateDictAdapter
 from torchtitan.protocols.model_spec import ModelSpec
 
 from headwater.core.run import ModelShape
+from headwater.train.mup import Mup
 from headwater.train.titan import cpu
 from headwater.train.titan.experts import expert_layer
 from headwater.train.titan.gpt2 import Gpt2Model, gpt2_layer, gpt2_parts
@@ -47,13 +48,14 @@ class Family:
     """What the whole model has in place of what is common to the others."""
 
 
-def model_spec(shape: ModelShape, device: str, seed: int = 0) -> ModelSpec:
+def model_spec(shape: ModelShape, device: str, seed: int = 0, mup: Mup | None = None) -> ModelSpec:
     """The spec that torchtitan's trainer builds the model from.
 
     Args:
         shape: The model's shape.
         device: "cpu" takes the attention and the reductions that work there.
         seed: Of the initial weights.
+        mup: How they depend on the width.
     """
     family = FAMILIES[shape.family]
     attention = cpu.attention_config() if device == "cpu" else get_attention_config("flex")
@@ -71,7 +73,7 @@ def model_spec(shape: ModelShape, device: str, seed: int = 0) -> ModelSpec:
             param_init={"weight": partial(nn.init.trunc_normal_, std=head_std, a=-3 * head_std, b=3 * head_std)},
         ),
     }
-    config = _model_class(family.model, device, seed).Config(
+    config = _model_class(family.model, device, seed, _std_factors(shape, mup)).Config(
         **{**common, **family.parts(shape)},
         dim=shape.dim,
         vocab_size=shape.vocab_size,
@@ -134,7 +136,18 @@ FAMILIES = {
 }
 
 
-def _model_class(base: Any, device: str, seed: int) -> Any:
+def _std_factors(shape: ModelShape, mup: Mup | None) -> Callable[[str], float]:
+    """Module name → factor of the standard deviation of its initial matrices."""
+    if mup is None:
+        return lambda name: 1.0
+    width = shape.dim
+    # Without a width to transfer from, the head starts at 1 / sqrt(width) in the families but gpt2.
+    head = mup.std_factor(width, head=True) * (1.0 if shape.family == "gpt2" else (width / mup.base_width) ** 0.5)
+    block = mup.std_factor(width, head=False)
+    return lambda name: head if name == "lm_head" else block if name.startswith("layers.") else 1.0
+
+
+def _model_class(base: Any, device: str, seed: int, std_factor: Callable[[str], float]) -> Any:
     """The model with initial weights of the seed and, on a CPU, with dense masks."""
 
     class HeadwaterModel(base):
@@ -144,7 +157,7 @@ def _model_class(base: Any, device: str, seed: int) -> Any:
 
         def __init__(self, config: Any) -> None:
             super().__init__(config)
-            key_parameters(self, seed)
+            key_parameters(self, seed, std_factor)
 
     return cpu.dense_mask_model(HeadwaterModel) if device == "cpu" else HeadwaterModel
 

@@ -7,12 +7,34 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch.distributed.tensor import DTensor, Shard
 from torch.nn import functional as F
 from torchtitan.components.loss import IGNORE_INDEX, CrossEntropyLoss, _LossParallelCrossEntropy
+
+
+def penalised_losses(
+    logits_BLV: torch.Tensor, labels_BL: torch.Tensor, z_loss: float, smoothing: float
+) -> torch.Tensor:
+    """As `sample_losses`, with what training alone adds (see `train.config`); the logits are whole.
+
+    Args:
+        logits_BLV: Whole.
+        labels_BL: The next tokens.
+        z_loss: Weight of the squared log of the softmax's denominator.
+        smoothing: Share of the target that is spread over the vocabulary.
+    """
+    logits_NV, labels_N = logits_BLV.flatten(0, 1).float(), labels_BL.flatten()
+    losses_N = F.cross_entropy(
+        logits_NV, labels_N, reduction="none", ignore_index=IGNORE_INDEX, label_smoothing=smoothing
+    )  # fmt: skip
+    if z_loss:
+        squares_N = logits_NV.logsumexp(dim=1).square()
+        losses_N = losses_N + z_loss * squares_N * (labels_N != IGNORE_INDEX)
+    return losses_N.view(labels_BL.shape).sum(dim=1)
 
 
 def sample_losses(logits_BLV: torch.Tensor, labels_BL: torch.Tensor) -> torch.Tensor:
@@ -45,18 +67,25 @@ class SampleLoss(CrossEntropyLoss):
 
     @dataclass(kw_only=True, slots=True)
     class Config(CrossEntropyLoss.Config):
-        """As torchtitan's."""
+        """As torchtitan's, with the weights of what training adds."""
+
+        _z_loss: float = 0.0
+        _smoothing: float = 0.0
 
     def __init__(self, config: Config, *, compile_config: Any = None) -> None:
         self.fn = sample_losses
         self._maybe_compile(compile_config)
+        self._plain = self.fn
+        if config._z_loss or config._smoothing:
+            self.fn = partial(penalised_losses, z_loss=config._z_loss, smoothing=config._smoothing)
+            self._maybe_compile(compile_config)
         self.kept: deque[torch.Tensor] = deque()
 
     def __call__(
         self, pred: torch.Tensor, labels: torch.Tensor, global_valid_tokens: torch.Tensor | None = None, **_: Any
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The loss of a micro-batch, as a share of the global batch's mean where its number of tokens is given."""
-        losses_B = self.fn(pred, labels)
+        losses_B = (self.fn if torch.is_grad_enabled() else self._plain)(pred, labels)
         if torch.is_grad_enabled():
             self.kept.append(losses_B.detach())
         loss = losses_B.sum()

@@ -17,9 +17,11 @@ from headwater.train.inputs import Inputs
 from headwater.train.session import Session
 from headwater.train.titan import profile
 from headwater.train.titan.checkpoint import HeadwaterCheckpoints
+from headwater.train.titan.clip import clipper
 from headwater.train.titan.experts import expert_biases
 from headwater.train.titan.loader import OrderLoader
 from headwater.train.titan.metrics import HeadwaterMetrics
+from headwater.train.titan.optimizers import rate_factor
 from headwater.train.titan.pipeline import run_schedule
 from headwater.train.titan.readback import Readback, Sent, agree, refuses, update_unless
 from headwater.train.titan.sample_loss import SampleLoss
@@ -56,6 +58,9 @@ class StepTrainer(Trainer):
         self.guard = Guard(inputs.config.guard, self._another_stage)
         super().__init__(config)
         self.checkpointer.states["guard"] = self.guard
+        self._clip = clipper(inputs.config.adaptive_clip, self.model_parts, self.device)
+        if self._clip is not None:
+            self.checkpointer.states["clip"] = self._clip
         self._biases = list(expert_biases(self.model_parts))
         self._sources = Sources(inputs)
         stage_processes = dist.get_world_size() // self.parallel_dims.pp
@@ -75,11 +80,14 @@ class StepTrainer(Trainer):
         with self._clock.part(profile.FORWARD_BACKWARD):
             own, nats = self._forward_backward(rounds, valid, one_hot)
         with self._clock.part(profile.GRADIENT_NORM):
+            max_norm = self.config.training.max_norm
+            max_norm = max_norm if self._clip is None else self._clip.fixed(self.step, max_norm)
             grad_norm = dist_utils.clip_grad_norm_(
-                [parameter for part in self.model_parts for parameter in part.parameters()],
-                self.config.training.max_norm, foreach=True, pp_mesh=self.parallel_dims.get_optional_mesh("pp"),
-                ep_enabled=self.parallel_dims.ep_enabled,
+                [parameter for part in self.model_parts for parameter in part.parameters()], max_norm, foreach=True,
+                pp_mesh=self.parallel_dims.get_optional_mesh("pp"), ep_enabled=self.parallel_dims.ep_enabled,
             )  # fmt: skip
+            if self._clip is not None:
+                self._clip.clip(self.step, grad_norm.clamp(max=max_norm))
         with self._clock.part(profile.COMMUNICATION):
             total, nats = self._summed(own, nats)
             own *= self._loss_ranks
@@ -94,24 +102,27 @@ class StepTrainer(Trainer):
             if measured:
                 self._updates.before()
             update_unless(refused, self.optimizers, self._biases)
+            if self._clip is not None:
+                self._clip.keep(refused)
             beside = [nats, self._updates.after()] if measured else [nats]
             self.lr_schedulers.step()
         self.readback.send(Sent(self.step, start, learning_rate), found, refused, fed, *beside)
 
     def _set_learning_rate(self) -> float:
-        """The schedule's learning rate for the step, lowered as the guard says; returns that of the first group."""
+        """The schedule's learning rate for the step, lowered as the guard says; returned is it without the groups'."""
         factor = self.guard.ledger.factor(self.step)
         for scheduler in self.lr_schedulers.schedulers:
             for group, rate in zip(scheduler.optimizer.param_groups, scheduler.get_last_lr(), strict=True):
                 group["lr"] = rate * factor
-        return float(self.lr_schedulers.schedulers[0].get_last_lr()[0]) * factor
+        return self.inputs.config.optimizer.learning_rate * rate_factor(self.inputs.config, self.step - 1) * factor
 
     def _another_stage(self, step: int) -> bool:
         """Whether another stage of the mixture begins in a step."""
-        order, batch = KeptOrder(self.inputs.order, self.guard.ledger.skips), self.inputs.config.global_batch
         if step < 2 or len(self.inputs.order.stages) == 1:
             return False
-        return order.stage_at(step * batch - 1) != order.stage_at((step - 1) * batch - 1)
+        order = KeptOrder(self.inputs.order, self.guard.ledger.skips)
+        last, before = (self.inputs.config.step_samples.consumed(number) - 1 for number in (step, step - 1))
+        return order.stage_at(last) != order.stage_at(before)
 
     def _forward_backward(
         self, rounds: list[list[Batch]], valid: torch.Tensor, one_hot_MSB: torch.Tensor
@@ -184,7 +195,7 @@ class StepTrainer(Trainer):
         """
         rounds: list[list[Batch]] = []
         count = torch.zeros((), dtype=torch.int64)
-        for _ in range(self.gradient_accumulation_steps):
+        for _ in range(self.dataloader.micro_batches // self.num_pipeline_parallel_microbatches):
             micro_batches: list[Batch] = []
             for _ in range(self.num_pipeline_parallel_microbatches):
                 inputs, labels = next(data_iterator)

@@ -26,6 +26,7 @@ from headwater.train.inputs import Inputs
 from headwater.train.mirror import Mirror
 from headwater.train.ranks import Ranks
 from headwater.train.session import Session
+from headwater.train.stopping import Patience
 from headwater.train.titan import profile
 from headwater.train.titan.healer import Healer
 from headwater.train.titan.readback import Figures, Sent
@@ -57,6 +58,10 @@ class HeadwaterTrainer(StepTrainer):
         self._waited_seconds = 0.0
         self._watch: StallWatch | None = None
         super().__init__(config, inputs, session)
+        stopping = inputs.config.early_stopping
+        self._patience = None if stopping is None else Patience(stopping)
+        if self._patience is not None:
+            self.checkpointer.states["early_stopping"] = self._patience
         self.healer = Healer(self)
 
     @property
@@ -134,7 +139,7 @@ class HeadwaterTrainer(StepTrainer):
     def _loop(self, profiled: Callable[[], None]) -> str:
         plan = self.inputs.config
         batches = self.batch_generator(self.dataloader)
-        while self.step < plan.steps:
+        while self.step < plan.steps and not self._is_over:
             self.step += 1
             self.gc_handler.run(self.step)
             self.train_step(batches)
@@ -151,16 +156,29 @@ class HeadwaterTrainer(StepTrainer):
             if heard == "back":
                 batches = self.batch_generator(self.dataloader)
                 continue
-            if save or stop:
+            over = self._is_over and not last
+            if save or stop or over:
                 self.save()
+            if over:
+                self._say_over()
             if save and not (stop and not last):
                 self._work_in_loop()
-            if stop and not last:
+            if stop and not last and not over:
                 self.finish_saving(wait=True)
                 self._event("stop", reason="SIGTERM")
                 return "terminated"
         self.finish_saving(wait=True)
         return "finished"
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether the validation loss has not fallen for so long that the run ends."""
+        return self._patience is not None and self._patience.over
+
+    def _say_over(self) -> None:
+        assert self._patience is not None
+        best_step, best_loss = self._patience.best
+        self._event("early_stop", best_step=best_step, best_loss=best_loss)
 
     def _work_in_loop(self) -> None:
         """Does with this step's checkpoint what other packages do with it; the training is as it was afterwards."""
@@ -241,13 +259,14 @@ class HeadwaterTrainer(StepTrainer):
 
     def _report(self, figures: Figures) -> None:
         plan, sent = self.inputs.config, figures.sent
-        samples = sent.start + plan.global_batch
+        size = plan.step_samples.size(sent.step)
+        samples = sent.start + size
         tokens = samples * plan.seq_len
         order = KeptOrder(self.inputs.order, self.guard.ledger.skips)
         if self.is_main:
             self._sources.add(sent.start, samples, order, figures.source_nats)
         speed = self.metrics_processor.log_step(
-            figures, tokens=tokens, samples=samples, step_tokens=plan.global_batch * plan.seq_len,
+            figures, tokens=tokens, samples=samples, step_tokens=size * plan.seq_len,
             clipped=figures.grad_norm > self.config.training.max_norm, phases=self._clock.seconds,
             sources=lambda: self._sources.take(samples, order),
         )  # fmt: skip
@@ -262,12 +281,14 @@ class HeadwaterTrainer(StepTrainer):
         with self._clock.part(profile.VALIDATION):
             figures = self.validator.figures(self)
         if not math.isfinite(figures.loss):
-            start = self.dataloader.samples - self.inputs.config.global_batch
+            start = self.inputs.config.step_samples.consumed(self.step - 1)
             since = self._validated[0] if self._validated else 0
             seen = Figures(Sent(self.step, start, 0.0), figures.loss, figures.loss, 0.0, False, (), 0)
             went_back = self.healer.respond(self.guard.judge_validation(self.step, since), seen)
             return "back" if went_back else "on"
         self._validated = (self.step, figures)
+        if self._patience is not None:
+            self._patience.see(self.step, figures.loss)
         self.metrics_processor.log_values(self.step, {
             "headwater_train_validation_loss": figures.loss,
             "headwater_train_validation_bits_per_byte": figures.bits_per_byte,
@@ -331,8 +352,8 @@ class HeadwaterTrainer(StepTrainer):
         figures = self._validated[1] if self._validated and self._validated[0] == self.step else None
         return RunInfo(
             step=self.step, samples=samples, seq_len=inputs.config.seq_len, global_batch=inputs.config.global_batch,
-            seed=inputs.base.seed, steps_planned=inputs.config.steps, model=inputs.shape,
-            tokenizer_digest=inputs.tokenizer_digest, tokens=inputs.token_digests,
+            batch_ramp=inputs.config.batch_ramp, seed=inputs.base.seed, steps_planned=inputs.config.steps,
+            model=inputs.shape, tokenizer_digest=inputs.tokenizer_digest, tokens=inputs.token_digests,
             weights=inputs.mixture.normalised(), stages=inputs.stages, block=inputs.mixture.block,
             skips=self.guard.ledger.skips.as_json(), order_digest="", weights_digest="",
             init_digest=inputs.initial.digest if inputs.initial else None,

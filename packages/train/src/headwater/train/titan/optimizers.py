@@ -1,0 +1,90 @@
+"""Optimizers and schedules as torchtitan's containers, which hold what several optimizers keep in one state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torchtitan.components.checkpointer.utils import canonical_fqn
+from torchtitan.components.optimizer import LRSchedulersContainer, OptimizersContainer
+
+from headwater.train.config import TrainConfig
+from headwater.train.optimizers.assign import Assignment
+from headwater.train.optimizers.lion import Lion
+from headwater.train.optimizers.muon import Muon
+from headwater.train.schedules import share_of_peak
+
+FACTORIES: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "AdamW": torch.optim.AdamW, "Sgd": torch.optim.SGD, "Adafactor": torch.optim.Adafactor, "Lion": Lion, "Muon": Muon,
+}  # fmt: skip
+"""By the name of the recipe's class."""
+
+
+def assignment_of(config: TrainConfig) -> Assignment:
+    """Which optimizer trains what, by a recipe."""
+    model = config.model
+    queries = 1 if model.family == "gpt2" else model.n_heads // model.n_kv_heads
+    return Assignment(
+        optimizer=config.optimizer, n_layers=model.n_layers, tied=model.tied,
+        heads=(queries, model.head_dim or model.dim // model.n_heads), mup=config.mup, width=model.dim,
+    )  # fmt: skip
+
+
+class HeadwaterOptimizers(OptimizersContainer):
+    """torchtitan's container, with the groups that an `Assignment` makes; a part of the model may lack some of them."""
+
+    @dataclass(kw_only=True, slots=True)
+    class Config(OptimizersContainer.Config):
+        """As the base, and the objects of the run that are no configuration (leading underscore)."""
+
+        _assignment: Any = None
+
+    def __init__(self, config: Config, *, model_parts: list[nn.Module]) -> None:
+        self._assignment: Assignment = config._assignment
+        super().__init__(config, model_parts=model_parts)
+
+    @staticmethod
+    def _resolve_optimizer_factory(name: str) -> Callable[..., torch.optim.Optimizer]:
+        return FACTORIES[name]
+
+    def _build_param_groups(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, model: nn.Module, *_: Any
+    ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, list[str]]]:
+        groups: dict[Any, dict[str, Any]] = {}
+        for name, parameter in model.named_parameters():
+            if not parameter.requires_grad:
+                continue
+            known = canonical_fqn(name)
+            assigned = self._assignment.of(known, parameter.ndim)
+            group = groups.setdefault(assigned, {"params": [], "param_names": [], **dict(assigned.options)})
+            group["params"].append(parameter)
+            group["param_names"].append(known)
+        by_optimizer: dict[str, list[dict[str, Any]]] = {}
+        for assigned, group in groups.items():
+            by_optimizer.setdefault(assigned.optimizer, []).append(group)
+        return by_optimizer, {name: [""] * len(found) for name, found in by_optimizer.items()}
+
+
+class HeadwaterSchedules(LRSchedulersContainer):
+    """torchtitan's container of learning rate schedulers, with the schedules of `train.schedules`."""
+
+    @dataclass(kw_only=True, slots=True)
+    class Config(LRSchedulersContainer.Config):
+        """As the base, and the objects of the run that are no configuration (leading underscore)."""
+
+        _config: Any = None
+
+        def build(self, *, optimizers: OptimizersContainer, training_steps: int) -> LRSchedulersContainer:
+            """The schedulers of some optimizers."""
+            return LRSchedulersContainer(optimizers, partial(rate_factor, self._config))
+
+
+def rate_factor(config: TrainConfig, done: int) -> float:
+    """The learning rate of the step after `done` steps, as a share of the one in the recipe."""
+    share = share_of_peak(config.schedule, min(done + 1, config.steps), config.steps)
+    scaling = config.optimizer.batch_scaling
+    return share if scaling is None else share * scaling.factor(config.step_samples.size(done + 1))

@@ -1,0 +1,182 @@
+"""Whole runs with each optimizer, a batch ramp, adaptive clipping and early stopping: resumed, healed, traced."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from train_fixtures import write_recipe
+
+from headwater.core.errors import ConfigError
+from headwater.core.events import read_events
+from headwater.core.layout import RunLayout
+from headwater.core.ramp import RampStage, StepSamples
+from headwater.core.run import read_run
+from headwater.core.skips import Skips
+from headwater.core.trace.steps import trace_step
+from headwater.core.trace.training import read_training
+from headwater.train.losses import read_losses
+from headwater.train.parity.compare import compare
+from headwater.train.parity.layouts import LAYOUTS
+from headwater.train.runner import train
+
+pytestmark = pytest.mark.slow
+
+STEPS = 12
+RAMP = [{"batch": 4, "steps": 5}]
+SAMPLES = StepSamples(8, [RampStage(batch=4, steps=5)])
+CASES: dict[str, dict[str, Any]] = {
+    "muon": {
+        "optimizer": {"name": "muon", "learning_rate": 0.01}, "schedule": {"name": "inverse_sqrt", "warmup_steps": 2},
+        "batch_ramp": RAMP, "adaptive_clip": {"name": "adagc", "warmup_steps": 3}, "z_loss": 1e-4,
+        "label_smoothing": 0.1,
+    },
+    "sgd": {
+        "optimizer": {"name": "sgd", "learning_rate": 0.3, "nesterov": True},
+        "schedule": {"name": "constant", "warmup_steps": 2}, "adaptive_clip": {"name": "zclip", "warmup_steps": 3},
+    },
+    "lion": {
+        "optimizer": {
+            "name": "lion", "learning_rate": 3e-3, "groups": [{"pattern": "tok_embeddings", "lr_scale": 0}],
+        },
+        "schedule": {"name": "cosine", "warmup_steps": 2},
+    },
+    "adafactor": {
+        "optimizer": {"name": "adafactor", "learning_rate": 0.05}, "schedule": {"name": "linear", "warmup_steps": 2},
+    },
+}  # fmt: skip
+
+
+def recipe_for(path: Path, **section: Any) -> Path:
+    checkpoint = {"every": 4, "keep_last": 9, "keep_best": 0, "background": False}
+    return write_recipe(path, **{"steps": STEPS, "checkpoint": checkpoint, **section})
+
+
+@pytest.fixture
+def run(tmp_path: Path, data: Path) -> Path:
+    return Path(shutil.copytree(data, tmp_path / "run"))
+
+
+def bytes_of(run: Path) -> dict[str, bytes]:
+    """Losses and the last checkpoint."""
+    files = [run / "train" / "losses.jsonl", *sorted(RunLayout(run).checkpoint(STEPS).iterdir())]
+    return {file.name: file.read_bytes() for file in files}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_learns_and_goes_on_to_the_same_bytes(case: str, run: Path, tmp_path: Path) -> None:
+    recipe = recipe_for(tmp_path / "recipe.yaml", **CASES[case])
+    train(recipe, run)
+    rows = read_losses(run / "train" / "losses.jsonl")
+    assert rows[-1]["loss"] < rows[0]["loss"] - 0.2
+    metrics = [json.loads(line) for line in (run / "train" / "metrics.jsonl").read_text().splitlines()]
+    ratios = {name: value for row in metrics for name, value in row.items() if "update_ratio" in name}
+    assert len(ratios) == 5
+    assert all((value == 0) == (case == "lion" and "embedding" in name) for name, value in ratios.items())
+    whole = bytes_of(run)
+    (run / "train" / "manifest.json").unlink()
+    for step in (8, STEPS):
+        shutil.rmtree(RunLayout(run).checkpoint(step))
+    train(recipe, run)
+    assert [event["step"] for event in read_events(run / "train" / "events.jsonl") if event["kind"] == "resume"] == [4]
+    assert bytes_of(run) == whole
+
+
+def test_a_ramp_is_followed_healed_and_traced(run: Path, tmp_path: Path, data: Path, trainer_class: Any) -> None:
+    """A gradient that is not finite takes a run with Muon back, and it goes on as if its samples had never been."""
+    section = {"optimizer": {"name": "muon", "learning_rate": 0.01}, "batch_ramp": RAMP}
+    guard = {"nonfinite": "rollback", "rollback": {"margin_steps": 1}}
+    recipe = recipe_for(tmp_path / "recipe.yaml", guard=guard, **section)
+    harmful, passes = SAMPLES.consumed(9), trainer_class._forward_backward
+
+    def poisoned(self: Any, *arguments: Any) -> Any:
+        found = passes(self, *arguments)
+        read = self.dataloader.skips.indices(range(SAMPLES.consumed(self.step - 1), SAMPLES.consumed(self.step)))
+        if harmful in read:
+            next(self.model_parts[0].parameters()).grad.mul_(math.nan)
+        return found
+
+    trainer_class._forward_backward = poisoned
+    train(recipe, run)
+    (event,) = [event for event in read_events(run / "train" / "events.jsonl") if event["kind"] == "rollback"]
+    assert (event["to_step"], event["onset"]) == (8, 10)
+    window = [SAMPLES.consumed(8), SAMPLES.consumed(11)]
+    info = read_run(RunLayout(run).checkpoint(STEPS))
+    assert (info.skips, info.samples) == ([window], SAMPLES.consumed(STEPS))
+
+    other = Path(shutil.copytree(data, tmp_path / "other"))
+    original = trainer_class.__init__
+
+    def told(self: Any, *arguments: Any, **named: Any) -> None:
+        from dataclasses import replace
+
+        original(self, *arguments, **named)
+        self.guard.ledger = replace(self.guard.ledger, skips=Skips.of([window]))
+        self.dataloader.skips = self.guard.ledger.skips
+
+    trainer_class.__init__ = told
+    train(recipe, other)
+    trainer_class.__init__, trainer_class._forward_backward = original, passes
+    assert (run / "train" / "losses.jsonl").read_bytes() == (other / "train" / "losses.jsonl").read_bytes()
+    assert read_run(RunLayout(other).checkpoint(STEPS)).weights_digest == info.weights_digest
+
+    rows = read_losses(run / "train" / "losses.jsonl")
+    spans = [[SAMPLES.consumed(step - 1), SAMPLES.consumed(step)] for step in range(1, STEPS + 1)]
+    assert [row["samples"] for row in rows] == spans
+    assert [row["tokens"] for row in rows] == [stop * 32 for _, stop in spans]
+    traced = [[sample.index for sample in trace_step(RunLayout(run), step).samples] for step in (5, 6, 9)]
+    assert traced == [list(range(16, 20)), list(range(20, 28)), list(range(window[1], window[1] + 8))]
+    training = read_training(RunLayout(run))
+    assert training is not None
+    for step in (5, 6, 9):
+        sample = trace_step(RunLayout(run), step).samples[0]
+        readings = training.readings(sample.source, sample.token_start, 1)
+        assert step in [found for reading in readings for found in reading.steps]
+
+
+def test_a_run_ends_when_its_validation_loss_stays(run: Path, tmp_path: Path) -> None:
+    section: dict[str, Any] = {
+        "optimizer": {"learning_rate": 1e-9}, "early_stopping": {"patience": 2, "min_delta": 0.01},
+        "validation": {"every": 2, "batches": 2},
+    }  # fmt: skip
+    recipe = recipe_for(tmp_path / "recipe.yaml", **section)
+    result = train(recipe, run)
+    assert (result.state, result.steps) == ("finished", 6)
+    events = read_events(run / "train" / "events.jsonl")
+    (event,) = [event for event in events if event["kind"] == "early_stop"]
+    assert (event["step"], event["best_step"]) == (6, 2) and events[-1]["kind"] == "finish"
+    assert len(read_losses(run / "train" / "losses.jsonl")) == 6
+    assert train(recipe, run).state == "up to date"
+    (run / "train" / "manifest.json").unlink()
+    result = train(recipe, run)
+    assert (result.state, result.steps) == ("finished", 6)
+    assert len(read_losses(run / "train" / "losses.jsonl")) == 6
+
+
+def test_a_rule_for_no_parameter_is_refused(run: Path, tmp_path: Path) -> None:
+    rules = [{"pattern": "attention"}, {"pattern": r"attention\.wo"}]
+    recipe = recipe_for(tmp_path / "recipe.yaml", optimizer={"groups": rules})
+    with pytest.raises(ConfigError, match=r"groups\.1\.pattern is that of no parameter"):
+        train(recipe, run)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "layouts"),
+    [
+        ("{name: muon, learning_rate: 3e-3, precision: float32}", ("fsdp2", "tp2")),
+        ("{name: lion, learning_rate: 1e-4}", ("fsdp2",)),
+        ("{name: adafactor}", ("ddp2", "fsdp2")),
+    ],
+)  # fmt: skip
+def test_layouts_train_as_one_process_does(optimizer: str, layouts: tuple[str, ...]) -> None:
+    overrides = [f"train.optimizer={optimizer}", "train.device=cpu", "train.model.n_layers=2"]
+    rows = {row.layout: row for row in compare([LAYOUTS[name] for name in layouts], 4, overrides=overrides)}
+    if "adafactor" in optimizer:
+        assert rows.pop("fsdp2").state == "refused"
+    for row in rows.values():
+        assert row.loss_difference is not None, row.reason
+        assert row.loss_difference < 2e-4, row

@@ -1,0 +1,167 @@
+"""Optimizers and their groups against plain references."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from headwater.core.config import validate
+from headwater.core.errors import ConfigError
+from headwater.train import titan
+from headwater.train.config import TrainConfig
+from headwater.train.optimizers.lion import Lion
+from headwater.train.optimizers.muon import Muon, orthogonalised, scale_of
+
+MODEL = {"dim": 32, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "ffn_dim": 64}
+
+
+def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def after(make: Any, start: torch.Tensor, steps: int = 3) -> torch.Tensor:
+    """A parameter after some steps with drawn gradients."""
+    parameter = torch.nn.Parameter(start.clone())
+    optimizer = make([parameter])
+    for step in range(steps):
+        parameter.grad = drawn(*start.shape, seed=step + 1)
+        optimizer.step()
+    return parameter.detach()
+
+
+@pytest.mark.parametrize("shape", [(24, 16), (16, 24), (16, 16)])
+@pytest.mark.parametrize("scaling", ["original", "match_rms_adamw"])
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_muon_is_torchs(shape: tuple[int, int], scaling: Any, nesterov: bool) -> None:
+    start = drawn(*shape)
+    options: dict[str, Any] = {"lr": 0.1, "momentum": 0.9, "nesterov": nesterov, "weight_decay": 0.2}
+    theirs = after(lambda p: torch.optim.Muon(p, adjust_lr_fn=scaling, **options), start)
+    ours = after(lambda p: Muon(p, scaling=scaling, **options), start)
+    assert torch.allclose(ours, theirs, rtol=1e-6, atol=1e-6)  # its scale is multiplied in another order
+
+
+def test_the_four_scalings() -> None:
+    assert scale_of("plain", 8, 2) == 1
+    assert (scale_of("original", 8, 2), scale_of("original", 2, 8)) == (2, 1)
+    assert (scale_of("spectral", 8, 2), scale_of("spectral", 2, 8)) == (2, 0.5)
+    assert scale_of("match_rms_adamw", 2, 16) == pytest.approx(0.8)
+
+
+def test_newton_schulz_brings_the_singular_values_to_one_in_both_precisions() -> None:
+    matrix = drawn(24, 16)
+    vectors = torch.linalg.svd(matrix, full_matrices=False)
+    exact = vectors.U @ vectors.Vh
+    for dtype in (torch.float32, torch.bfloat16):
+        found = orthogonalised(matrix, 5, dtype).float()
+        values = torch.linalg.svdvals(found)
+        assert values.min() > 0.6 and values.max() < 1.3
+        assert torch.nn.functional.cosine_similarity(found.flatten(), exact.flatten(), dim=0) > 0.97
+    assert torch.equal(orthogonalised(matrix, 5, torch.bfloat16), orthogonalised(matrix, 5, torch.bfloat16))
+
+
+def test_a_stack_is_trained_as_its_matrices_and_a_fused_projection_as_its_parts() -> None:
+    options: dict[str, Any] = {"lr": 0.1, "precision": "float32", "scaling": "spectral"}
+    stack = drawn(3, 12, 8)
+    alone = [one_of_stack(index, stack, options) for index in range(3)]
+    assert torch.allclose(after(lambda p: Muon(p, **options), stack, 1), torch.stack(alone), atol=1e-6)
+    keys, queries, width, columns = 2, 3, 4, 8
+    fused = drawn(keys * (queries + 2) * width, columns)
+    rows = torch.arange(len(fused)).view(keys, queries + 2, width)
+    found = after(lambda p: Muon(p, heads=(queries, width), **options), fused, 1)
+    for part in (rows[:, :queries], rows[:, queries], rows[:, queries + 1]):
+        chosen = part.flatten()
+        parameter = torch.nn.Parameter(fused[chosen].clone())
+        parameter.grad = drawn(*fused.shape, seed=1)[chosen]
+        Muon([parameter], **options).step()
+        assert torch.allclose(found[chosen], parameter, atol=1e-6)
+
+
+def one_of_stack(index: int, stack: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
+    parameter = torch.nn.Parameter(stack[index].clone())
+    parameter.grad = drawn(*stack.shape, seed=1)[index]
+    Muon([parameter], **options).step()
+    return parameter.detach()
+
+
+def test_lion_is_its_algorithm() -> None:
+    start, rate, (beta1, beta2), decay = drawn(5, 4), 0.01, (0.9, 0.98), 0.3
+    weight, momentum = start.double(), torch.zeros(5, 4, dtype=torch.float64)
+    for step in range(4):
+        gradient = drawn(5, 4, seed=step + 1).double()
+        weight -= rate * ((beta1 * momentum + (1 - beta1) * gradient).sign() + decay * weight)
+        momentum = beta2 * momentum + (1 - beta2) * gradient
+    found = after(lambda p: Lion(p, lr=rate, betas=(beta1, beta2), weight_decay=decay), start, 4)
+    assert torch.allclose(found.double(), weight, atol=1e-6)
+
+
+def assigned(name: str, dimensions: int = 2, **values: Any) -> tuple[str, dict[str, Any]]:
+    titan.start("cpu", 1, 1)
+    from headwater.train.titan.optimizers import assignment_of
+
+    titan.stop()
+    config = validate(TrainConfig, {"model": {**MODEL, **values.pop("model", {})}, **values}, "train")
+    found = assignment_of(config).of(name, dimensions)
+    return found.optimizer, dict(found.options)
+
+
+WQKV = "layers.1.attention.qkv_linear.wqkv.weight"
+
+
+def test_muon_has_the_matrices_of_the_blocks_and_adamw_the_rest() -> None:
+    muon = {"name": "muon", "learning_rate": 0.02, "adamw": {"learning_rate": 0.003, "weight_decay": 0.05}}
+    for name in (WQKV, "layers.0.feed_forward.w2.weight"):
+        assert assigned(name, optimizer=muon)[0] == "Muon"
+    assert assigned("layers.1.moe.routed_experts.inner_experts.w1_EFD", 3, optimizer=muon)[0] == "Muon"
+    assert assigned(WQKV, optimizer=muon)[1]["heads"] == (2, 8)
+    for name, dimensions, decay in (
+        ("tok_embeddings.weight", 2, 0.0), ("lm_head.weight", 2, 0.05), ("norm.weight", 1, 0.0),
+        ("layers.0.ffn_norm.weight", 1, 0.0), ("layers.0.attention.wo.bias", 1, 0.0),
+    ):  # fmt: skip
+        optimizer, options = assigned(name, dimensions, optimizer=muon)
+        assert (optimizer, options["lr"], options["weight_decay"]) == ("AdamW", 0.003, decay)
+    assert assigned("lm_head.weight", optimizer={"name": "muon", "learning_rate": 0.02})[1]["lr"] == 0.02
+
+
+def test_rules_and_layers_scale_the_learning_rate() -> None:
+    rules = [{"pattern": r"layers\.1\..*wo", "lr_scale": 0.5, "weight_decay": 0.3}, {"pattern": "wo", "lr_scale": 0}]
+    optimizer = {"learning_rate": 0.01, "groups": rules}
+    _, first = assigned("layers.1.attention.wo.weight", optimizer=optimizer)
+    _, second = assigned("layers.0.attention.wo.weight", optimizer=optimizer)
+    assert (first["lr"], first["weight_decay"], second["lr"], second["weight_decay"]) == (0.005, 0.3, 0.0, 0.1)
+    layered = {"learning_rate": 1.0, "layer_decay": 0.5}
+    names = ["lm_head.weight", "layers.1.feed_forward.w1.weight", "layers.0.feed_forward.w1.weight",
+             "tok_embeddings.weight"]  # fmt: skip
+    assert [assigned(name, optimizer=layered)[1]["lr"] for name in names] == [1.0, 0.5, 0.25, 0.125]
+
+
+def test_mup_scales_what_grows_with_the_width() -> None:
+    mup = {"base_width": 8}
+    rates = {name: assigned(name, optimizer={"learning_rate": 1.0}, mup=mup)[1] for name in
+             (WQKV, "lm_head.weight", "tok_embeddings.weight")}  # fmt: skip
+    assert [options["lr"] for options in rates.values()] == [0.25, 0.25, 1.0]
+    assert rates[WQKV]["lr"] * rates[WQKV]["weight_decay"] == pytest.approx(0.1)
+    for scaling, factor in (("spectral", 1.0), ("match_rms_adamw", math.sqrt(0.25))):
+        muon = {"name": "muon", "learning_rate": 1.0, "scaling": scaling}
+        assert assigned(WQKV, optimizer=muon, mup=mup)[1]["lr"] == factor
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"optimizer": {"name": "adam"}}, "name: adamw, sgd, adafactor, lion or muon"),
+        ({"optimizer": {"name": "lion", "eps": 1}}, r"unknown key train\.optimizer\.eps"),
+        ({"optimizer": {"groups": [{"pattern": "("}]}}, "regular expression"),
+        ({"optimizer": {"name": "sgd", "nesterov": True, "momentum": 0}}, "nesterov needs optimizer.momentum"),
+        ({"optimizer": {"name": "adafactor"}, "parallel": {"dp_shard": 2}}, "adafactor does not go with"),
+        ({"optimizer": {"name": "sgd"}, "mup": {"base_width": 8}}, "mup does not go with optimizer sgd"),
+        ({"mup": {"base_width": 8}, "model": {"tied": True}}, "mup does not go with model.tied"),
+        ({"z_loss": 1e-4, "parallel": {"tp": 2}}, "z_loss and label_smoothing do not go with parallel.tp"),
+        ({"early_stopping": {"patience": 2}, "validation": {"every": 0}}, "early_stopping needs validation.every"),
+    ],
+)  # fmt: skip
+def test_what_does_not_go_together_is_refused(values: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        validate(TrainConfig, values, "train")
