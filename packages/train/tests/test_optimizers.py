@@ -125,6 +125,18 @@ def test_muon_has_the_matrices_of_the_blocks_and_adamw_the_rest() -> None:
     assert assigned("lm_head.weight", optimizer={"name": "muon", "learning_rate": 0.02})[1]["lr"] == 0.02
 
 
+def test_the_default_is_adamw_as_it_was_and_decays_neither_norms_nor_embedding() -> None:
+    optimizer, options = assigned("lm_head.weight")
+    assert optimizer == "AdamW" and options == {
+        "lr": 1e-3, "betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": 0.1, "fused": True, "foreach": False,
+    }  # fmt: skip
+    names = {"norm.weight": 1, "layers.0.attention_norm.weight": 1, "tok_embeddings.weight": 2, WQKV: 2}
+    decays = [assigned(name, dimensions)[1]["weight_decay"] for name, dimensions in names.items()]
+    assert decays == [0.0, 0.0, 0.0, 0.1]
+    # A tied embedding is the head.
+    assert assigned("tok_embeddings.weight", model={"tied": True})[1]["weight_decay"] == 0.1
+
+
 def test_rules_and_layers_scale_the_learning_rate() -> None:
     rules = [{"pattern": r"layers\.1\..*wo", "lr_scale": 0.5, "weight_decay": 0.3}, {"pattern": "wo", "lr_scale": 0}]
     optimizer = {"learning_rate": 0.01, "groups": rules}

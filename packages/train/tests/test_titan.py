@@ -71,19 +71,6 @@ def test_a_packed_document_is_scored_as_if_alone(model: torch.nn.Module) -> None
     torch.testing.assert_close(logits(model, tokens, PACKED)[:, 3:7], alone, rtol=1e-5, atol=1e-5)
 
 
-def test_norms_and_embedding_are_not_decayed() -> None:
-    titan.start("cpu", 1, 1)
-    from headwater.train.config import TrainConfig
-    from headwater.train.titan.build import _optimizer
-
-    titan.stop()
-    groups = _optimizer(TrainConfig()).param_groups
-    assert [group.optimizer_kwargs["weight_decay"] for group in groups] == [0.0, 0.1]
-    assert groups[0].pattern == r"(norm|tok_embeddings)\.weight$"
-    tied = _optimizer(TrainConfig.model_validate({"model": {"tied": True}})).param_groups
-    assert tied[0].pattern == r"norm\.weight$"  # the embedding is the head, which is decayed
-
-
 def torchrun(processes: int, *arguments: str) -> subprocess.CompletedProcess[str]:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     command = [*launcher, "-m", "--", "headwater.train", "run", *arguments]
