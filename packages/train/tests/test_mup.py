@@ -51,7 +51,7 @@ def change_of_logits(made: TrainConfig, steps: int = 4) -> float:
         optimizers.zero_grad()
         F.cross_entropy(logits().flatten(0, 1), tokens[:, 1:].flatten()).backward()
         optimizers.step()
-    return float((logits() - start).abs().mean())
+    return float((logits().detach() - start).abs().mean())
 
 
 @pytest.mark.parametrize(

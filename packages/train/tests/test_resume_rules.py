@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from headwater.train.resume import checkpoint_folders, to_delete
+from headwater.train.config import TrainConfig, identity, recorded
+from headwater.train.resume import _identity_of, checkpoint_folders, to_delete
 
 
 @pytest.mark.parametrize(
@@ -27,3 +28,14 @@ def test_folders_come_in_order_of_step_and_others_are_left_alone(tmp_path: Path)
         (tmp_path / name).mkdir()
     assert [step for step, _ in checkpoint_folders(tmp_path)] == [3, 20]
     assert checkpoint_folders(tmp_path / "absent") == []
+
+
+def test_a_key_that_came_later_has_its_default_in_an_older_checkpoint() -> None:
+    now = TrainConfig.model_validate({"steps": 7, "optimizer": {"learning_rate": 0.5}})
+    older = recorded(now)
+    del older["optimizer"]["eps"], older["clip_norm"]
+    assert _identity_of(older) == identity(now)
+    assert _identity_of(older | {"steps": 8}) != identity(now)
+    gone = older | {"no_more": 3}
+    assert _identity_of(gone)["no_more"] == 3
+    assert "guard" not in _identity_of(gone)

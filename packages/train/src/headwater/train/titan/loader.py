@@ -44,12 +44,12 @@ class OrderLoader(BaseDataLoader):
 
     def __iter__(self) -> Iterator[tuple[dict[str, torch.Tensor], torch.Tensor]]:
         while True:
-            batch = self.batch
-            part = batch // self._ranks
+            size = self.batch
+            part = size // self._ranks
             start = self.samples + self._rank * part
             for first in range(start, start + part, self._micro):
                 if first + self._micro == start + part:
-                    self.samples += batch
+                    self.samples += size
                 batch = read_batch(self._inputs, first, first + self._micro, self.skips)
                 self._fed += batch.digest
                 self._sources.append(batch.sources_B)
