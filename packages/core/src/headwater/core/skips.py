@@ -1,8 +1,8 @@
 """What a run leaves out: windows of the sample order that a rollback excluded, and the order without them.
 
 A run consumes positions 0, 1, 2, … and position `p` is sample `index(p)` of the order: the p-th that lies in no window.
-So the state to resume from is how many samples were consumed and this sorted list, which is nearly always empty; global
-batch `s` is still positions `[s B, (s + 1) B)`, and no other number changes when a window is added.
+So the state to resume from is how many samples were consumed and this sorted list, which is nearly always empty; a step
+is still a stretch of positions (`core.ramp`), and no other number changes when a window is added.
 
 `Skips` maps positions to samples and back in O(log windows). `KeptOrder` puts that before a `core.order.Order`, so that
 reading, tracing and verifying a run need not know of it.
