@@ -9,9 +9,11 @@ from headwater.core.config import load_section
 from headwater.core.errors import ConfigError
 from headwater.k8s.config import Cluster
 from headwater.k8s.fit import require_fit
-from headwater.k8s.memory import estimate, parameters_of
-from headwater.k8s.quantities import value_of
+from headwater.k8s.quantities import gib, value_of
 from headwater.train.config import TrainConfig
+from headwater.train.plan.memory import memory_per_gpu
+from headwater.train.plan.recipe import job_of_config
+from headwater.train.plan.search import USABLE
 
 
 def train(*overrides: str) -> TrainConfig:
@@ -180,47 +182,31 @@ def test_tensor_parallelism_across_nodes_is_warned_of(capsys):
     assert "tensor parallelism would cross nodes" in " ".join(capsys.readouterr().err.split())
 
 
-def test_an_estimate_is_divided_by_what_shards_it():
-    shape = train().model.shape(32000, 4096)
-    found = estimate(train(), shape)
-    assert found.parameters == 6_738_415_616  # Llama 2 7B (Touvron et al., 2023, arXiv:2307.09288)
-    assert found.state == pytest.approx(16 * found.parameters / 64)
-    unsharded = estimate(train("train.parallel.dp_shard=1", "train.parallel.dp_replicate=64"), shape)
-    assert unsharded.state == 16 * found.parameters
-    zero_1 = estimate(train("train.parallel.zero=1"), shape)
-    assert zero_1.state == pytest.approx((8 + 8 / 64) * found.parameters)
-    halves = estimate(train("train.parallel.dp_shard=32", "train.parallel.tp=2"), shape)
-    assert halves.state == pytest.approx(found.state)
-    assert halves.activations == pytest.approx(found.activations / 2)
+def test_what_is_refused_is_what_the_planner_would_refuse():
+    """One estimate: a GPU that has room for it takes the training, and one with a little less does not."""
+    memory = memory_per_gpu(job_of_config(train(), 32000))
+    needed = int(memory.total / USABLE / 2**20)
+    assert render("train", (f"cluster.gpu.memory={needed + 1}Mi",))
+    with pytest.raises(ConfigError, match="does not fit into the GPUs' memory") as raised:
+        render("train", (f"cluster.gpu.memory={needed - 1}Mi",))
+    assert gib(memory.total) in str(raised.value.found)
 
 
-@pytest.mark.parametrize(
-    "model",
-    [
-        {"family": "llama3"},
-        {"family": "llama3", "tied": True, "head_dim": 32},
-        {"family": "qwen3"},
-        {"family": "gpt2", "tied": True},
-        {"family": "deepseek_v3"},
-        {"family": "deepseek_v3", "latent": {"q_rank": 24, "kv_rank": 32}, "experts": {"count": 16, "dense_layers": 2}},
-    ],
-    ids=str,
-)
-def test_parameters_are_those_of_the_model_that_is_trained(model):
-    """torchtitan's own model, built without memory, is the oracle."""
-    import torch
+def test_what_is_computed_again_takes_no_memory():
+    with pytest.raises(ConfigError) as raised:
+        render("train", ("train.micro_batch=8",))
+    assert "train.activation_checkpointing=full" in str(raised.value.hint)
+    assert render("train", ("train.micro_batch=8", "train.activation_checkpointing=full"))
 
-    from headwater.train.titan import cpu
 
-    cpu.install("cpu")
-    from headwater.train.titan.model import model_spec
-
-    base = {"dim": 64, "n_layers": 3, "n_heads": 4, "n_kv_heads": 2, "ffn_dim": 96}
-    config = TrainConfig.model_validate({"model": base | model, "seq_len": 128})
-    shape = config.model.shape(500, 128)
-    with torch.device("meta"):
-        built = model_spec(shape, "cpu").model.build()
-    assert parameters_of(shape) == sum(parameter.numel() for parameter in built.parameters())
+def test_a_background_checkpoint_is_held_in_host_memory(tmp_path):
+    """80.3 GB of weights and moments on each of 8 processes that nothing shards."""
+    without = ("cluster.nodes=1", "train.parallel.dp_shard=1", "train.parallel.dp_replicate=8",
+               "cluster.gpu.memory=192Gi", "cluster.resources.memory=400Gi")  # fmt: skip
+    assert render("train", (*without, "train.checkpoint.background=false"))
+    with pytest.raises(ConfigError, match="host memory") as raised:
+        render("train", (*without, "train.checkpoint.background=true"))
+    assert "8 processes of 81.3 GiB" in str(raised.value.found)
 
 
 def test_cpus_have_to_hold_what_gpus_would():

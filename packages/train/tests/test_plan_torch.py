@@ -50,6 +50,21 @@ def test_parameters_are_counted_exactly(family: str, size: str) -> None:
     assert counts(shape).total == built(shape)
 
 
+UNUSUAL: list[dict[str, Any]] = [
+    {"family": "llama3", "tied": True, "head_dim": 32},
+    {"family": "gpt2", "tied": True},
+    {"family": "deepseek_v3"},
+    {"family": "deepseek_v3", "latent": {"q_rank": 24, "kv_rank": 32}, "experts": {"count": 16, "dense_layers": 2}},
+]
+
+
+@pytest.mark.parametrize("keys", UNUSUAL, ids=str)
+def test_parameters_of_models_that_nobody_published_are_counted_exactly(keys: dict[str, Any]) -> None:
+    base = {"dim": 64, "n_layers": 3, "n_heads": 4, "n_kv_heads": 2, "ffn_dim": 96}
+    shape = Model.model_validate(base | keys).shape(500, 128)
+    assert counts(shape).total == built(shape)
+
+
 @pytest.mark.parametrize(("model", "parallel"), LAYOUTS)
 @pytest.mark.parametrize("last", [False, True])
 def test_a_process_holds_as_many_parameters_as_planned(model: Model, parallel: dict[str, Any], last: bool) -> None:

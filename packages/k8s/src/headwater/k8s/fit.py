@@ -1,4 +1,8 @@
-"""Refuses a training that cannot run on its cluster, before anything is submitted."""
+"""Refuses a training that cannot run on its cluster, before anything is submitted.
+
+The memory of a process is what `headwater plan` reckons; only what the host has to hold is reckoned here. So this is
+the one module that imports headwater.train, when a training is rendered: the images of data and evaluations lack it.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +10,22 @@ from typing import TYPE_CHECKING
 
 from headwater.core.console import warn
 from headwater.core.errors import ConfigError
-from headwater.k8s.memory import CONTEXT_BYTES, KEPT_BYTES, Estimate, estimate
 from headwater.k8s.quantities import gib, value_of
 
 if TYPE_CHECKING:
-    from headwater.core.run import ModelShape
     from headwater.k8s.config import Cluster
     from headwater.train.config import TrainConfig
+    from headwater.train.plan.job import Job
+    from headwater.train.plan.memory import Memory
 
-HEADROOM = 0.05
-"""Share of the device's memory that is left to what an estimate does not see."""
+PROCESS_BYTES = 6 * 2**30
+"""Host memory of one process: torch with CUDA, tokens that are mapped, pinned buffers."""
+
+KEPT_BYTES = 12
+"""Of a parameter in a checkpoint: weight and two moments in float32."""
 
 
-def require_fit(train: TrainConfig, cluster: Cluster, vocab_size: int | None) -> Estimate:
+def require_fit(train: TrainConfig, cluster: Cluster, vocab_size: int | None) -> Memory:
     """Checks a training against its cluster.
 
     Args:
@@ -27,12 +34,15 @@ def require_fit(train: TrainConfig, cluster: Cluster, vocab_size: int | None) ->
         vocab_size: The tokenizer's entries, where the recipe says how many.
 
     Returns:
-        The memory of one process.
+        The memory of the process that needs most.
 
     Raises:
         ConfigError: The degrees do not multiply to the world size, the device is not what the pods have, or memory or
             the grace period does not suffice.
     """
+    from headwater.train.plan.memory import memory_per_gpu
+    from headwater.train.plan.recipe import job_of_config
+
     _world(train, cluster)
     _device(train, cluster)
     size = vocab_size or train.model.vocab_size
@@ -41,13 +51,13 @@ def require_fit(train: TrainConfig, cluster: Cluster, vocab_size: int | None) ->
             "the size of the vocabulary is not known, so memory cannot be checked",
             hint="give tokenizer.vocab_size (or train.model.vocab_size) in the recipe",
         )
-    shape = train.model.shape(size, train.seq_len)
-    found = estimate(train, shape)
+    job = job_of_config(train, size)
+    memory = memory_per_gpu(job, on_gpu=not cluster.cpu_only)
     if not cluster.cpu_only:
-        _device_memory(train, cluster, shape, found)
-    _host_memory(cluster, found, 0 if not cluster.cpu_only else found.device - CONTEXT_BYTES)
-    _grace(cluster, found)
-    return found
+        _device_memory(train, cluster, job, memory)
+    _host_memory(train, cluster, memory)
+    _grace(cluster, job.counts.total)
+    return memory
 
 
 def _world(train: TrainConfig, cluster: Cluster) -> None:
@@ -86,44 +96,52 @@ def _device(train: TrainConfig, cluster: Cluster) -> None:
                           hint="set train.device=cpu, or cluster.cpu_only=false")  # fmt: skip
 
 
-def _device_memory(train: TrainConfig, cluster: Cluster, shape: ModelShape, found: Estimate) -> None:
-    have = float(value_of(cluster.gpu.memory)) * (1 - HEADROOM)
-    if found.device <= have:
+def _device_memory(train: TrainConfig, cluster: Cluster, job: Job, memory: Memory) -> None:
+    from headwater.train.plan.search import USABLE
+
+    have = float(value_of(cluster.gpu.memory)) * USABLE
+    if memory.total <= have:
         return
-    parallel = train.parallel
+    parallel, batch = train.parallel, memory.activations + memory.logits
     hints = []
-    if train.micro_batch > 1 and found.activations > found.device / 4:
+    if train.micro_batch > 1 and batch > memory.total / 4:
         hints.append("lower train.micro_batch")
-    if found.activations > found.device / 4:
+    if batch > memory.total / 4:
+        if train.activation_checkpointing != "full":
+            hints.append("set train.activation_checkpointing=full")
         hints.append("raise train.parallel.tp, cp or pp, or lower train.seq_len")
-    if found.state > found.device / 4:
+    if memory.states + memory.communication > memory.total / 4:
         hints.append("shard more: train.parallel.dp_shard" + (", with zero 3" if parallel.zero_stage < 3 else ""))
     raise ConfigError(
         "the training does not fit into the GPUs' memory",
-        found=f"about {gib(found.device)} a process: {found.parameters / 1e9:,.2f} billion parameters of a "
-        f"{shape.family} · weights, gradients and moments {gib(found.state)} · gathered weights "
-        f"{gib(found.gathered)} · activations {gib(found.activations)} · context {gib(CONTEXT_BYTES)}",
-        expected=f"at most {gib(have)}: cluster.gpu.memory {cluster.gpu.memory} less {HEADROOM:.0%}",
+        found=f"about {gib(memory.total)} a process: {job.counts.total / 1e9:,.2f} billion parameters of a "
+        f"{job.shape.family} · weights, gradients and moments {gib(memory.states)} · gathered "
+        f"{gib(memory.communication)} · activations {gib(memory.activations)} · logits {gib(memory.logits)} · reserve "
+        f"{gib(memory.reserve)}",
+        expected=f"at most {gib(have)}: {USABLE:.0%} of cluster.gpu.memory {cluster.gpu.memory}",
         hint="; ".join(hints) or "use GPUs with more memory",
     )
 
 
-def _host_memory(cluster: Cluster, found: Estimate, compute: float) -> None:
+def _host_memory(train: TrainConfig, cluster: Cluster, memory: Memory) -> None:
+    """Each process, its copy of what a background checkpoint keeps, and on CPUs all that a GPU would hold."""
+    copy = memory.parameters + memory.optimizer if train.checkpoint.background else 0.0
+    process = PROCESS_BYTES + copy + (memory.total if cluster.cpu_only else 0.0)
     shared, have = float(value_of(cluster.shared_memory)), float(value_of(cluster.resources.memory))
-    need = cluster.gpus_per_node * (found.host + compute) + shared
+    need = cluster.gpus_per_node * process + shared
     if need > have:
         raise ConfigError(
             "the training does not fit into the pods' host memory",
-            found=f"about {gib(need)}: {cluster.gpus_per_node} processes of {gib(found.host + compute)}, and "
-            f"shared memory of {gib(shared)}",
+            found=f"about {gib(need)}: {cluster.gpus_per_node} processes of {gib(process)}, and shared memory of "
+            f"{gib(shared)}",
             expected=f"at most {gib(have)}: cluster.resources.memory {cluster.resources.memory}",
             hint="raise cluster.resources.memory, or lower cluster.shared_memory; train.checkpoint.background=false "
             "needs no copy of the state in host memory",
         )
 
 
-def _grace(cluster: Cluster, found: Estimate) -> None:
-    size = KEPT_BYTES * found.parameters
+def _grace(cluster: Cluster, parameters: int) -> None:
+    size = KEPT_BYTES * parameters
     rate = float(value_of(cluster.storage.write_rate))
     need = 60 + size / rate
     if need > cluster.grace_seconds:
