@@ -270,13 +270,12 @@ def test_prometheus_sees_a_run_as_one_target_whatever_its_pods_are_called():
 
 def test_rules_and_dashboards_are_those_of_the_monitor():
     from headwater.monitor import rules
-    from headwater.monitor.dashboards import BOARDS
-    from headwater.monitor.grafana.build import as_json
+    from headwater.monitor.grafana.provision import dashboard_config_maps
 
     objects = case("namespace")
     assert of_kind(objects, "PrometheusRule")["spec"] == yaml.safe_load(rules.as_yaml())
-    found = {name: text for each in objects if each["kind"] == "ConfigMap" for name, text in each["data"].items()}
-    assert found == {f"{board.uid}.json": as_json(board) for board in BOARDS}
+    maps = [each for each in objects if each["kind"] == "ConfigMap"]
+    assert maps and maps == dashboard_config_maps("headwater")  # those of `headwater monitor grafana configmap`
 
 
 def test_alerts_link_to_the_runbook_that_the_recipe_names():

@@ -176,11 +176,10 @@ def monitoring(cluster: Cluster) -> list[Object]:
     """
     try:
         from headwater.monitor import rules
-        from headwater.monitor.dashboards import BOARDS
-        from headwater.monitor.grafana.build import as_json
+        from headwater.monitor.grafana.provision import dashboard_config_maps
 
         groups: dict[str, Any] = yaml.safe_load(rules.as_yaml(cluster.runbook or rules.RUNBOOK))
-        boards = {board.uid: as_json(board) for board in BOARDS}
+        boards = dashboard_config_maps(cluster.namespace)
     except ImportError as error:
         raise ConfigError(
             "rules and dashboards are made by headwater-monitor", found=str(error),
@@ -188,15 +187,11 @@ def monitoring(cluster: Cluster) -> list[Object]:
         ) from error  # fmt: skip
     found_by = _metadata(cluster, "headwater")
     found_by["labels"] |= cluster.monitoring_labels
-    objects: list[Object] = [
+    return [
         {"apiVersion": "monitoring.coreos.com/v1", "kind": "PodMonitor", "metadata": found_by, "spec": _targets()},
         {"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule", "metadata": found_by, "spec": groups},
+        *boards,
     ]
-    for uid, text in boards.items():
-        metadata = _metadata(cluster, f"dashboard-{uid}")
-        metadata["labels"]["grafana_dashboard"] = "1"  # by which Grafana's sidecar finds it
-        objects.append({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {f"{uid}.json": text}})
-    return objects
 
 
 def _targets() -> Object:
