@@ -262,10 +262,78 @@ def test_a_verdict_is_final_and_an_eviction_is_not():
     assert rules[-1]["action"] == "FailJob" and set(rules[-1]["onExitCodes"]["values"]) == {1, 2, 3, 4}
 
 
-def test_prometheus_sees_a_run_as_one_target_whatever_its_pods_are_called():
-    relabelings = of_kind(case("namespace"), "PodMonitor")["spec"]["podMetricsEndpoints"][0]["relabelings"]
-    named = {each.get("targetLabel"): each["sourceLabels"] for each in relabelings}
-    assert named["instance"] == ["__meta_kubernetes_pod_label_app_kubernetes_io_instance"]
+SERVING = {"trainjob": {"train"}, "jobset": {"train"}, "pytorchjob": {"train"}, "data": {"data-driver"},
+           "eval": {"eval-scores"}}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SERVING)
+def test_what_serves_metrics_does_so_where_the_pod_monitor_looks_and_the_policy_allows(name):
+    namespace = case("namespace")
+    (endpoint,) = of_kind(namespace, "PodMonitor")["spec"]["podMetricsEndpoints"]
+    policy = next(each["spec"] for each in namespace if each["metadata"]["name"] == "metrics")
+    component = "app.kubernetes.io/component"
+    served = set()
+    for manifest in case(name):
+        for pod in templates(manifest):
+            (container,) = pod["spec"]["containers"]
+            ports = [each["containerPort"] for each in container.get("ports", []) if each["name"] == endpoint["port"]]
+            labels = pod["metadata"].get("labels", {})
+            if not ports:
+                continue
+            assert ports == [9464]
+            served.add(labels.get(component) or "train")  # a TrainJob adds its runtime's labels
+            if labels.get(component):
+                assert allows(policy["podSelector"], labels)
+    assert served == SERVING[name]
+    # And the command listens there, which it does nowhere else.
+    text = json.dumps(case(name))
+    if name in ("data", "eval"):
+        assert '"--metrics-port", "9464", "--metrics-host", "0.0.0.0"' in text
+    off = json.dumps(render(CASES[name][0], (*CASES[name][1], "cluster.monitoring=false")))
+    assert "0.0.0.0" not in off.replace("0.0.0.0/0", "") and "eval-scores" not in off
+
+
+def test_prometheus_alone_reaches_the_metrics():
+    policies = [each["spec"] for each in case("namespace") if each["kind"] == "NetworkPolicy"]
+    ways_in = [(way, each["podSelector"]) for each in policies for way in each.get("ingress", [])]
+    ((way, who),) = ways_in
+    assert who == {"matchLabels": {"app.kubernetes.io/part-of": "headwater"}}
+    assert way["ports"] == [{"protocol": "TCP", "port": "metrics"}]
+    assert way["from"] == [{
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}},
+        "podSelector": {"matchLabels": {"app.kubernetes.io/name": "prometheus"}},
+    }]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("component", "job"),
+    [("train", "headwater-train"), ("data-driver", "headwater-data"), ("data", "headwater-data"),
+     ("eval-scores", "headwater-eval")],
+)  # fmt: skip
+def test_a_target_has_the_same_labels_whatever_its_pod_is_called(component, job):
+    """The relabelings, applied as Prometheus does (prometheus.io/docs, relabel_config)."""
+    (endpoint,) = of_kind(case("namespace"), "PodMonitor")["spec"]["podMetricsEndpoints"]
+    found = []
+    for pod in ("llama-7b-node-0-0-x7k2p", "llama-7b-node-0-0-q9d4m"):
+        labels = {
+            "pod": pod, "container": "node", "endpoint": "metrics", "namespace": "headwater", "job": "x/y",
+            "__meta_kubernetes_pod_label_app_kubernetes_io_instance": "llama-7b",
+            "__meta_kubernetes_pod_label_app_kubernetes_io_component": component,
+        }  # fmt: skip
+        for rule in endpoint["relabelings"]:
+            regex = re.compile(rule.get("regex", "(.*)"))
+            value = ";".join(labels.get(each, "") for each in rule.get("sourceLabels", []))
+            match rule.get("action", "replace"):
+                case "keep":
+                    assert regex.fullmatch(value)
+                case "labeldrop":
+                    labels = {key: each for key, each in labels.items() if not regex.fullmatch(key)}
+                case "replace":
+                    made = regex.fullmatch(value)
+                    assert made is not None
+                    labels[rule["targetLabel"]] = rule.get("replacement", "$1").replace("$1", made.group(1))
+        found.append({key: value for key, value in labels.items() if not key.startswith("__")})
+    assert found[0] == found[1] == {"instance": "llama-7b", "job": job, "namespace": "headwater"}
 
 
 def test_rules_and_dashboards_are_those_of_the_monitor():

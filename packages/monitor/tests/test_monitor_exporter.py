@@ -9,6 +9,7 @@ import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from headwater.core.errors import ConfigError, TrainError
 from headwater.core.metrics import TABLE, TRAIN_PHASE_SECONDS
-from headwater.core.sinks import closing_sinks, open_sinks
+from headwater.core.sinks import closing_sinks, open_sinks, served
 from headwater.monitor.exporter import PrometheusSink
 
 
@@ -24,6 +25,20 @@ from headwater.monitor.exporter import PrometheusSink
 def sink() -> Iterator[PrometheusSink]:
     with PrometheusSink() as opened:
         yield opened
+
+
+def test_metrics_leave_the_machine_only_where_that_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    for host, expected in ((None, "127.0.0.1"), ("0.0.0.0", "0.0.0.0")):
+        with served(0, None, **({} if host is None else {"host": host})) as log:
+            log(1, {"headwater_eval_step": 1.0})
+            url = capsys.readouterr().err.removeprefix("metrics: ").strip()
+            address, port = url.removeprefix("http://").removesuffix("/metrics").split(":")
+            assert address == expected
+            # The address that the kernel listens on, of /proc/net/tcp (proc(5)): little-endian, in hexadecimal.
+            wanted = f"{int(port):04X}"
+            lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+            listening = [line[1].split(":")[0] for line in lines if line[3] == "0A" and line[1].endswith(f":{wanted}")]
+            assert listening == ["0100007F" if host is None else "00000000"]
 
 
 def scrape(sink: PrometheusSink) -> str:

@@ -6,6 +6,7 @@ import configparser
 import json
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -195,10 +196,14 @@ def test_data_jobs_and_watchers_are_found_while_they_run(tmp_path: Path) -> None
     assert not run.serving("data").parent.exists()
     killed = subprocess.Popen(["true"])
     killed.wait()
-    for note in (json.dumps({"url": "http://127.0.0.1:1/metrics", "pid": killed.pid}), "{", "[]"):
+    here = {"url": "http://127.0.0.1:1/metrics", "machine": socket.gethostname()}
+    gone, elsewhere = here | {"pid": killed.pid}, here | {"pid": os.getpid(), "machine": "another"}
+    for note in (json.dumps(gone), json.dumps(elsewhere), "{", "[]"):
         run.serving("data").parent.mkdir(exist_ok=True)
         run.serving("data").write_text(note)
         assert metrics_place(run, "data") is None, note
+    run.serving("data").write_text(json.dumps(here | {"pid": os.getpid()}))
+    assert metrics_place(run, "data") == "127.0.0.1:1"
 
 
 def test_exporters_that_are_none() -> None:

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+LOOPBACK = "127.0.0.1"
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -25,10 +27,17 @@ def json_option(command: Command) -> Command:
 
 
 def metrics_option(command: Command) -> Command:
-    """Adds `--metrics-port PORT`, passed as `metrics_port: int | None` (see `headwater.core.sinks.served`)."""
+    """Adds `--metrics-port` and `--metrics-host`, passed as `metrics_port: int | None, metrics_host: str` (see
+    `headwater.core.sinks.served`).
+    """
+    command = click.option(
+        "--metrics-host", default=LOOPBACK, show_default=True, metavar="ADDRESS",
+        help="Address to serve them on. Whoever reaches it reads them: beyond loopback a firewall or a network policy "
+        "has to let in Prometheus alone, as it does in the pods of `headwater k8s`.",
+    )(command)  # fmt: skip
     return click.option(
         "--metrics-port", type=click.IntRange(0, 65535), metavar="PORT",
-        help="Serve metrics for Prometheus on loopback meanwhile; 0: any free port, which is printed.",
+        help="Serve metrics for Prometheus meanwhile; 0: any free port, which is printed.",
     )(command)  # fmt: skip
 
 

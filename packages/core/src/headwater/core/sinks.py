@@ -6,6 +6,7 @@ import difflib
 import inspect
 import json
 import os
+import socket
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -160,23 +161,27 @@ def _open(name: str, sink: Any, arguments: Mapping[str, Any]) -> MetricSink:
 
 
 @contextmanager
-def served(port: int | None, note: Path | None = None) -> Generator[Callable[[int, Mapping[str, float]], None]]:
-    """Serves metrics for Prometheus on loopback while the block runs, and prints where.
+def served(
+    port: int | None, note: Path | None = None, host: str = "127.0.0.1"
+) -> Generator[Callable[[int, Mapping[str, float]], None]]:
+    """Serves metrics for Prometheus while the block runs, and prints where.
 
     Args:
         port: The port, 0 for any free one; none: nothing is served.
         note: A file that says where while the block runs (`RunLayout.serving`), for `headwater monitor up`.
+        host: Address to listen on; loopback unless told otherwise.
 
     Yields:
         `MetricSink.log`, which does nothing when nothing is served.
 
     Raises:
         ConfigError: headwater-monitor is not installed.
+        TrainError: The port is taken, or the address is not one of this machine.
     """
     if port is None:
         yield lambda step, values: None
         return
-    (sink,) = open_sinks({"prometheus": {"port": port}})
+    (sink,) = open_sinks({"prometheus": {"host": host, "port": port}})
     url = str(getattr(sink, "url", ""))
     with closing_sinks([sink]), _noted(note, url):
         print(f"metrics: {url}", file=sys.stderr, flush=True)
@@ -190,7 +195,7 @@ def _noted(note: Path | None, url: str) -> Generator[None]:
         return
     with storage_errors("create", note.parent):
         note.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(note, json.dumps({"url": url, "pid": os.getpid()}) + "\n")
+    atomic_write(note, json.dumps({"url": url, "pid": os.getpid(), "machine": socket.gethostname()}) + "\n")
     try:
         yield
     finally:
@@ -200,11 +205,13 @@ def _noted(note: Path | None, url: str) -> Generator[None]:
 
 
 def served_at(note: Path) -> str | None:
-    """The address in a note of `served`, or none when there is none or its process is gone from this machine."""
+    """The address in a note of `served`, or none when there is none, or its process is none of this machine."""
     try:
         found: Any = json.loads(note.read_bytes())
-        url, pid = str(found["url"]), int(found["pid"])
+        url, pid, machine = str(found["url"]), int(found["pid"]), str(found["machine"])
     except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if machine != socket.gethostname():  # a folder that machines share; the number may be another process's here
         return None
     try:
         os.kill(pid, 0)  # signal 0: is it there?

@@ -77,8 +77,9 @@ def data() -> None:
 @metrics_option
 @recipe_options
 def run_command(
-    recipe: str, run: Path, engine: str | None, metrics_port: int | None, as_json: bool, overrides: tuple[str, ...]
-) -> None:
+    recipe: str, run: Path, engine: str | None, metrics_port: int | None, metrics_host: str, as_json: bool,
+    overrides: tuple[str, ...],
+) -> None:  # fmt: skip
     """Make documents: extract, filter, redact, deduplicate, decontaminate.
 
     Reads RUN/raw/<source>/ and RUN/items/, writes RUN/documents/: kept documents, rejected ones with their reason,
@@ -96,7 +97,8 @@ def run_command(
         overrides = (*overrides, f"documents.engine.name={engine}")
     config = load_section("documents", DocumentsConfig, recipe, overrides)
     layout = RunLayout(run)
-    with exclusive(layout.documents), progress_served(metrics_port, layout.serving("data")) as log:
+    serving = progress_served(metrics_port, layout.serving("data"), metrics_host)
+    with exclusive(layout.documents), serving as log:
         outcome = make_documents(layout, config)
         log(funnel_series(outcome.result))
     if not as_json and outcome.fresh:

@@ -15,12 +15,15 @@ from headwater.core.sinks import served
 
 
 @contextmanager
-def progress_served(port: int | None, note: Path | None = None) -> Generator[Callable[[Mapping[str, float]], None]]:
+def progress_served(
+    port: int | None, note: Path | None = None, host: str = "127.0.0.1"
+) -> Generator[Callable[[Mapping[str, float]], None]]:
     """Serves the progress of everything in the block for Prometheus.
 
     Args:
-        port: On loopback, 0 for any free one; none: nothing is served.
+        port: 0 for any free one; none: nothing is served.
         note: A file that says where, meanwhile (see `headwater.core.sinks.served`).
+        host: Address to listen on.
 
     Yields:
         What takes other series of `core.metrics`.
@@ -28,7 +31,7 @@ def progress_served(port: int | None, note: Path | None = None) -> Generator[Cal
     if port is None:
         yield lambda values: None
         return
-    with served(port, note) as log:
+    with served(port, note, host) as log:
 
         def told(step: str, done: float, total: float | None) -> None:
             values = {names.DATA_DONE.series(step=step): done, names.DATA_TIMESTAMP.name: time.time()}

@@ -15,6 +15,7 @@ _ATTACHED = {
     "gate": "headwater.eval.gate_cli:gate",
     "suites": "headwater.eval.gate_cli:suites",
     "watch": "headwater.eval.watch_cli:watch",
+    "scores": "headwater.eval.scores_cli:scores",
 }
 
 

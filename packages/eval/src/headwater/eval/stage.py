@@ -115,7 +115,7 @@ def _evaluate(
 ) -> Evaluation:
     writer, settings, problem = _writer(run, config, checkpoint, data_dir, include, folder)
     if (manifest := writer.up_to_date()) is not None:
-        return Evaluation(folder, manifest, _read_results(folder), fresh=False, sandbox=_read_sandbox(folder))
+        return Evaluation(folder, manifest, read_results(folder), fresh=False, sandbox=_read_sandbox(folder))
     _tell_of_older(folder)
     # Earlier results stay until the new ones are there: a misspelt task must not cost hours.
     work = writer.open_work()
@@ -162,7 +162,7 @@ def _writer(
 def _tell_of_older(folder: Path) -> None:
     """Says why what is there already is measured again, where only this package has changed."""
     try:
-        found = _read_results(folder).schema_version
+        found = read_results(folder).schema_version
     except (OSError, ValueError):
         return
     if found != SCHEMA_VERSION:
@@ -261,7 +261,13 @@ def _counters(results: Results) -> dict[str, Any]:
     }
 
 
-def _read_results(folder: Path) -> Results:
+def read_results(folder: Path) -> Results:
+    """The results in the folder of a finished evaluation.
+
+    Raises:
+        pydantic.ValidationError: They are of another schema, or no JSON.
+        OSError: They cannot be read.
+    """
     return Results.model_validate_json((folder / "results.json").read_bytes())
 
 

@@ -35,6 +35,7 @@ def watch(
     once: bool,
     poll: float,
     metrics_port: int | None,
+    metrics_host: str,
     data_dir: Path | None,
     include: tuple[Path, ...],
 ) -> None:
@@ -77,7 +78,7 @@ def watch(
         gone=lambda step: warn(f"the checkpoint of step {step:,} was removed before it was evaluated"),
     )  # fmt: skip
     count = 0
-    with served(metrics_port, RunLayout(run).serving("eval")) as log:
+    with served(metrics_port, RunLayout(run).serving("eval"), metrics_host) as log:
         for step, evaluation in found:
             count += 1
             log(step, series_of(evaluation.results))

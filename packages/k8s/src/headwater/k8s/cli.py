@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from headwater.k8s.recipes import Recipe
 
 STAGES = ("train", "data", "eval")
+COMPONENTS = {"train": "train", "data": "data,data-driver", "eval": "eval,dispatch,eval-scores"}
 PARTS = (*STAGES, "namespace", "cluster")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -164,8 +165,7 @@ def logs(
     from headwater.k8s.recipes import Recipe
 
     read = Recipe(recipe, overrides, name)
-    components = {"train": "train", "data": "data,data-driver", "eval": "eval,dispatch"}[stage]
-    selector = f"{INSTANCE}={read.run},{COMPONENT} in ({components})"
+    selector = f"{INSTANCE}={read.run},{COMPONENT} in ({COMPONENTS[stage]})"
     raise SystemExit(Kubectl(read.cluster.namespace, context).logs(selector, follow=follow, tail=tail))
 
 
@@ -186,8 +186,7 @@ def cancel(
     read = Recipe(recipe, overrides, name)
     selector = f"{INSTANCE}={read.run}"
     if stage != "all":
-        components = {"train": "train", "data": "data,data-driver", "eval": "eval,dispatch"}[stage]
-        selector += f",{COMPONENT} in ({components})"
+        selector += f",{COMPONENT} in ({COMPONENTS[stage]})"
     kinds = [*kinds_of(read), "configmaps", "networkpolicies", "poddisruptionbudgets"]
     found = Kubectl(read.cluster.namespace, context).delete(kinds, selector, wait=wait)
     click.echo(found or f"there is nothing of {read.run} in {read.cluster.namespace}\n", nl=False)

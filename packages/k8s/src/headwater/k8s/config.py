@@ -226,7 +226,8 @@ class Cluster(Section):
         deadline_seconds: The whole job is stopped after; none: never.
         network: See `Network`.
         monitoring: Whether there is the Prometheus operator, and a Grafana that reads dashboards from ConfigMaps.
-        monitoring_namespace: Where Prometheus runs: it may reach the metrics.
+        monitoring_namespace: Where Prometheus runs.
+        monitoring_pods: Labels of Prometheus's pods there, which alone may reach the metrics; none: all pods there.
         monitoring_labels: Labels by which Prometheus finds PodMonitors and PrometheusRules, for example
             `release: prometheus` of kube-prometheus-stack.
         runbook: Address of your copy of docs/runbook.md, which alerts link to; none: its path in the repository.
@@ -259,6 +260,9 @@ class Cluster(Section):
     network: Network = Network()
     monitoring: bool = True
     monitoring_namespace: Name = "monitoring"
+    monitoring_pods: dict[LabelKey, LabelValue] = Field(
+        default_factory=lambda: {"app.kubernetes.io/name": "prometheus"}
+    )
     monitoring_labels: dict[LabelKey, LabelValue] = Field(default_factory=dict)
     runbook: str | None = Field(default=None, min_length=1)
     spark: Spark = Spark()

@@ -16,6 +16,8 @@ from headwater.k8s.pods import (
     WORKER_ACCOUNT,
     Object,
     container_security,
+    metrics_flags,
+    metrics_port,
     mounts,
     placement,
     pod_security,
@@ -160,6 +162,8 @@ def pod_template(cluster: Cluster, run: str, role: str, config: str) -> Object:
             {"name": "work", "mountPath": "/opt/spark/work-dir"},
         ],
     }
+    if role == "driver" and cluster.monitoring:
+        container["ports"] = [metrics_port()]
     if cluster.storage.credentials:
         container["envFrom"] = [{"secretRef": {"name": cluster.storage.credentials}}]
     spec: Object = {
@@ -186,7 +190,9 @@ def config_of(recipe: Recipe) -> Object:
 
 
 def _arguments(recipe: Recipe) -> list[str]:
-    return ["data", "run", "--recipe", RECIPE, "--run", recipe.folder, "--engine", "spark"]
+    return [
+        "data", "run", "--recipe", RECIPE, "--run", recipe.folder, "--engine", "spark", *metrics_flags(recipe.cluster),
+    ]  # fmt: skip
 
 
 def _crawls(recipe: Recipe) -> bool:

@@ -1,4 +1,4 @@
-"""Evaluation: a Job for each new checkpoint, and a CronJob that holds the run against another."""
+"""Evaluation: a Job for each new checkpoint, what tells Prometheus their scores, and a CronJob with the gate."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from headwater.core.errors import ConfigError
 from headwater.core.layout import RunLayout
 from headwater.k8s import restarts
 from headwater.k8s.config import Resources
-from headwater.k8s.naming import labels
-from headwater.k8s.pods import FILES_FOLDER, RECIPE, Object, Pod, template
+from headwater.k8s.naming import labels, of_run
+from headwater.k8s.pods import FILES_FOLDER, RECIPE, Object, Pod, metrics_flags, template
 from headwater.k8s.recipes import Recipe, config_map
 
 DISPATCH_ACCOUNT = "headwater-dispatch"
@@ -27,7 +27,7 @@ KEEP_SECONDS = 7 * 86_400
 
 
 def render(recipe: Recipe) -> list[Object]:
-    """The CronJob that makes a Job for each new checkpoint, and the gate where there is a baseline.
+    """The CronJob that makes a Job for each new checkpoint, what tells Prometheus their scores, and the gate.
 
     Raises:
         ConfigError: The recipe is wrong.
@@ -43,6 +43,8 @@ def render(recipe: Recipe) -> list[Object]:
         resources=Resources(cpu="250m", memory="512Mi"), files=[name, job["metadata"]["name"]],
     )  # fmt: skip
     objects = [config, job, _cron(recipe, "eval-new", cluster.eval.schedule, look, restarts.of_single())]
+    if cluster.monitoring:
+        objects.append(_scores(recipe))
     return [*objects, _gate(recipe, name)] if cluster.eval.baseline else objects
 
 
@@ -79,6 +81,26 @@ def _job(recipe: Recipe, step: str, config: str) -> Object:
         "metadata": _metadata(recipe, f"{run}-eval-{step}", "eval"),
         "spec": _spec(recipe, pod, restarts.of_single()),
     }
+
+
+def _scores(recipe: Recipe) -> Object:
+    """What Prometheus scrapes: it reads the results of all Jobs, which are gone when their scores are known."""
+    cluster, run = recipe.cluster, recipe.run
+    pod = Pod(
+        run=run, component="eval-scores", image=cluster.images.eval, resources=Resources(cpu="250m", memory="512Mi"),
+        command=["headwater", "eval", "scores", "--run", recipe.folder, *metrics_flags(cluster)], serves=True,
+    )  # fmt: skip
+    made = template(cluster, pod)
+    made["spec"] |= {"restartPolicy": "Always", "terminationGracePeriodSeconds": 30}
+    marks = labels(run, "eval-scores")
+    return {
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": f"{run}-eval-scores", "namespace": cluster.namespace, "labels": marks},
+        "spec": {
+            "replicas": 1, "strategy": {"type": "Recreate"},  # two would be one target
+            "selector": {"matchLabels": of_run(run, "eval-scores")}, "template": made,
+        },
+    }  # fmt: skip
 
 
 def _gate(recipe: Recipe, config: str) -> Object:

@@ -195,15 +195,19 @@ def monitoring(cluster: Cluster) -> list[Object]:
 
 
 def _targets() -> Object:
-    """The first pod of each training, under the run's name: it stays the same target when its pods are made anew."""
+    """What serves metrics of each run, under the run's name: it stays the same target when its pods are made anew."""
     pod = "__meta_kubernetes_pod_label_"
     relabelings: list[Object] = [
         # Only the first process serves metrics.
         {"sourceLabels": [f"{pod}batch_kubernetes_io_job_completion_index"], "regex": "0|", "action": "keep"},
         {"sourceLabels": [f"{pod}training_kubeflow_org_replica_type"], "regex": "master|", "action": "keep"},
         {"sourceLabels": [f"{pod}{_mangled(INSTANCE)}"], "targetLabel": "instance"},
-        {"sourceLabels": [f"{pod}{_mangled(COMPONENT)}"], "targetLabel": "job", "replacement": "headwater-$1"},
-    ]
+        # train, data, data-driver, eval-scores: the stage is the first word.
+        {"sourceLabels": [f"{pod}{_mangled(COMPONENT)}"], "regex": "([a-z]+).*", "targetLabel": "job",
+         "replacement": "headwater-$1"},
+        # The operator's own labels would make another series of each pod.
+        {"regex": "pod|container|endpoint", "action": "labeldrop"},
+    ]  # fmt: skip
     return {
         "selector": {"matchLabels": PART_OF},
         "podMetricsEndpoints": [{"port": METRICS, "path": "/metrics", "interval": "15s", "relabelings": relabelings}],

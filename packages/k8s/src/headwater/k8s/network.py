@@ -41,7 +41,10 @@ def of_namespace(cluster: Cluster) -> list[Object]:
     of_metrics: Object = {
         "podSelector": {"matchLabels": PART_OF},
         "policyTypes": ["Ingress"],
-        "ingress": [{"from": [_in(cluster.monitoring_namespace)], "ports": [{"protocol": "TCP", "port": METRICS}]}],
+        "ingress": [{
+            "from": [_in(cluster.monitoring_namespace) | {"podSelector": {"matchLabels": cluster.monitoring_pods}}],
+            "ports": [{"protocol": "TCP", "port": METRICS}],
+        }],
     }  # fmt: skip
     servers = [
         _in("kube-system") | {"podSelector": {"matchLabels": {"k8s-app": "kube-dns"}}},

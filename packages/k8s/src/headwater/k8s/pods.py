@@ -24,6 +24,8 @@ PRODUCT = "nvidia.com/gpu.product"
 
 METRICS = "metrics"
 METRICS_PORT = 9464
+METRICS_HOST = "0.0.0.0"  # noqa: S104 (the pod's own; a network policy lets in Prometheus alone)
+"""Where pods serve their metrics; everywhere else it is loopback."""
 
 Object = dict[str, Any]
 
@@ -46,6 +48,7 @@ class Pod:
         token: Whether the account's token is mounted.
         priority: Its PriorityClass.
         annotations: Of the pod.
+        serves: Whether it serves metrics, on `METRICS_PORT`.
     """
 
     run: str
@@ -61,6 +64,7 @@ class Pod:
     token: bool = False
     priority: str | None = None
     annotations: Mapping[str, str] = field(default_factory=dict[str, str])
+    serves: bool = False
 
 
 def template(cluster: Cluster, pod: Pod) -> Object:
@@ -102,9 +106,21 @@ def container(cluster: Cluster, pod: Pod) -> Object:
         "securityContext": container_security(),
         "volumeMounts": mounts(cluster, files=bool(pod.files), shared_memory=pod.shares_memory),
     }
+    if pod.serves:
+        found["ports"] = [metrics_port()]
     if cluster.storage.credentials:
         found["envFrom"] = [{"secretRef": {"name": cluster.storage.credentials}}]
     return found
+
+
+def metrics_port() -> Object:
+    """The port of a container by which the PodMonitor finds it."""
+    return {"name": METRICS, "containerPort": METRICS_PORT}
+
+
+def metrics_flags(cluster: Cluster) -> list[str]:
+    """What a command is given to serve its metrics, where there is a Prometheus."""
+    return ["--metrics-port", str(METRICS_PORT), "--metrics-host", METRICS_HOST] if cluster.monitoring else []
 
 
 BASE_ENV: dict[str, str | Object] = {

@@ -14,13 +14,14 @@ from headwater.k8s.naming import COMPONENT, PART_OF, labels, of_run
 from headwater.k8s.network import of_training as network_of_training
 from headwater.k8s.pods import (
     FILES_MOUNT,
-    METRICS,
+    METRICS_HOST,
     METRICS_PORT,
     RECIPE,
     Object,
     Pod,
     files_volume,
     limits,
+    metrics_port,
     template,
     together,
     variables,
@@ -47,7 +48,8 @@ def render(recipe: Recipe) -> list[Object]:
     cluster, run = recipe.cluster, recipe.run
     require_fit(recipe.section("train"), cluster, vocabulary_of(recipe))
     section = recipe.section("train").model_dump(mode="json")
-    section["metrics"] = section["metrics"] | {"prometheus": {"host": "0.0.0.0", "port": METRICS_PORT}}  # noqa: S104 (the pod's own)
+    if cluster.monitoring:
+        section["metrics"] = section["metrics"] | {"prometheus": {"host": METRICS_HOST, "port": METRICS_PORT}}
     if "respond" not in _given(recipe.values["train"], "guard", "stall"):
         section["guard"]["stall"]["respond"] = "exit"  # and the pods start again
     section["device"] = "cpu" if cluster.cpu_only else "cuda"
@@ -87,7 +89,7 @@ def runtime(cluster: Cluster, name: str, marks: Mapping[str, str]) -> Object:
         spec["podGroupPolicy"] = {"coscheduling": {"scheduleTimeoutSeconds": GANG_SECONDS}}
     pod = template(cluster, _pod(cluster, "", files=(), command=["headwater", "--help"]))
     pod["metadata"] = {"labels": {**PART_OF, COMPONENT: "train"}}  # the TrainJob adds the run's
-    pod["spec"]["containers"][0]["ports"] = _ports()
+    pod["spec"]["containers"][0]["ports"] = [metrics_port()]
     spec["template"] = {"spec": _jobset_spec(cluster, pod, replicas_of=None)}
     metadata: Object = {"name": name, "labels": {**marks, "trainer.kubeflow.org/framework": "torch"}}
     if cluster.runtime == "TrainingRuntime":
@@ -143,7 +145,7 @@ def _jobset(recipe: Recipe, config: str) -> list[Object]:
         "PET_MASTER_ADDR": f"{name}-{restarts.CONTAINER}-0-0.{name}", "PET_MASTER_PORT": str(MASTER_PORT),
     }  # fmt: skip
     pod = template(cluster, _pod(cluster, run, files=[config], command=_command(recipe), env=rendezvous))
-    pod["spec"]["containers"][0]["ports"] = [*_ports(), {"name": "rendezvous", "containerPort": MASTER_PORT}]
+    pod["spec"]["containers"][0]["ports"] = [metrics_port(), {"name": "rendezvous", "containerPort": MASTER_PORT}]
     pod["spec"] |= together(cluster, run)
     if cluster.gang == "coscheduling":
         pod["metadata"]["labels"]["scheduling.x-k8s.io/pod-group"] = name
@@ -189,7 +191,7 @@ def _pytorchjob(recipe: Recipe, config: str) -> list[Object]:
     container: Object = pod["spec"]["containers"][0]
     # What the operator takes its settings from has to have this name.
     container["name"] = "pytorch"
-    container["ports"] = [*_ports(), {"name": "pytorchjob-port", "containerPort": MASTER_PORT}]
+    container["ports"] = [metrics_port(), {"name": "pytorchjob-port", "containerPort": MASTER_PORT}]
     del pod["spec"]["restartPolicy"]
     pod["spec"] |= together(cluster, run)
     policy: Object = {"cleanPodPolicy": "Running", "backoffLimit": cluster.max_restarts}
@@ -270,10 +272,6 @@ def _metadata(cluster: Cluster, run: str) -> dict[str, Any]:
     if cluster.queue:
         found["kueue.x-k8s.io/queue-name"] = cluster.queue
     return {"name": f"{run}-train", "namespace": cluster.namespace, "labels": found}
-
-
-def _ports() -> list[Object]:
-    return [{"name": METRICS, "containerPort": METRICS_PORT}]
 
 
 def _pod_group(cluster: Cluster, run: str) -> list[Object]:

@@ -68,4 +68,4 @@ def kinds_of(recipe: Recipe) -> list[str]:
     if recipe.cluster.kind == "jobset" and recipe.cluster.gang == "coscheduling":
         training.append("podgroups.scheduling.x-k8s.io")
     spark = ["sparkapplications.sparkoperator.k8s.io"] if "documents" in recipe.values else []
-    return [*training, *spark, "cronjobs", "jobs"]
+    return [*training, *spark, "cronjobs", "jobs", "deployments.apps"]

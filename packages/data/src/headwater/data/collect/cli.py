@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headwater.core.cli_options import json_option, recipe_options
+from headwater.core.cli_options import json_option, metrics_option, recipe_options
 from headwater.data.collect.fetch_cli import fetch
 
 if TYPE_CHECKING:
@@ -98,8 +98,11 @@ def crawl(
 
 
 @click.command()
+@metrics_option
 @recipe_options
-def collect(recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...]) -> None:
+def collect(
+    recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...], metrics_port: int | None, metrics_host: str
+) -> None:
     """1. Collect every source of the recipe: RUN/raw/<source>/.
 
     A source is a crawl, captures of Common Crawl, a folder of files, Python's own language reference, or WARC files
@@ -111,13 +114,15 @@ def collect(recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...]) -
     from headwater.core.layout import RunLayout
     from headwater.data.collect.collect import collect as collect_source
     from headwater.data.collect.sources import SourcesConfig
+    from headwater.data.metrics import progress_served
 
     sources = load_section("sources", SourcesConfig, recipe, overrides).root
     if not sources:
         raise ConfigError(f"recipe {recipe} has no `sources`", hint="name one, for example web: {kind: crawl, …}")
     layout = RunLayout(run)
     folders = {name: layout.raw(name) for name in sources}
-    results = {name: collect_source(name, source, folders[name]) for name, source in sources.items()}
+    with progress_served(metrics_port, layout.serving("data"), metrics_host):
+        results = {name: collect_source(name, source, folders[name]) for name, source in sources.items()}
     _report("collect", results, folders, as_json)
 
 

@@ -7,16 +7,20 @@ from typing import Any
 
 import click
 
-from headwater.core.cli_options import json_option, recipe_options
+from headwater.core.cli_options import json_option, metrics_option, recipe_options
 
 
 @click.command("tokenizer")
+@metrics_option
 @recipe_options
 @click.option(
     "--compare", type=click.Path(exists=True, path_type=Path), multiple=True, metavar="FILE",
     help="Measure another tokenizer.json (or its folder) on the same text. May be given more than once.",
 )  # fmt: skip
-def tokenizer(recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...], compare: tuple[Path, ...]) -> None:
+def tokenizer(
+    recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...], compare: tuple[Path, ...],
+    metrics_port: int | None, metrics_host: str,
+) -> None:  # fmt: skip
     """Train a tokenizer on a sample of the documents: RUN/tokenizer/.
 
     Prints how well it fits held-out text, beside GPT-2's and Llama 3's tokenizers where this machine has them.
@@ -26,12 +30,13 @@ def tokenizer(recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...],
     from headwater.core.layout import RunLayout
     from headwater.core.lock import exclusive
     from headwater.data import tokenizer as maker
+    from headwater.data.metrics import progress_served
     from headwater.data.tokens.config import TokenizerConfig
     from headwater.data.tokens.report import read_report, rows
 
     config = load_section("tokenizer", TokenizerConfig, recipe, overrides)
     layout = RunLayout(run)
-    with exclusive(layout.tokenizer):
+    with exclusive(layout.tokenizer), progress_served(metrics_port, layout.serving("data"), metrics_host):
         outcome = maker.make_tokenizer(layout, config)
     if compare:
         report = maker.compare(layout, compare)
@@ -54,8 +59,11 @@ def tokenizer(recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...],
 
 
 @click.command("tokenize")
+@metrics_option
 @recipe_options
-def tokenize(recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...]) -> None:
+def tokenize(
+    recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...], metrics_port: int | None, metrics_host: str
+) -> None:
     """Encode the documents: RUN/tokens/<source>/ (Megatron .bin/.idx and documents.parquet).
 
     encoding.json beside them says which encoder made the tokens, and how many documents were compared.
@@ -64,12 +72,13 @@ def tokenize(recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...]) 
     from headwater.core.console import done, print_json, table
     from headwater.core.layout import RunLayout
     from headwater.core.lock import exclusive
+    from headwater.data.metrics import progress_served
     from headwater.data.tokenize import make_tokens, read_encoding
     from headwater.data.tokens.config import TokensConfig
 
     config = load_section("tokens", TokensConfig, recipe, overrides)
     layout = RunLayout(run)
-    with exclusive(layout.tokens_root):
+    with exclusive(layout.tokens_root), progress_served(metrics_port, layout.serving("data"), metrics_host):
         outcomes = make_tokens(layout, config)
     results = {source: outcome.result for source, outcome in outcomes.items()}
     encodings = {source: read_encoding(layout.tokens(source)) for source in results}
