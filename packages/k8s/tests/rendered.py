@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from headwater.k8s import data, evaluation, namespace, train
+from headwater.k8s import data_stages, evaluation, namespace, train
 from headwater.k8s.recipes import Recipe
 
 RECIPE = Path(__file__).resolve().parents[3] / "recipes" / "llama-7b.yaml"
@@ -53,6 +53,12 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("cluster.kind=pytorchjob", "cluster.queue=null", "cluster.gang=coscheduling"),
     ),
     "data": ("data", ()),
+    "data, items": ("data items", ()),
+    "data, collect": ("data collect", ("sources.web={kind: crawl, seeds: ['https://docs.example.org/']}",)),
+    "data, documents in one pod": ("data", ("documents.engine.name=local",)),
+    "data, tokenizer": ("data tokenizer", ()),
+    "data, tokens": ("data tokens", NO_QUEUE),
+    "data, the line in one pod": ("data line", ("documents.engine.name=local",)),
     "eval": ("eval", ()),
     "eval without GPU and gate": ("eval", ("cluster.eval.gpus=0", "cluster.eval.baseline=null", *NO_QUEUE)),
 }
@@ -64,7 +70,10 @@ def render(part: str, overrides: tuple[str, ...] = (), recipe: Path = RECIPE) ->
         return namespace.render(read.cluster)
     if part == "cluster":
         return namespace.render_cluster(read.cluster)
-    return {"train": train.render, "data": data.render, "eval": evaluation.render}[part](read)
+    part, _, stage = part.partition(" ")
+    if part == "data":
+        return data_stages.render(read, stage or "documents")
+    return {"train": train.render, "eval": evaluation.render}[part](read)
 
 
 def case(name: str) -> list[dict[str, Any]]:

@@ -77,6 +77,15 @@ def test_spark_submit_has_what_the_operator_has(tmp_path):
     assert command.rstrip().endswith(" ".join(application["spec"]["arguments"]))
 
 
+@pytest.mark.parametrize("stage", ["items", "collect", "tokenizer", "tokens"])
+def test_each_data_stage_is_submitted_as_a_job(kubectl, stage):
+    run("submit", "data", "--stage", stage, "--recipe", str(RECIPE))
+    kinds = [each["kind"] for each in yaml.safe_load_all(kubectl()["given"])]
+    assert kinds == ["ConfigMap", "NetworkPolicy", "Job"]
+    run("submit", "data", "--stage", "documents", "--recipe", str(RECIPE))
+    assert "SparkApplication" in kubectl()["given"]
+
+
 def test_client_dry_run_asks_no_cluster(kubectl, tmp_path):
     said = run("submit", "train", "--recipe", str(RECIPE), "--dry-run", "client")
     assert "trainjob.trainer.kubeflow.org/llama-7b-train (not sent)" in said
@@ -140,6 +149,8 @@ def test_without_kubectl_manifests_can_still_be_printed(monkeypatch, tmp_path):
         ("render", "train", "--step", "5"),
         ("render", "train", "--spark-submit", "https://a:1"),
         ("render", "data", "--spark-submit", "https://a:1"),
+        ("render", "train", "--stage", "tokens"),
+        ("render", "data", "--stage", "tokens", "--spark-submit", "https://a:1", "--output", "x"),
     ],
 )
 def test_options_of_another_part_are_refused(arguments):

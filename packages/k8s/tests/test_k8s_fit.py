@@ -147,11 +147,25 @@ def test_it_is_refused_with_advice(name):
     assert error.exit_code == 2
 
 
-@pytest.mark.parametrize("part", ["data", "eval"])
+@pytest.mark.parametrize("part", ["data", "eval", "data items", "data tokens", "data line"])
 def test_a_recipe_without_the_part_is_refused(part, tmp_path):
     (tmp_path / "recipe.yaml").write_text("name: bare\n")
     with pytest.raises(ConfigError, match="has no section"):
         render(part, recipe=tmp_path / "recipe.yaml")
+
+
+@pytest.mark.parametrize(
+    ("part", "overrides", "said", "hint"),
+    [
+        ("data", ("documents.engine.name=beam",), "on Spark or in one pod", "engine.name=spark"),
+        ("data line", (), "need documents on the local engine", "--stage items, --stage collect"),
+        ("data items", ("eval.hub=true",), "have no network", "cluster.eval.data_dir"),
+    ],
+)
+def test_a_data_stage_that_cannot_run_there_is_refused(part, overrides, said, hint):
+    with pytest.raises(ConfigError) as raised:
+        render(part, overrides)
+    assert said in raised.value.message and hint in str(raised.value.hint)
 
 
 def test_a_name_that_no_object_can_have_is_refused_with_one_that_can(tmp_path):

@@ -196,7 +196,7 @@ def allows(policy: dict[str, Any], labels: dict[str, str]) -> bool:
     return same and all(labels.get(each["key"]) in each["values"] for each in policy.get("matchExpressions", []))
 
 
-@pytest.mark.parametrize("name", ["jobset", "data"])
+@pytest.mark.parametrize("name", ["jobset", "data", "data, collect", "data, the line in one pod"])
 def test_network_policies_and_budgets_select_the_pods(name):
     objects = case(name)
     labels = [
@@ -263,7 +263,8 @@ def test_a_verdict_is_final_and_an_eviction_is_not():
 
 
 SERVING = {"trainjob": {"train"}, "jobset": {"train"}, "pytorchjob": {"train"}, "data": {"data-driver"},
-           "eval": {"eval-scores"}}  # fmt: skip
+           "data, items": set(), "data, collect": {"data"}, "data, documents in one pod": {"data"},
+           "data, the line in one pod": {"data"}, "eval": {"eval-scores"}}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SERVING)
@@ -287,10 +288,11 @@ def test_what_serves_metrics_does_so_where_the_pod_monitor_looks_and_the_policy_
     assert served == SERVING[name]
     # And the command listens there, which it does nowhere else.
     text = json.dumps(case(name))
-    if name in ("data", "eval"):
+    if SERVING[name] - {"train"}:
         assert '"--metrics-port", "9464", "--metrics-host", "0.0.0.0"' in text
     off = json.dumps(render(CASES[name][0], (*CASES[name][1], "cluster.monitoring=false")))
     assert "0.0.0.0" not in off.replace("0.0.0.0/0", "") and "eval-scores" not in off
+    assert '"metrics"' not in off or name == "trainjob" or SERVING[name] == {"train"}
 
 
 def test_prometheus_alone_reaches_the_metrics():
@@ -334,6 +336,79 @@ def test_a_target_has_the_same_labels_whatever_its_pod_is_called(component, job)
                     labels[rule["targetLabel"]] = rule.get("replacement", "$1").replace("$1", made.group(1))
         found.append({key: value for key, value in labels.items() if not key.startswith("__")})
     assert found[0] == found[1] == {"instance": "llama-7b", "job": job, "namespace": "headwater"}
+
+
+def programs(value: Any) -> list[list[str]]:
+    """Every headwater command in a manifest, and in the Job that the dispatcher makes."""
+    if isinstance(value, dict):
+        value = {key: json.loads(part) if key == "eval-job.json" else part for key, part in value.items()}
+        own = [value["command"][1:]] if value.get("command", [""])[0] == "headwater" else []
+        own += [value["arguments"]] if "arguments" in value else []
+        return own + [each for part in value.values() for each in programs(part)]
+    return [each for part in value for each in programs(part)] if isinstance(value, list) else []
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_command_in_a_pod_is_one_that_the_program_takes(name, tmp_path):
+    """Parsed, not run: an option that was renamed would end every pod with 2."""
+    from headwater.core.cli import headwater
+
+    part, overrides = CASES[name]
+    recipe = [f"cluster.eval.data_dir={tmp_path}"] if part in ("eval", "data items", "data line") else []
+    seen = 0
+    for manifest in render(part, (*overrides, *recipe)):
+        for file, text in manifest["data"].items() if manifest["kind"] == "ConfigMap" else ():
+            (tmp_path / file).write_text(text)
+        for words in programs(manifest):
+            words = [word.replace("/etc/headwater", str(tmp_path)).replace("{step}", "100") for word in words]
+            while words not in ([], ["--help"]):  # `launch` starts another
+                ours = [*words[: words.index("--")], "--", "x"] if "--" in words else words
+                command = headwater
+                while hasattr(command, "get_command"):
+                    command, ours = command.get_command(None, ours[0]), ours[1:]
+                    assert command is not None, words
+                command.make_context(words[0], list(ours))
+                words = words[words.index("--") + 2 :] if "--" in words else []
+                seen += 1
+    assert seen or part in ("namespace", "cluster")  # those have no pods
+
+
+def test_a_pod_of_one_stage_has_what_its_image_can_read():
+    for stage, image, sections in (
+        ("items", "eval", {"eval"}), ("collect", "data", {"sources", "documents", "tokenizer", "tokens"}),
+    ):  # fmt: skip
+        config, _, job = case(f"data, {stage}")
+        (container,) = job["spec"]["template"]["spec"]["containers"]
+        (text,) = config["data"].values()
+        assert set(yaml.safe_load(text)) == {*Base.model_fields, *sections}
+        assert container["image"] == f"registry.example.org/headwater/{image}:0.1.0"
+        assert container["resources"]["limits"] == {"cpu": "8", "memory": "64Gi"}
+        assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "training"
+
+
+def test_stages_in_one_pod_come_one_after_the_other_and_any_bug_ends_it():
+    job = of_kind(case("data, the line in one pod"), "Job")
+    spec = job["spec"]["template"]["spec"]
+    assert [each["name"] for each in spec["initContainers"]] == ["items", "collect", "documents", "tokenizer"]
+    assert [each["command"][2] for each in (*spec["initContainers"], *spec["containers"])] == [
+        "items", "collect", "run", "tokenizer", "tokenize",
+    ]  # fmt: skip
+    rule = job["spec"]["podFailurePolicy"]["rules"][-1]
+    assert rule == {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [1, 2]}}
+
+
+def test_only_a_stage_that_fetches_reaches_the_network():
+    def ways_out(name: str) -> list[Any]:
+        return [way for way in of_kind(case(name), "NetworkPolicy")["spec"]["egress"] if "ports" in way]
+
+    assert ways_out("data, collect") and not ways_out("data, tokens")
+
+
+def test_a_single_pod_ends_at_sigterm():
+    """As process 1 a command would not hear it."""
+    for name in ("eval", "data, tokens"):
+        for pod in templates(case(name)):
+            assert pod["spec"]["shareProcessNamespace"] is True
 
 
 def test_rules_and_dashboards_are_those_of_the_monitor():

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 STAGES = ("train", "data", "eval")
 COMPONENTS = {"train": "train", "data": "data,data-driver", "eval": "eval,dispatch,eval-scores"}
+DATA_STAGES = ("items", "collect", "documents", "tokenizer", "tokens", "line")
 PARTS = (*STAGES, "namespace", "cluster")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -42,6 +43,14 @@ def _step_option(command: Command) -> Command:
     )(command)  # fmt: skip
 
 
+def _data_option(command: Command) -> Command:
+    return click.option(
+        "--stage", type=click.Choice(DATA_STAGES), default=None, metavar="STAGE",
+        help="With data: items, collect, documents (the default), tokenizer or tokens; line: all of them in one pod, "
+        "one after the other.",
+    )(command)  # fmt: skip
+
+
 @click.group(short_help="Run the stages of a recipe on Kubernetes.")
 def k8s() -> None:
     """Run the stages of a recipe on Kubernetes.
@@ -62,6 +71,7 @@ def k8s() -> None:
 @click.argument("part", type=click.Choice(PARTS))
 @_recipe_options
 @_step_option
+@_data_option
 @click.option(
     "--spark-submit", "api_server", metavar="URL",
     help="With data: a spark-submit command for a cluster without the Spark operator, with the address of its API.",
@@ -71,8 +81,8 @@ def k8s() -> None:
     help="A folder for one file an object (default: all of them on stdout).",
 )  # fmt: skip
 def render(
-    part: str, recipe: str, name: str | None, overrides: tuple[str, ...], step: int | None, api_server: str | None,
-    output: Path | None,
+    part: str, recipe: str, name: str | None, overrides: tuple[str, ...], step: int | None, stage: str | None,
+    api_server: str | None, output: Path | None,
 ) -> None:  # fmt: skip
     """Print the manifests of a part, checked: nothing is sent anywhere.
 
@@ -86,9 +96,9 @@ def render(
     from headwater.k8s.write import as_yaml, write_files
 
     read = Recipe(recipe, overrides, name)
-    _options(part, step, api_server)
+    _options(part, step, stage, api_server)
     if api_server is None:
-        objects = _objects(part, read, step)
+        objects = _objects(part, read, step, stage)
         if output is None:
             click.echo(as_yaml(objects), nl=False)
             return
@@ -104,14 +114,15 @@ def render(
 @click.argument("part", type=click.Choice((*STAGES, "namespace")))
 @_recipe_options
 @_step_option
+@_data_option
 @_context_option
 @click.option(
     "--dry-run", type=click.Choice(["none", "client", "server"]), default="none", show_default=True,
     help="client: check here and say what would be sent. server: the API server checks it too, and stores nothing.",
 )  # fmt: skip
 def submit(
-    part: str, recipe: str, name: str | None, overrides: tuple[str, ...], step: int | None, context: str | None,
-    dry_run: str,
+    part: str, recipe: str, name: str | None, overrides: tuple[str, ...], step: int | None, stage: str | None,
+    context: str | None, dry_run: str,
 ) -> None:  # fmt: skip
     """Check a part and send it to the cluster, by kubectl's server-side apply.
 
@@ -124,8 +135,8 @@ def submit(
     from headwater.k8s.write import as_yaml, named
 
     read = Recipe(recipe, overrides, name)
-    _options(part, step, None)
-    objects = _objects(part, read, step)
+    _options(part, step, stage, None)
+    objects = _objects(part, read, step, stage)
     if dry_run == "client":
         for each in objects:
             click.echo(f"{named(each)} (not sent)")
@@ -228,20 +239,24 @@ def dispatch(run: Path, job: Path) -> None:
     done("k8s dispatch", f"Jobs for {', '.join(f'step {step:,}' for step in made)}" if made else "no new checkpoint")
 
 
-def _options(part: str, step: int | None, api_server: str | None) -> None:
+def _options(part: str, step: int | None, stage: str | None, api_server: str | None) -> None:
     if step is not None and part != "eval":
         raise click.UsageError("--step belongs to eval")
     if api_server is not None and part != "data":
         raise click.UsageError("--spark-submit belongs to data")
+    if stage is not None and part != "data":
+        raise click.UsageError("--stage belongs to data")
+    if stage not in (None, "documents") and api_server is not None:
+        raise click.UsageError(f"{stage} does not run on Spark: --spark-submit is for the stage documents")
 
 
-def _objects(part: str, recipe: Recipe, step: int | None) -> list[dict[str, Any]]:
-    from headwater.k8s import data, evaluation, namespace, train
+def _objects(part: str, recipe: Recipe, step: int | None, stage: str | None) -> list[dict[str, Any]]:
+    from headwater.k8s import data_stages, evaluation, namespace, train
 
     if part == "train":
         return train.render(recipe)
     if part == "data":
-        return data.render(recipe)
+        return data_stages.render(recipe, stage or data_stages.DEFAULT)
     if part == "eval":
         return evaluation.render(recipe) if step is None else evaluation.render_step(recipe, step)
     return namespace.render(recipe.cluster) if part == "namespace" else namespace.render_cluster(recipe.cluster)

@@ -168,6 +168,16 @@ class Spark(Section):
     version: str = Field(default="4.3.0", pattern=r"^4\.\d+\.\d+$")
 
 
+class DataJobs(Section):
+    """The Jobs of data stages that run on one machine.
+
+    Attributes:
+        resources: Of one Job's pod.
+    """
+
+    resources: Resources = Resources(cpu="8", memory="64Gi")
+
+
 class Evaluation(Section):
     """The Jobs of `eval`.
 
@@ -231,6 +241,7 @@ class Cluster(Section):
         monitoring_labels: Labels by which Prometheus finds PodMonitors and PrometheusRules, for example
             `release: prometheus` of kube-prometheus-stack.
         runbook: Address of your copy of docs/runbook.md, which alerts link to; none: its path in the repository.
+        data: See `DataJobs`.
         spark: See `Spark`.
         eval: See `Evaluation`.
     """
@@ -265,6 +276,7 @@ class Cluster(Section):
     )
     monitoring_labels: dict[LabelKey, LabelValue] = Field(default_factory=dict)
     runbook: str | None = Field(default=None, min_length=1)
+    data: DataJobs = DataJobs()
     spark: Spark = Spark()
     eval: Evaluation = Evaluation()
 

@@ -77,7 +77,7 @@ def render(recipe: Recipe) -> list[Object]:
             | {"instances": spark.executors, "template": pod_template(cluster, run, "executor", name)},
         },
     }  # fmt: skip
-    return [config, of_data(cluster, run, crawls=_crawls(recipe)), application]
+    return [config, of_data(cluster, run, crawls=fetches(recipe)), application]
 
 
 def spark_submit(recipe: Recipe, api_server: str, templates: str) -> str:
@@ -134,7 +134,7 @@ def write_spark_submit(folder: Path, recipe: Recipe, api_server: str) -> list[Pa
     cluster, run = recipe.cluster, recipe.run
     command = spark_submit(recipe, api_server, str(folder))
     config = config_of(recipe)
-    files = write_files(folder, [config, of_data(cluster, run, crawls=_crawls(recipe))])
+    files = write_files(folder, [config, of_data(cluster, run, crawls=fetches(recipe))])
     for role in _CONTAINERS:
         path = folder / f"{role}.yaml"
         pod = {"apiVersion": "v1", "kind": "Pod"} | pod_template(cluster, run, role, config["metadata"]["name"])
@@ -195,7 +195,8 @@ def _arguments(recipe: Recipe) -> list[str]:
     ]  # fmt: skip
 
 
-def _crawls(recipe: Recipe) -> bool:
+def fetches(recipe: Recipe) -> bool:
+    """Whether a source is read over the network."""
     return False if "sources" not in recipe.values else any(
         "://" in str(value) for value in recipe.values["sources"].values()
     )  # fmt: skip

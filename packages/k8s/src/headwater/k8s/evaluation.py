@@ -9,9 +9,10 @@ from headwater.core.errors import ConfigError
 from headwater.core.layout import RunLayout
 from headwater.k8s import restarts
 from headwater.k8s.config import Resources
+from headwater.k8s.jobs import job, job_spec, metadata
 from headwater.k8s.naming import labels, of_run
 from headwater.k8s.pods import FILES_FOLDER, RECIPE, Object, Pod, metrics_flags, template
-from headwater.k8s.recipes import Recipe, config_map
+from headwater.k8s.recipes import RECIPE_FILE, Recipe, config_map
 
 DISPATCH_ACCOUNT = "headwater-dispatch"
 """Service account of what makes Jobs for checkpoints: it may make Jobs, and nothing else."""
@@ -22,8 +23,6 @@ STEP = "{step}"
 
 VERDICTS = (3, 4)
 """Exit codes of the gate: NO-GO, INCONCLUSIVE. The Job has failed, and another try would say the same."""
-
-KEEP_SECONDS = 7 * 86_400
 
 
 def render(recipe: Recipe) -> list[Object]:
@@ -36,13 +35,13 @@ def render(recipe: Recipe) -> list[Object]:
     config = _config(recipe)
     name = config["metadata"]["name"]
     text = json.dumps(_job(recipe, STEP, name), indent=1) + "\n"
-    job = config_map(f"{run}-eval-job", run, "eval", cluster.namespace, {JOB_FILE: text})
+    wanted = config_map(f"{run}-eval-job", run, "eval", cluster.namespace, {JOB_FILE: text})
     look = Pod(
         run=run, component="dispatch", image=cluster.images.eval, account=DISPATCH_ACCOUNT, token=True,
         command=["headwater", "k8s", "dispatch", "--run", recipe.folder, "--job", f"{FILES_FOLDER}/{JOB_FILE}"],
-        resources=Resources(cpu="250m", memory="512Mi"), files=[name, job["metadata"]["name"]],
+        resources=Resources(cpu="250m", memory="512Mi"), files=[name, wanted["metadata"]["name"]],
     )  # fmt: skip
-    objects = [config, job, _cron(recipe, "eval-new", cluster.eval.schedule, look, restarts.of_single())]
+    objects = [config, wanted, _cron(recipe, "eval-new", cluster.eval.schedule, look, restarts.of_single())]
     if cluster.monitoring:
         objects.append(_scores(recipe))
     return [*objects, _gate(recipe, name)] if cluster.eval.baseline else objects
@@ -75,12 +74,7 @@ def _job(recipe: Recipe, step: str, config: str) -> Object:
         run=run, component="eval", image=cluster.images.eval, command=command, resources=cluster.eval.resources,
         gpus=0 if cluster.cpu_only else cluster.eval.gpus, files=[config],
     )  # fmt: skip
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": _metadata(recipe, f"{run}-eval-{step}", "eval"),
-        "spec": _spec(recipe, pod, restarts.of_single()),
-    }
+    return job(recipe, f"{run}-eval-{step}", "eval", template(cluster, pod), restarts.of_single())
 
 
 def _scores(recipe: Recipe) -> Object:
@@ -127,34 +121,27 @@ def _gate(recipe: Recipe, config: str) -> Object:
 
 def _cron(recipe: Recipe, what: str, schedule: str, pod: Pod, policy: Object) -> Object:
     name = f"{recipe.run}-{what}"
-    job = {"metadata": {"labels": _metadata(recipe, name, pod.component)["labels"]}, "spec": _spec(recipe, pod, policy)}
+    marks = metadata(recipe, name, pod.component, queued=pod.component == "eval")["labels"]
+    made = {"metadata": {"labels": marks}, "spec": job_spec(template(recipe.cluster, pod), policy)}
     return {
         "apiVersion": "batch/v1",
         "kind": "CronJob",
-        "metadata": {"name": name, "namespace": recipe.cluster.namespace, "labels": labels(recipe.run, pod.component)},
+        "metadata": metadata(recipe, name, pod.component, queued=False),
         "spec": {
             "schedule": schedule, "concurrencyPolicy": "Forbid", "startingDeadlineSeconds": 300,
-            "successfulJobsHistoryLimit": 1, "failedJobsHistoryLimit": 3, "jobTemplate": job,
+            "successfulJobsHistoryLimit": 1, "failedJobsHistoryLimit": 3, "jobTemplate": made,
         },
     }  # fmt: skip
 
 
-def _spec(recipe: Recipe, pod: Pod, policy: Object) -> Object:
-    return {
-        "backoffLimit": 3, "podFailurePolicy": policy, "podReplacementPolicy": "Failed",
-        "ttlSecondsAfterFinished": KEEP_SECONDS, "template": template(recipe.cluster, pod),
-    }  # fmt: skip
-
-
-def _metadata(recipe: Recipe, name: str, component: str) -> Object:
-    marks = labels(recipe.run, component)
-    if recipe.cluster.queue and component == "eval":
-        marks = marks | {"kueue.x-k8s.io/queue-name": recipe.cluster.queue}
-    return {"name": name, "namespace": recipe.cluster.namespace, "labels": marks}
-
-
 def _config(recipe: Recipe) -> Object:
-    """The ConfigMap with the recipe.
+    """The ConfigMap with the recipe; errors as `config_text`."""
+    return config_map(f"{recipe.run}-eval", recipe.run, "eval", recipe.cluster.namespace,
+                      {RECIPE_FILE: config_text(recipe)})  # fmt: skip
+
+
+def config_text(recipe: Recipe) -> str:
+    """The recipe of an evaluation, or of its items.
 
     Raises:
         ConfigError: The recipe is wrong, or wants a network that the pods have not.
@@ -162,4 +149,4 @@ def _config(recipe: Recipe) -> Object:
     if recipe.section("eval").hub:
         raise ConfigError("evaluations on a cluster have no network", found="eval.hub: true",
                           hint="put the data on the storage, and name its folder in cluster.eval.data_dir")  # fmt: skip
-    return recipe.for_stage("eval")
+    return recipe.text_for("eval")

@@ -107,13 +107,13 @@ def _local_queue(cluster: Cluster, name: str) -> Object:
 
 
 def _cluster_queue(cluster: Cluster, name: str) -> list[Object]:
-    """A queue with room for one training of this recipe, one evaluation and its Spark job.
+    """A queue with room for one training of this recipe, one evaluation, its Spark job and a data stage of one pod.
 
     An administrator sets the quotas of the real nodes. What needs no GPU goes to nodes of the first flavor.
     """
     spark, evaluation = cluster.spark, cluster.eval
     on_gpus = (cluster.resources, cluster.nodes), (evaluation.resources, 1)
-    without = (spark.driver, 1), (spark.executor, spark.executors)
+    without = (spark.driver, 1), (spark.executor, spark.executors), (cluster.data.resources, 1)
     gpus = 0 if cluster.cpu_only else cluster.world_size + evaluation.gpus
     flavors = [(f"{name}-cpu", _sum(without), 0)] + ([(name, _sum(on_gpus), gpus)] if gpus else [])
     if not gpus:

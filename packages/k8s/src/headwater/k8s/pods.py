@@ -87,6 +87,9 @@ def spec(cluster: Cluster, pod: Pod) -> Object:
         "containers": [container(cluster, pod)],
         "volumes": volumes(cluster, pod.files, shared_memory=pod.shares_memory),
     }
+    if pod.component != "train":
+        # Else the command is process 1, which ends at SIGTERM only where it says so itself (signal(7)).
+        found["shareProcessNamespace"] = True
     if pod.priority:
         found["priorityClassName"] = pod.priority
     if cluster.scheduler and pod.component == "train":

@@ -63,7 +63,12 @@ class Recipe:
         return validate(_model(name), self.values.get(name), name)
 
     def for_stage(self, stage: str, **changed: dict[str, Any]) -> dict[str, Any]:
-        """The ConfigMap with what a stage's pods need of the recipe.
+        """The ConfigMap with what a stage's pods need of the recipe; arguments and errors as `text_for`."""
+        files = {RECIPE_FILE: self.text_for(stage, **changed)}
+        return config_map(f"{self.run}-{stage}", self.run, stage, self.cluster.namespace, files)
+
+    def text_for(self, stage: str, **changed: dict[str, Any]) -> str:
+        """What a stage's pods need of the recipe, as YAML.
 
         Args:
             stage: train, data or eval.
@@ -80,8 +85,7 @@ class Recipe:
                 found[name] = self.section(name).model_dump(mode="json")
         if stage not in found and stage != "data":
             raise ConfigError(f"the recipe has no section {stage}", hint="name a recipe that has it")
-        text = dump_yaml(found)
-        return config_map(f"{self.run}-{stage}", self.run, stage, self.cluster.namespace, {RECIPE_FILE: text})
+        return dump_yaml(found)
 
 
 def _model(section: str) -> Any:

@@ -29,8 +29,9 @@ CONTAINER = "node"
 """Name of the container; Kubeflow Trainer's name for it."""
 
 
-def _exit(action: str, codes: tuple[int, ...]) -> dict[str, Any]:
-    return {"action": action, "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": list(codes)}}
+def _exit(action: str, codes: tuple[int, ...], *, any_container: bool = False) -> dict[str, Any]:
+    named = {} if any_container else {"containerName": CONTAINER}
+    return {"action": action, "onExitCodes": {**named, "operator": "In", "values": list(codes)}}
 
 
 def _disrupted(action: str) -> dict[str, Any]:
@@ -61,10 +62,14 @@ def of_jobset(max_restarts: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def of_single(final: tuple[int, ...] = FAILED) -> dict[str, Any]:
+def of_single(final: tuple[int, ...] = FAILED, *, any_container: bool = False) -> dict[str, Any]:
     """`podFailurePolicy` of a Job of one pod: evictions do not count, and some exit codes are final.
 
     Args:
         final: Those codes.
+        any_container: Whether those of init containers count as well.
     """
-    return {"rules": [_disrupted("Ignore"), _exit("Ignore", (AGAIN,)), _exit("FailJob", final)]}
+    codes = [
+        _exit("Ignore", (AGAIN,), any_container=any_container), _exit("FailJob", final, any_container=any_container),
+    ]  # fmt: skip
+    return {"rules": [_disrupted("Ignore"), *codes]}

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 from headwater.core.console import progress
@@ -28,7 +29,21 @@ Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
 def workers_for(wanted: int) -> int:
     """The number of processes for a setting in which 0 means one a core."""
-    return wanted or len(os.sched_getaffinity(0))
+    return wanted or usable_cores()
+
+
+def usable_cores(group: Path = Path("/sys/fs/cgroup")) -> int:
+    """Cores that this process may use: what it may run on, and at most what a container's limit comes to.
+
+    Args:
+        group: Folder of the process's control group (version 2; Linux, admin-guide/cgroup-v2, `cpu.max`).
+    """
+    cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = (group / "cpu.max").read_text().split()
+        return max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):  # no such limit ("max"), or no control groups
+        return cores
 
 
 class Workers:
