@@ -1,6 +1,6 @@
 # Training: docker build -f docker/train.Dockerfile -t REGISTRY/headwater/train:0.1.0 .
-# For a build that can be repeated to the byte, give the base by digest: --build-arg PYTHON=python@sha256:…
-ARG PYTHON=python:3.11.13-slim-bookworm
+# Another base: --build-arg PYTHON=python:3.11.N-slim-bookworm@sha256:…
+ARG PYTHON=python:3.11.13-slim-bookworm@sha256:86adf8dbadc3d6e82ee5dd2c74bec2e1c2467cdad47886280501df722372d2e1
 
 FROM ${PYTHON} AS build
 ENV PIP_CONSTRAINT=/src/constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1

@@ -38,7 +38,7 @@ def test_an_image_runs_as_the_pods_user_and_takes_pinned_versions(path):
     assert re.findall(r"^USER (.*)$", text, re.MULTILINE)[-1] == f"{USER}:{USER}"
     assert "PIP_CONSTRAINT=/src/constraints.txt" in text
     for base in re.findall(r"^(?:FROM|ARG PYTHON=)\s*(\S+)", text, re.MULTILINE):
-        assert base == "${PYTHON}" or re.search(r":\d+\.\d+\.\d+", base), base
+        assert base == "${PYTHON}" or re.search(r":\d+\.\d+\.\d+-[\w-]+@sha256:[0-9a-f]{64}$", base), base
     for source in re.findall(r"^COPY (?!--from)(?:--\S+ )?(\S+) ", text, re.MULTILINE):
         assert (ROOT / source).exists()
 

@@ -19,10 +19,11 @@ from headwater.monitor.grafana.provision import write_provisioning
 from headwater.monitor.targets import Targets
 from headwater.monitor.up import write_alertmanager, write_prometheus
 
+# By digest, so that nobody can put another image under the name; the version says which it is.
 IMAGES = {
-    "prometheus": "prom/prometheus:v3.5.0",
-    "alertmanager": "prom/alertmanager:v0.28.1",
-    "grafana": "grafana/grafana:13.2.2",
+    "prometheus": "prom/prometheus:v3.5.0@sha256:63805ebb8d2b3920190daf1cb14a60871b16fd38bed42b857a3182bc621f4996",
+    "alertmanager": "prom/alertmanager:v0.28.1@sha256:27c475db5fb156cab31d5c18a4251ac7ed567746a2483ff264516437a39b15ba",
+    "grafana": "grafana/grafana:13.2.2@sha256:ac461fb352abc50da10a51c7d02462e9c05488f11f53f14b3ad79a8145f638a0",
 }
 _GRAFANA = Path("/etc/headwater")
 
