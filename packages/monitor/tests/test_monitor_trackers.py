@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import struct
 import sys
-import time
-from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb_files
 
 from headwater.core.errors import ConfigError
 from headwater.core.metrics import TRAIN_LOSS, TRAIN_SOURCE_LOSS
@@ -40,32 +38,6 @@ def train_and_go_back(sink: MetricSink) -> None:
 
 def same(found: dict[int, float], expected: dict[int, float]) -> bool:
     return str(dict(sorted(found.items()))) == str(expected)  # NaN is not equal to itself
-
-
-def wandb_records(path: Path) -> Iterator[Any]:
-    """The records of a `.wandb` file: LevelDB's log format, of which W&B has no reader in Python any more."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
-    data, at, parts = path.read_bytes(), 7, b""  # after the file's header
-    while at + 7 <= len(data):
-        if (left := 32768 - at % 32768) < 7:
-            at += left
-            continue
-        length, kind = struct.unpack_from("<HB", data, at + 4)
-        parts += data[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):  # whole, or its last part
-            yield Record.FromString(parts)
-            parts = b""
-
-
-def is_finished(path: Path) -> bool:
-    from google.protobuf.message import DecodeError
-
-    try:
-        return [record.WhichOneof("record_type") for record in wandb_records(path)][-1:] == ["exit"]
-    except (DecodeError, struct.error):
-        return False
 
 
 def test_tags_are_names_of_the_table_that_every_tracker_takes() -> None:
@@ -107,14 +79,9 @@ def test_wandb_offline_begins_another_run_where_steps_are_undone(
     monkeypatch.setattr(sys, "argv", ["program-9c1f", "--token", "argument-77ab"])
     train_and_go_back(WandbSink(tmp_path))
     found: dict[str, dict[int, float]] = {}
-    files = sorted(tmp_path.glob("wandb/offline-run-*/*.wandb"))
-    until = time.monotonic() + 60
-    while not all(map(is_finished, files)):  # W&B's own process writes them, and is not waited for by `finish`
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    for path in files:
+    for path in wandb_files.finished(tmp_path):
         name = ""
-        for record in wandb_records(path):
+        for record in wandb_files.records(path):
             if record.WhichOneof("record_type") == "run":
                 name = record.run.display_name
                 assert (record.run.project, record.run.run_group) == ("headwater", "training")

@@ -10,10 +10,14 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from headwater.train import titan
+from headwater.train.guard.stall import StallWatch
 from headwater.train.runner import train
 
 
@@ -40,6 +44,38 @@ def harm(first: int, last: int, kind: str, rank: int | None = None) -> None:
         return (total + 6 if kind == "loss" and harmful(self) else total), nats
 
     HeadwaterTrainer._forward_backward, HeadwaterTrainer._summed = poisoned, raised  # type: ignore[method-assign]
+
+
+def hang(at: int) -> None:
+    """Makes this process hang in a step, for longer than any recipe allows: its clock goes on by a day at once."""
+    from headwater.train.titan import trainer
+
+    ahead = [0.0]
+
+    class Watch(StallWatch):
+        def __init__(self, seconds: float, on_stall: Callable[[float], None]) -> None:
+            super().__init__(seconds, on_stall, clock=lambda: time.monotonic() + ahead[0])
+
+        def check(self) -> float:
+            return min(super().check(), 0.05)
+
+    passes = trainer.HeadwaterTrainer._forward_backward
+
+    def hanging(self: Any, *arguments: Any) -> Any:
+        if self.step == at:
+            ahead[0] = 86_400.0
+            threading.Event().wait()
+        return passes(self, *arguments)
+
+    trainer.StallWatch = Watch  # type: ignore[misc]
+    trainer.HeadwaterTrainer._forward_backward = hanging  # type: ignore[method-assign]
+
+
+def hung(recipe: Path, run: Path, at: int) -> None:
+    """Trains, and hangs in a step."""
+    titan.start("cpu", 1, 1)
+    hang(at)
+    train(recipe, run)
 
 
 def say_weights() -> None:

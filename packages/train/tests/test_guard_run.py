@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from headwater.core.errors import TrainError
 from headwater.core.events import read_events
 from headwater.core.layout import RunLayout
 from headwater.core.manifest import is_artifact, read_manifest
+from headwater.core.metrics import TRAIN_STALLS
 from headwater.core.run import read_run
 from headwater.core.sinks import check_names
 from headwater.core.skips import Skips
@@ -22,6 +24,7 @@ from headwater.train.losses import read_losses
 from headwater.train.processes import Processes
 from headwater.train.resume import replace, replacement, settle
 from headwater.train.runner import train
+from headwater.train.session import TERMINATED
 
 pytestmark = pytest.mark.slow
 
@@ -229,6 +232,24 @@ def test_a_step_that_is_not_finite_is_skipped_and_named(run: Path, tmp_path: Pat
     assert event["grad_norm"] == "nan" and event["documents"]
     skipped = [row for row in read_losses(run / "train" / "losses.jsonl") if row.get("skipped")]
     assert [(row["step"], row["grad_norm"]) for row in skipped] == [(11, None)]
+
+
+def test_a_run_that_hangs_ends_and_the_same_command_goes_on_as_if_it_had_not(run: Path, tmp_path: Path, data: Path):
+    """`guard.stall.respond: exit`: what a launcher starts again is the run that never hung."""
+    whole = Path(shutil.copytree(data, tmp_path / "whole"))
+    recipe = recipe_for(tmp_path / "hangs.yaml", steps=24, checkpoint={"every": 8}, validation={"every": 0},
+                        guard={"stall": {"seconds": 3600, "respond": "exit"}})  # fmt: skip
+    with Processes(1, tmp_path / "log.txt", guard_process.hung, recipe, run, 12) as group:
+        assert group.finish() == [TERMINATED], group.last_words()
+    (stall,) = events_of(run, "stall")
+    assert (stall["step"], stall["response"]) == (12, "exit") and stall["seconds"] >= 3600
+    said = (tmp_path / "log.txt").read_text()
+    assert "no step was done for" in said and "hanging" in said, "where each thread was"
+    rows = [json.loads(line) for line in (run / "train" / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1][TRAIN_STALLS.name] == 1
+    assert train(recipe, run).state == "finished"
+    assert train(recipe, whole).state == "finished"
+    assert losses_of(run) == losses_of(whole)
 
 
 def test_without_a_checkpoint_to_go_back_to_it_says_so_and_goes_on(run: Path, tmp_path: Path, trainer_class: Any):
