@@ -1,0 +1,313 @@
+"""What is rendered, run on a real cluster: an evicted training, and a Spark job with executors as pods.
+
+    HEADWATER_CLUSTER=FOLDER python -m pytest -s packages/k8s/tests/test_k8s_cluster.py
+
+prints what happened when. `cluster/README.md` says how to get the cluster.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from headwater.core.layout import RunLayout
+from headwater.core.manifest import is_artifact
+from headwater.k8s import data, namespace, train
+from headwater.k8s.pods import USER
+from headwater.k8s.recipes import Recipe
+from headwater.train.synthetic import make_tokenizer, make_tokens
+
+sys.path.insert(0, str(Path(__file__).parent / "cluster"))
+
+from cluster import SERVER, Cluster, missing
+
+pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.timeout(3600)]
+
+SPACE = "headwater"
+STEPS = 400
+WAIT_SECONDS = 1800
+"""For a whole job, on a machine that has other things to do."""
+
+CLUSTER = {
+    "kind": "jobset", "nodes": 1, "gpus_per_node": 2, "cpu_only": True, "monitoring": False, "grace_seconds": 120,
+    "resources": {"cpu": 1, "memory": "6Gi"}, "shared_memory": "1Gi",
+    "spark": {"executors": 2, "driver": {"cpu": 1, "memory": "3Gi"}, "executor": {"cpu": 1, "memory": "3Gi"}},
+}  # fmt: skip
+TRAINING = {
+    "mixture": {"weights": {"words": 1}},
+    "train": {
+        "model": {"dim": 32, "n_layers": 2, "n_heads": 2, "n_kv_heads": 1, "ffn_dim": 64, "vocab_size": 64},
+        "seq_len": 64, "global_batch": 4, "micro_batch": 2, "steps": STEPS, "threads": 1,
+        "validation": {"every": 0}, "checkpoint": {"every": 10_000}, "parallel": {"dp_shard": 2},
+    },
+    "cluster": CLUSTER,
+}  # fmt: skip
+DOCUMENTS = {
+    "name": "spark-pods", "seed": 3,
+    "sources": {"code": {"kind": "tree", "paths": {"python://stdlib/": "{stdlib}"}, "date": "2026-01-01T00:00:00Z",
+                         "include": ["json/*.py", "email/*.py", "http/*.py", "logging/*.py"]}},
+    "documents": {"sources": {"code": ["extract", "pii"]}, "validation_ratio": 0.1,
+                  "engine": {"partition_bytes": 50_000}},
+    "cluster": CLUSTER,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    reason = missing()
+    if reason is not None:
+        pytest.skip(reason)
+    with Cluster(tmp_path_factory.mktemp("cluster")) as started:
+        recipe = tmp_path_factory.mktemp("namespace") / "recipe.yaml"
+        recipe.write_text(yaml.safe_dump({"name": "none", "cluster": CLUSTER}))
+        started.apply(namespace.render(Recipe(recipe).cluster))
+        yield started
+
+
+def of_1_20(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What Kubernetes 1.20 can run of manifests for 1.31: a JobSet's Job, without what came later."""
+    found: list[dict[str, Any]] = []
+    for each in copy.deepcopy(objects):
+        if each["kind"] == "PodDisruptionBudget":
+            each["apiVersion"] = "policy/v1beta1"
+            del each["spec"]["unhealthyPodEvictionPolicy"]
+        if each["kind"] == "JobSet":
+            job = each["spec"]["replicatedJobs"][0]["template"]["spec"]
+            del job["podFailurePolicy"], job["completionMode"]
+            job["backoffLimit"] = 6  # the JobSet would start it again
+            each = {"apiVersion": "batch/v1", "kind": "Job", "metadata": each["metadata"], "spec": job}
+        found.append(each)
+    return found
+
+
+class Watch:
+    """What happens to the pods of a run, as the API server tells it, from now on.
+
+    Args:
+        cluster: The cluster.
+        run: The run's name.
+    """
+
+    def __init__(self, cluster: Cluster, run: str) -> None:
+        self._start = time.monotonic()
+        self._last: dict[str, str] = {}
+        self.lines: list[str] = []
+        self.logs: dict[str, Path] = {}
+        self.exit_codes: dict[str, int] = {}
+        self._cluster, self._run = cluster, run
+        selector = f"labelSelector=app.kubernetes.io%2Finstance%3D{run}"
+        path = f"/api/v1/namespaces/{SPACE}/pods?watch=true&{selector}"
+        self._processes = [self._open("kubectl", "get", f"--raw={path}", stdout=subprocess.PIPE)]
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _open(self, *command: str, stdout: Any) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self._cluster.command(*command), env=self._cluster.environment, stdout=stdout, stderr=subprocess.DEVNULL,
+            text=True,
+        )  # fmt: skip
+
+    def _read(self) -> None:
+        stream = self._processes[0].stdout
+        assert stream is not None
+        for line in stream:
+            event = json.loads(line)
+            self._see(event["type"], event["object"])
+
+    def _see(self, kind: str, pod: dict[str, Any]) -> None:
+        name, status = pod["metadata"]["name"], pod["status"]
+        what = status.get("phase", "")
+        if "deletionTimestamp" in pod["metadata"]:
+            what += ", terminating"
+        if status.get("containerStatuses"):
+            terminated = status["containerStatuses"][0]["state"].get("terminated")
+            if terminated:
+                self.exit_codes[name] = terminated["exitCode"]
+                what += f", exit code {terminated['exitCode']}"
+            elif status["phase"] == "Running" and name not in self.logs:
+                self.logs[name] = self._cluster.state / f"pod-{name}.txt"
+                with self.logs[name].open("w") as log:
+                    arguments = ["logs", "--follow", f"--namespace={SPACE}", name]
+                    self._processes.append(self._open("kubectl", *arguments, stdout=log))
+        if kind == "DELETED":
+            what = "deleted"
+        if self._last.get(name) != what:
+            self._last[name] = what
+            self.say(f"pod {name}: {what}")
+
+    def say(self, what: str) -> None:
+        """Notes something with the time."""
+        line = f"{time.monotonic() - self._start:7.1f} s  {what}"
+        self.lines.append(line)
+        print(line, flush=True)
+
+    def close(self) -> None:
+        """Ends the watch."""
+        for process in self._processes:
+            process.kill()
+            process.wait()
+
+    def said(self) -> str:
+        """What happened, and what the pods said."""
+        return "\n".join(
+            [*self.lines, *(f"--- {name}\n{path.read_text()[-4000:]}" for name, path in self.logs.items())]
+        )
+
+
+def recipe_of(folder: Path, name: str, values: dict[str, Any], **cluster: Any) -> Recipe:
+    path = folder / f"{name}-{len(list(folder.iterdir()))}.yaml"
+    path.write_text(yaml.safe_dump(values | {"name": name, "cluster": CLUSTER | cluster}))
+    return Recipe(path)
+
+
+def own(folder: Path) -> None:
+    """Gives a folder to the user of the images."""
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, USER, USER)
+
+
+def state_of(cluster: Cluster, job: str) -> dict[str, Any]:
+    return next(each for each in cluster.get("jobs", SPACE) if each["metadata"]["name"] == job)["status"]
+
+
+def run_of(cluster: Cluster, name: str) -> RunLayout:
+    run = RunLayout(cluster.storage / name)
+    make_tokenizer(run, 64)
+    make_tokens(run, "words", 400, vocab_size=64, seed=1)
+    own(run.root)
+    return run
+
+
+def losses(run: RunLayout) -> bytes:
+    path = run.train / "losses.jsonl"
+    return path.read_bytes() if path.is_file() else b""
+
+
+def steps(run: RunLayout) -> int:
+    return losses(run).count(b"\n")
+
+
+def evict(cluster: Cluster, pod: str) -> str:
+    """Asks for an eviction as `kubectl drain` does; what the server said."""
+    eviction = {"apiVersion": "policy/v1beta1", "kind": "Eviction", "metadata": {"name": pod, "namespace": SPACE}}
+    path = f"/api/v1/namespaces/{SPACE}/pods/{pod}/eviction"
+    return cluster.call(
+        "kubectl", "create", f"--raw={path}", "--filename=-", stdin=json.dumps(eviction), check=False
+    ).strip()  # fmt: skip
+
+
+def finish(cluster: Cluster, watch: Watch, job: str) -> None:
+    def ended() -> bool:
+        conditions = state_of(cluster, job).get("conditions", [])
+        failed = [each for each in conditions if each["type"] == "Failed"]
+        assert not failed, f"{failed}\n{watch.said()}"
+        return any(each["type"] == "Complete" for each in conditions)
+
+    cluster.until(ended, f"{job} has not ended", WAIT_SECONDS, watch.said)
+
+
+def test_an_evicted_training_goes_on_exactly_where_it_stopped(cluster: Cluster, tmp_path: Path):
+    calm, run = run_of(cluster, "calm"), run_of(cluster, "evicted")
+    watch = Watch(cluster, "calm")
+    cluster.apply(of_1_20(train.render(recipe_of(tmp_path, "calm", TRAINING))))
+    finish(cluster, watch, "calm-train")
+    watch.close()
+    assert len(losses(calm).splitlines()) == STEPS
+
+    watch = Watch(cluster, "evicted")
+    cluster.apply(of_1_20(train.render(recipe_of(tmp_path, "evicted", TRAINING))))
+    cluster.until(lambda: bool(watch.logs), "no pod runs", WAIT_SECONDS, watch.said)
+    first = next(iter(watch.logs))
+    # As rendered, the disruption budget holds the eviction up; `evictable` lets it through.
+    cluster.until(lambda: _allowed(cluster) == 0, "the budget is not watched")
+    refused = evict(cluster, first)
+    watch.say(f"eviction with minAvailable 1: {refused}")
+    assert "violate the pod's disruption budget" in refused
+    cluster.apply(of_1_20(train.render(recipe_of(tmp_path, "evicted", TRAINING, evictable=True)))[-1:])
+    cluster.until(lambda: _allowed(cluster) == 1, "the budget has not changed")
+    cluster.until(lambda: steps(run) >= 20, "no step", WAIT_SECONDS, watch.said)
+    watch.say(f"{steps(run)} steps are done")
+    granted = evict(cluster, first)
+    watch.say(f"eviction with minAvailable 0: {granted}")
+    cluster.until(lambda: first in watch.exit_codes, "the pod has not ended", 130, watch.said)
+    stopped = steps(run)
+    watch.say(f"stopped after step {stopped}, with a checkpoint: {is_artifact(run.checkpoint(stopped))}")
+    assert watch.exit_codes[first] == 75, watch.said()
+    assert 20 <= stopped < STEPS and is_artifact(run.checkpoint(stopped))
+
+    finish(cluster, watch, "evicted-train")
+    watch.close()
+    assert set(watch.logs) > {first}, watch.said()
+    assert is_artifact(run.train)
+    assert losses(run) == losses(calm)
+    watch.say(f"losses.jsonl: SHA-256 {hashlib.sha256(losses(run)).hexdigest()[:16]}… in both runs")
+    print(watch.said())
+
+
+def _allowed(cluster: Cluster) -> int:
+    """How many evictions the run's budget allows now; -1: nobody has looked at it yet."""
+    budget = next(
+        each for each in cluster.get("poddisruptionbudgets", SPACE) if each["metadata"]["name"] == "evicted-train"
+    )
+    seen = budget.get("status", {})
+    current = seen.get("observedGeneration") == budget["metadata"]["generation"] and seen.get("expectedPods") == 1
+    return seen["disruptionsAllowed"] if current else -1
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def headwater(*arguments: str | Path) -> None:
+    command = [sys.executable, "-m", "headwater.core.cli", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
+def test_spark_executors_as_pods_make_the_documents_of_the_local_engine(cluster: Cluster, tmp_path: Path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump({key: value for key, value in DOCUMENTS.items() if key != "cluster"}))
+    local, run = tmp_path / "local", cluster.storage / "spark-pods"
+    for folder in (local, run):
+        headwater("data", "collect", "--recipe", recipe, "--run", folder)
+    headwater("data", "run", "--recipe", recipe, "--run", local)
+    own(run)
+
+    written = recipe_of(tmp_path, "spark-pods", DOCUMENTS)
+    for path in data.write_spark_submit(tmp_path / "spark", written, SERVER):
+        if path.suffix == ".yaml" and path.stem not in ("driver", "executor"):
+            cluster.apply(list(yaml.safe_load_all(path.read_text())))
+    submit = tmp_path / "spark" / "submit.sh"
+    # Three pods of a whole core each do not fit into two cores.
+    shares = [f"--conf spark.kubernetes.{role}.request.cores=500m" for role in ("driver", "executor")]
+    submit.write_text(submit.read_text().replace("  local://", f"  {' '.join(shares)} \\\n  local://"))
+    watch = Watch(cluster, "spark-pods")
+    environment = cluster.environment
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    done = subprocess.run(
+        cluster.command("bash", str(submit)), env=environment, capture_output=True, text=True, check=False,
+        cwd=tmp_path,
+    )  # fmt: skip
+    watch.close()
+    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-6000:]}\n{watch.said()}"
+    executors = [name for name in watch.logs if "-exec-" in name]
+    assert len(executors) == 2, watch.said()
+    assert digests(run / "documents") == digests(local / "documents")
+    whole = hashlib.sha256(json.dumps(digests(run / "documents"), sort_keys=True).encode()).hexdigest()
+    watch.say(f"{len(digests(run / 'documents'))} files of documents, alike; SHA-256 of their digests {whole[:16]}…")
+    print(watch.said())
