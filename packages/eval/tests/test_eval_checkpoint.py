@@ -161,6 +161,21 @@ def test_a_mixture_of_experts_is_refused(own_run, build):
     assert "deepseek_v3" in str(caught.value)
 
 
+@pytest.mark.parametrize(("kind", "usable"), [("masked", False), ("spans", False), ("ul2", True), ("prefix", True)])
+def test_a_model_that_reads_nothing_from_left_to_right_is_refused(own_run, build, kind, usable):
+    folder = own_run.checkpoint(10)
+    info = json.loads((folder / "run.json").read_text())
+    info["config"]["objective"] = {"kind": kind}
+    (folder / "run.json").write_text(json.dumps(info))
+    build.write_artifact(folder, "checkpoint", folder.name)
+    if usable:
+        assert load(folder).run.objective == kind
+        return
+    with pytest.raises(EvalError, match="from left to right") as caught:
+        load(folder)
+    assert f"train.objective {kind}" in str(caught.value)
+
+
 def test_another_schema_version_is_refused(own_run, build):
     folder = own_run.checkpoint(10)
     info = json.loads((folder / "run.json").read_text())

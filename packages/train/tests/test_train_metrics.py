@@ -192,8 +192,9 @@ def test_the_smallest_sources_of_many_share_a_label(titan_started: None) -> None
     which, _, _ = kept.locate_many(range(64))
     one_hot = sources.one_hot([which[:32], which[32:]])
     assert one_hot.shape == (2, MOST, 32) and one_hot.sum() == 64
-    sources.add(0, 64, kept, one_hot.sum(dim=(0, 2)).tolist())  # a nat a sample
-    sources.add(64, 128, kept, [math.nan] * MOST)  # nothing is known of such a step
+    nats = one_hot.sum(dim=(0, 2)).tolist()
+    sources.add(nats, [10.0 * samples for samples in nats])  # a nat a sample
+    sources.add([math.nan] * MOST, [10.0] * MOST)  # nothing is known of such a step
     found = sources.take(128, kept)
     losses = {series: value for series, value in found.items() if "_loss" in series}
     assert set(losses.values()) == {0.1}

@@ -13,6 +13,9 @@ from headwater.core.ramp import Ramp, StepSamples
 
 SCHEMA_VERSION = 1
 RUN_FILE = "run.json"
+CAUSAL = "causal"
+NOT_LEFT_TO_RIGHT = ("masked", "spans", "replaced_token")
+"""Kinds of `train.objective` after which a model cannot say how likely a text is, or go on with one."""
 
 
 class RopeScaling(BaseModel):
@@ -186,6 +189,12 @@ class RunInfo(BaseModel):
     def step_samples(self) -> StepSamples:
         """The samples of each step."""
         return StepSamples(self.global_batch, self.batch_ramp)
+
+    @property
+    def objective(self) -> str:
+        """What the model was trained to predict: the `kind` of `train.objective`."""
+        value = self.config.get("objective")
+        return str(cast("dict[str, Any]", value).get("kind", CAUSAL)) if isinstance(value, dict) else CAUSAL
 
     def dump(self) -> str:
         """The content of `run.json`."""

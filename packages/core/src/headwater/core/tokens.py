@@ -32,6 +32,14 @@ SPECIAL_TOKENS = (END_OF_TEXT, PAD)
 """What a tokenizer has unless a recipe says otherwise; kinds that cannot spell every text add `UNKNOWN`."""
 CHAT_TOKENS = ("<|im_start|>", "<|im_end|>")
 """Begin and end of a turn of a conversation (ChatML), for tokenizers that reserve them."""
+MASK = "<|mask|>"
+"""Stands for a masked token; for tokenizers that reserve it, as those below."""
+MIDDLE_TOKENS = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
+"""Before prefix, suffix and middle of a text whose middle is to be filled in."""
+SENTINEL = "<|extra_{}|>"
+"""Stands for the span of a number, from 0, that was taken out of a text."""
+MODE_TOKENS = ("<|R|>", "<|S|>", "<|X|>")
+"""Before a text with regular spans taken out, with its end, and with extreme spans (UL2)."""
 
 _MAGIC = b"MMIDIDX\x00\x00"
 _HEADER = struct.Struct("<QBQQ")
@@ -190,6 +198,10 @@ class MegatronReader:
     def starts(self) -> npt.NDArray[np.int64]:
         """Where each sequence starts, in tokens, shape [sequences]. Reads the whole index into memory."""
         return self._bytes // self._item
+
+    def start_of(self, sequence: int) -> int:
+        """Where a sequence starts, in tokens."""
+        return int(self._bytes[sequence]) // self._item
 
     def starts_between(self, first: int, stop: int) -> npt.NDArray[np.int64]:
         """Where the sequences start that start at a token of `[first, stop)`; found by bisection of the index."""

@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from headwater.core.errors import ManifestError
 from headwater.core.huggingface import FAMILIES, config_of, rows_to_huggingface, stored_prefix, weights_of
 from headwater.core.manifest import Manifest, read_manifest
-from headwater.core.run import ModelShape, RunInfo, read_run
+from headwater.core.run import NOT_LEFT_TO_RIGHT, ModelShape, RunInfo, read_run
 from headwater.core.storage import file_sha256
 from headwater.eval.errors import UnusableCheckpoint
 
@@ -51,7 +51,8 @@ def load(path: Path, device: str = "cpu") -> LoadedCheckpoint:
         device: Where the weights go, `cpu` or `cuda`.
 
     Raises:
-        UnusableCheckpoint: The folder is neither, its weights do not fit its description, or are no finite numbers.
+        UnusableCheckpoint: The folder is neither, its weights do not fit its description, or are no finite numbers, or
+            the model was trained to read no text from left to right.
         ManifestError: A Headwater checkpoint that is unfinished, damaged or of another schema version.
     """
     if (path / "run.json").is_file() or (path / ".metadata").is_file():
@@ -76,6 +77,12 @@ def load_checkpoint(path: Path, device: str = "cpu") -> LoadedCheckpoint:
         raise UnusableCheckpoint(
             f"{path} holds a model that evaluation cannot load", found=f"family {run.model.family}",
             expected=" or ".join(FAMILIES),
+        )  # fmt: skip
+    if run.objective in NOT_LEFT_TO_RIGHT:
+        raise UnusableCheckpoint(
+            f"{path} holds a model that reads no text from left to right: no score would mean anything",
+            found=f"train.objective {run.objective}",
+            expected="an objective that trains it, as causal, causal_and_masked, prefix, fill_in_the_middle or ul2",
         )  # fmt: skip
     weights = read_weights(path, run.model)
     model = build_model(run.model)

@@ -16,6 +16,7 @@ from headwater.core.fed import fed_digest, read_samples
 from headwater.core.sidecar import Sidecar
 from headwater.core.skips import KeptOrder, Skips
 from headwater.train.inputs import Inputs
+from headwater.train.objectives.examples import Place
 
 I64 = npt.NDArray[np.int64]
 NOTHING = Skips()
@@ -27,10 +28,11 @@ class Batch:
 
     Attributes:
         inputs_BL: Token ids.
-        labels_BL: The next token of each.
+        labels_BL: What is to be predicted at each: with causal language modelling, the next token.
         positions_BL: Place of each input token in its document; 0 where a document or a sample starts.
         sources_B: Of which source each sample is: an index into the order's.
-        digest: Of all that is fed with them (see `core.fed`).
+        digest: Of the tokens that were read for them (see `core.fed`), whatever the objective makes of these.
+        seen_BL, chances_BL: As `objectives.examples.Examples`; none with causal language modelling.
     """
 
     inputs_BL: I64
@@ -38,6 +40,8 @@ class Batch:
     positions_BL: I64
     sources_B: I64
     digest: int
+    seen_BL: npt.NDArray[np.bool_] | None = None
+    chances_BL: npt.NDArray[np.float32] | None = None
 
 
 def read_batch(inputs: Inputs, start: int, stop: int, skips: Skips = NOTHING) -> Batch:
@@ -58,8 +62,18 @@ def read_batch(inputs: Inputs, start: int, stop: int, skips: Skips = NOTHING) ->
         for row, ids in enumerate(tokens):
             sample = order.locate(start + row)
             inputs.refuse_unknown_tokens(inputs.readers[sample.source].prefix, ids, sample.offset)
-    sources, _, _ = order.locate_many(np.arange(start, stop, dtype=np.int64))
-    return Batch(tokens[:, :-1], tokens[:, 1:], positions, sources, fed_digest(start, tokens, positions))
+    consumed = np.arange(start, stop, dtype=np.int64)
+    sources, epochs, offsets = order.locate_many(consumed)
+    # By the sample's own number: leaving others out changes nothing of what is made of it.
+    places = [
+        Place(inputs.readers[order.sources[which].name], offset, epoch)
+        for which, epoch, offset in zip(sources.tolist(), epochs.tolist(), offsets.tolist(), strict=True)
+    ]
+    made = inputs.objective.rows(tokens, positions, skips.indices(consumed).tolist(), places)
+    return Batch(
+        made.inputs_BL, made.labels_BL, made.positions_BL, sources, fed_digest(start, tokens, positions), made.seen_BL,
+        made.chances_BL,
+    )  # fmt: skip
 
 
 def documents_of(inputs: Inputs, samples: Sequence[int]) -> list[dict[str, Any]]:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from headwater.core.cli_options import json_option, recipe_options
-from headwater.core.errors import ConfigError
+from headwater.train.matrix.cli import matrix
 from headwater.train.parity.cli import parity
+from headwater.train.scratch import scratch
 
 
 @click.group(short_help="Train a language model on the tokens of a run.")
@@ -134,17 +132,5 @@ def resume_proof(trials: int, layouts: str, seed: int, out: Path | None, as_json
         sys.exit(1)
 
 
-@contextmanager
-def scratch(out: Path | None) -> Generator[Path]:
-    """A folder to work in: the one that is named, which must be empty or new, or one that is deleted again."""
-    if out is None:
-        with tempfile.TemporaryDirectory(prefix="headwater-") as folder:
-            yield Path(folder)
-        return
-    if out.exists() and any(out.iterdir()):
-        raise ConfigError(f"{out} is not empty", hint="name a folder that does not exist yet")
-    out.mkdir(parents=True, exist_ok=True)
-    yield out
-
-
+train.add_command(matrix)
 train.add_command(parity)

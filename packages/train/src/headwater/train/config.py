@@ -14,6 +14,8 @@ from headwater.train.clipping import AdaptiveClip
 from headwater.train.guard.config import GuardConfig
 from headwater.train.model import Model
 from headwater.train.mup import Mup
+from headwater.train.objectives.config import Causal, MultiToken, ObjectiveConfig, ReplacedToken
+from headwater.train.objectives.config import problems as objective_problems
 from headwater.train.optimizers.config import Adafactor, AdamW, Optimizer, Sgd
 from headwater.train.parallel import SPLIT_BACKWARD, Parallel, problems
 from headwater.train.schedules import Schedule, Wsd
@@ -58,6 +60,8 @@ class TrainConfig(Section):
     """The `train` section of a recipe.
 
     Attributes:
+        objective: What the model is trained to predict, by its `kind`. Causal language modelling is not written down
+            where the section is recorded: recipes without the key have the identity that they always had.
         init_from: Weights to start from: "imported" is what `headwater import` put into RUN/init; else the folder of a
             checkpoint or of imported weights. `model` has to describe them. Default: random weights.
         seq_len: Tokens in a sample.
@@ -88,6 +92,7 @@ class TrainConfig(Section):
     """
 
     model: Model = Model()
+    objective: ObjectiveConfig = Field(default=Causal(), exclude_if=lambda objective: objective == Causal())
     init_from: str | None = Field(default=None, min_length=1)
     seq_len: Whole = Field(default=256, ge=2)
     global_batch: Whole = Field(default=16, ge=1)
@@ -119,7 +124,8 @@ class TrainConfig(Section):
             self.parallel, self.model, seq_len=self.seq_len, global_batch=self.global_batch,
             micro_batch=self.micro_batch, compiled=self.compile,
         )  # fmt: skip
-        if problem := next(chain(found, self._ramp_problems(), self._optimizer_problems()), None):
+        own = objective_problems(self.objective, self.model, self.parallel, init_from=self.init_from)
+        if problem := next(chain(found, self._ramp_problems(), self._optimizer_problems(), own), None):
             raise ValueError(problem)
         if self.activation_checkpointing == "selective" and self.parallel.schedule in SPLIT_BACKWARD:
             raise ValueError(
@@ -166,6 +172,8 @@ class TrainConfig(Section):
                 yield f"mup does not go with optimizer {optimizer.name}: its rules are those of adamw, lion and muon"
             if self.model.tied or self.model.family == "deepseek_v3":
                 yield "mup does not go with model.tied, nor with family deepseek_v3: it has not been checked there"
+            if isinstance(self.objective, MultiToken | ReplacedToken):
+                yield f"mup does not go with objective {self.objective.kind}: it has not been checked on its heads"
         if (self.z_loss or self.label_smoothing) and layout.tp > 1:
             yield "z_loss and label_smoothing do not go with parallel.tp: the loss is on shards of the vocabulary there"
         if self.early_stopping is not None and not self.validation.every:

@@ -19,11 +19,9 @@ import numpy.typing as npt
 from headwater.core.console import warn
 from headwater.core.sidecar import Sidecar
 from headwater.train.inputs import Inputs
+from headwater.train.objectives.examples import IGNORE
 
 I64 = npt.NDArray[np.int64]
-
-IGNORE = -100
-"""Label of a token that is not scored, as torch's cross-entropy has it."""
 
 UNIGRAM_TOKENS = 50_000_000
 """Tokens of each source that the unigram model counts, at most: enough for frequencies, seconds to read."""
@@ -39,6 +37,7 @@ class HeldOut:
         positions_BL: As in training.
         text_bytes: UTF-8 bytes of the text whose tokens are scored.
         documents: How many documents.
+        seen_BL, chances_BL: As `objectives.examples.Examples`; none with causal language modelling.
     """
 
     inputs_BL: I64
@@ -46,6 +45,8 @@ class HeldOut:
     positions_BL: I64
     text_bytes: int
     documents: int
+    seen_BL: npt.NDArray[np.bool_] | None = None
+    chances_BL: npt.NDArray[np.float32] | None = None
 
     @cached_property
     def tokens(self) -> int:

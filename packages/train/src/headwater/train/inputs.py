@@ -21,6 +21,8 @@ from headwater.core.run import ModelShape, StageInfo
 from headwater.core.tokenizer import read_vocabulary
 from headwater.core.tokens import MegatronReader
 from headwater.train.config import TrainConfig
+from headwater.train.objectives.examples import Objective
+from headwater.train.objectives.opened import open_objective
 from headwater.train.weights import Weights, initial_weights
 
 
@@ -40,6 +42,7 @@ class Inputs:
         token_digests: Source → manifest digest of its tokens.
         vocab_size: Entries of the tokenizer's vocabulary.
         end_of_text: Id of the token that ends every document.
+        objective: What the model is trained to predict.
         initial: The weights that the run starts from; none: random ones.
     """
 
@@ -54,6 +57,7 @@ class Inputs:
     token_digests: dict[str, str]
     vocab_size: int
     end_of_text: int
+    objective: Objective
     initial: Weights | None
 
     @property
@@ -105,7 +109,8 @@ def open_inputs(run: RunLayout, base: Base, config: TrainConfig, mixture: Mixtur
         ManifestError: A parent is missing, half-written or damaged.
         TrainError: Tokens that another tokenizer made.
         ConfigError: The mixture names a source without tokens, or one that is too small for a sample; a vocabulary
-            smaller than the tokenizer's; initial weights of another model.
+            smaller than the tokenizer's; initial weights of another model; an objective whose special tokens the
+            tokenizer lacks.
     """
     tokenizer = read_manifest(run.tokenizer)
     order = resolve_order(run, mixture, config.seq_len, base.seed)
@@ -137,7 +142,8 @@ def open_inputs(run: RunLayout, base: Base, config: TrainConfig, mixture: Mixtur
         readers={source: MegatronReader(run.tokens(source) / "train") for source in digests},
         held_out={source: MegatronReader(run.tokens(source) / "validation") for source in digests},
         tokenizer_digest=tokenizer.digest, token_digests=digests,
-        vocab_size=vocabulary.size, end_of_text=vocabulary.end_id, initial=initial,
+        vocab_size=vocabulary.size, end_of_text=vocabulary.end_id,
+        objective=open_objective(config.objective, vocabulary, base.seed, config.seq_len), initial=initial,
     )  # fmt: skip
 
 

@@ -149,7 +149,8 @@ def _run_alone(
                 sink.rewind(resume_step or 0)
             sinks.append(JsonlSink(inputs.run.train / "metrics.jsonl"))
         data = held_out(inputs) if config.validation.every else None
-        unigram = on_main(lambda: unigram_bits_per_byte(inputs, data) if data else None)
+        told = data if inputs.objective.left_to_right else None
+        unigram = on_main(lambda: unigram_bits_per_byte(inputs, told) if told else None)
         from headwater.train.titan.build import trainer_config
         from headwater.train.titan.trainer import HeadwaterTrainer
 
@@ -306,11 +307,12 @@ def _commit(inputs: Inputs, writer: ArtifactWriter, session: Session, unigram: f
         "final_loss": next(row["loss"] for row in reversed(rows) if row["loss"] is not None),
     }  # fmt: skip
     validations = [event for event in read_events(folder / "events.jsonl") if event["kind"] == "validation"]
-    if unigram is not None and validations:
+    if validations:
         counters["validation_loss"] = validations[-1]["loss"]
-        counters["validation_bits_per_byte"] = validations[-1]["bits_per_byte"]
         # A rollback undoes validations, and the steps are done again.
         counters["best_validation_loss"] = min({event["step"]: event["loss"] for event in validations}.values())
+    if unigram is not None and validations:
+        counters["validation_bits_per_byte"] = validations[-1]["bits_per_byte"]
         counters["unigram_bits_per_byte"] = unigram
     files = [folder / "config.yaml", folder / "losses.jsonl"]
     volatile = [folder / "events.jsonl", folder / "metrics.jsonl", *sorted((folder / FOLDER).glob("*.jsonl")),

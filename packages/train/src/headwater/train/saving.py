@@ -124,6 +124,7 @@ class Saving:
         counters: dict[str, Any] = {"step": run.step, "samples": run.samples, "weights_digest": digest}
         if run.validation_loss is not None:
             counters["validation_loss"] = run.validation_loss
+        if run.validation_bits_per_byte is not None:
             counters["validation_bits_per_byte"] = run.validation_bits_per_byte
         self.sync_logs()
         manifest = self._writer(folder).commit(counters)

@@ -43,6 +43,8 @@ def describe(counters: dict[str, Any]) -> str:
     if "validation_bits_per_byte" in counters:
         text += f" · held-out {counters['validation_bits_per_byte']:.3f} bits per byte"
         text += f" (unigram model {counters['unigram_bits_per_byte']:.3f})"
+    elif "validation_loss" in counters:
+        text += f" · held-out loss {counters['validation_loss']:.3f}"
     return text
 
 

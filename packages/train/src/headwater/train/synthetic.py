@@ -24,26 +24,31 @@ HELD_OUT = 8
 """One document in so many is held out."""
 
 
-def make_tokenizer(run: RunLayout, vocab_size: int, note: str = "") -> None:
+def make_tokenizer(run: RunLayout, vocab_size: int, note: str = "", specials: Sequence[str] = ()) -> None:
     """Writes a tokenizer of single characters; the last id ends a document.
 
     Args:
         run: The run folder.
         vocab_size: Entries of the vocabulary.
         note: Changes the tokenizer's digest and nothing else.
+        specials: Names of special tokens, whose ids are the last before that one.
     """
     writer = ArtifactWriter(
         run.tokenizer, kind="tokenizer", name="synthetic", producer=PRODUCER, config={"note": note}, parents=[]
     )
     writer.begin()
     end = vocab_size - 1
-    vocab = {chr(33 + index): index for index in range(end)}
-    value = {"model": {"type": "BPE", "vocab": vocab}, "added_tokens": [{"id": end, "content": END_OF_TEXT}]}
+    vocab = {chr(33 + index): index for index in range(end - len(specials))}
+    added = [{"id": end, "content": END_OF_TEXT}]
+    added += [{"id": len(vocab) + index, "content": name} for index, name in enumerate(specials)]
+    value = {"model": {"type": "BPE", "vocab": vocab}, "added_tokens": added}
     (run.tokenizer / "tokenizer.json").write_text(json.dumps(value))
     writer.commit({"vocab_size": vocab_size})
 
 
-def make_tokens(run: RunLayout, source: str, documents: int, *, vocab_size: int, seed: int) -> None:
+def make_tokens(
+    run: RunLayout, source: str, documents: int, *, vocab_size: int, seed: int, specials: int = 0
+) -> None:  # fmt: skip
     """Writes the tokens of one source in the made-up language; the tokenizer must be there.
 
     Args:
@@ -52,8 +57,10 @@ def make_tokens(run: RunLayout, source: str, documents: int, *, vocab_size: int,
         documents: How many documents; each has 10 to 119 tokens and the end.
         vocab_size: Entries of the vocabulary.
         seed: Another seed is another language.
+        specials: Entries of the vocabulary, besides the end, that no text has.
     """
-    write_tokens(run, source, _paths(source, documents, vocab_size - 1, seed), vocab_size=vocab_size)
+    paths = _paths(source, documents, vocab_size - 1 - specials, seed)
+    write_tokens(run, source, paths, vocab_size=vocab_size)
 
 
 def _paths(source: str, documents: int, end: int, seed: int) -> Iterator[tuple[str, list[int]]]:

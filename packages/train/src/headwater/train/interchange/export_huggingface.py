@@ -17,6 +17,7 @@ from headwater.core.console import Progress, progress
 from headwater.core.errors import ConfigError, TrainError
 from headwater.core.huggingface import Weight, config_of, rows_to_huggingface, weights_of
 from headwater.core.manifest import WORK, ArtifactWriter, Manifest, is_artifact, parent_of, read_manifest
+from headwater.core.run import NOT_LEFT_TO_RIGHT, RUN_FILE, read_run
 from headwater.core.storage import atomic_write, storage_errors
 from headwater.core.tokenizer import read_vocabulary
 from headwater.train import PRODUCER
@@ -63,13 +64,14 @@ def export_huggingface(
         The manifest, and whether anything was written: an export that is there already is left as it is.
 
     Raises:
-        ConfigError: `out` holds something else.
+        ConfigError: `out` holds something else, or the model was trained to read no text from left to right.
         ManifestError: The checkpoint or its tokenizer is missing, damaged, or not what it should be.
         TrainError: A weight is not finite in the wanted type.
         StorageError: The disk refused.
     """
     _refuse_other_files(out)
     weights = open_weights(checkpoint)
+    _refuse_objective(checkpoint)
     folder = find_tokenizer(weights, tokenizer)
     shape = weights.shape
     dtypes = {
@@ -96,6 +98,14 @@ def export_huggingface(
         "weights_digest": weights.digest,
     }  # fmt: skip
     return writer.commit(counters), True
+
+
+def _refuse_objective(checkpoint: Path) -> None:
+    if (checkpoint / RUN_FILE).is_file() and (kind := read_run(checkpoint).objective) in NOT_LEFT_TO_RIGHT:
+        raise ConfigError(
+            f"{checkpoint} holds a model that transformers' causal classes would read wrongly",
+            found=f"train.objective {kind}", expected="an objective that trains it to read from left to right",
+        )  # fmt: skip
 
 
 def _refuse_other_files(out: Path) -> None:

@@ -14,14 +14,16 @@ from headwater.core.sinks import MetricSink
 from headwater.train.config import TrainConfig
 from headwater.train.held_out import HeldOut
 from headwater.train.inputs import Inputs
+from headwater.train.objectives.causal import Causal
+from headwater.train.objectives.held_out import of_objective
 from headwater.train.titan.checkpoint import HeadwaterCheckpoints
 from headwater.train.titan.float8 import in_float8
 from headwater.train.titan.loader import NoTokenizer, OrderLoader
 from headwater.train.titan.metrics import HeadwaterMetrics
 from headwater.train.titan.model import model_spec
+from headwater.train.titan.objective_losses import loss_config
 from headwater.train.titan.optimizers import HeadwaterOptimizers, HeadwaterSchedules, assignment_of
 from headwater.train.titan.pipeline import stage_modules
-from headwater.train.titan.sample_loss import SampleLoss
 from headwater.train.titan.trainer import HeadwaterTrainer
 from headwater.train.titan.validate import HeldOutValidator
 
@@ -40,7 +42,7 @@ def trainer_config(
         device: "cpu" or "cuda".
     """
     config = inputs.config
-    spec = model_spec(inputs.shape, device, inputs.base.seed, config.mup)
+    spec = model_spec(inputs.shape, device, inputs.base.seed, config.mup, config.objective)
     assignment = assignment_of(config)
     if config.optimizer.groups:
         with torch.device("meta"):
@@ -65,9 +67,9 @@ def trainer_config(
         # No flight recorder: it would make a folder of traces in the run.
         comm=CommConfig(trace_buf_size=0),
         metrics=HeadwaterMetrics.Config(log_freq=1, disable_color_printing=True, _sinks=sinks),
-        validator=HeldOutValidator.Config(enable=_validates(config, data), _data=data),
+        validator=_validator(inputs, data),
         debug=DebugConfig(seed=inputs.base.seed, deterministic=device == "cuda", enable_structured_logging=False),
-        loss=SampleLoss.Config(_z_loss=config.z_loss, _smoothing=config.label_smoothing),
+        loss=loss_config(config),
     )  # fmt: skip
 
 
@@ -99,5 +101,11 @@ def parallelism(config: TrainConfig) -> ParallelismConfig:
     )  # fmt: skip
 
 
-def _validates(config: TrainConfig, data: HeldOut | None) -> bool:
-    return data is not None and config.validation.every > 0
+def _validator(inputs: Inputs, data: HeldOut | None) -> HeldOutValidator.Config:
+    objective = inputs.objective
+    return HeldOutValidator.Config(
+        enable=data is not None and inputs.config.validation.every > 0, _data=data,
+        _objective=None if data is None or type(objective) is Causal
+        else of_objective(data, objective, inputs.end_of_text),
+        _left_to_right=objective.left_to_right,
+    )  # fmt: skip

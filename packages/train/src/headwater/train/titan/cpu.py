@@ -118,16 +118,19 @@ def install(device: str) -> None:
         _dense_masks_in_context_parallel()
 
 
-def document_mask(positions: torch.Tensor) -> torch.Tensor:
-    """The block-causal mask of packed documents as a boolean [B, 1, L, L]: same document, and not in the future.
+def document_mask(positions: torch.Tensor, seen: torch.Tensor | None = None) -> torch.Tensor:
+    """The mask of packed documents as a boolean [B, 1, L, L]: same document, and not in the future unless it is seen.
 
     Args:
         positions: [B, L] integers that restart at 0 where a document starts.
+        seen: [B, L] booleans: tokens that their whole document sees; none: no token is seen by one before it.
     """
     length = positions.shape[1]
     starts = torch.arange(length, device=positions.device) - positions
     same = starts.unsqueeze(2) == starts.unsqueeze(1)
-    return same.tril_().unsqueeze(1)
+    if seen is None:
+        return same.tril_().unsqueeze(1)
+    return (same & (same.tril() | seen.unsqueeze(1))).unsqueeze(1)
 
 
 def _dense_masks_in_context_parallel() -> None:
@@ -210,8 +213,8 @@ def dense_mask_model(base: Any) -> Any:
         class Config(base.Config):
             pass
 
-        def get_attention_masks(self, positions: torch.Tensor) -> torch.Tensor:
-            return document_mask(positions)
+        def get_attention_masks(self, positions: torch.Tensor, seen: torch.Tensor | None = None) -> torch.Tensor:
+            return document_mask(positions, seen)
 
     return DenseMaskModel
 

@@ -130,10 +130,10 @@ class Gpt2Model(Decoder):
 
     # torchtitan's own masks are sparse; ours go to an attention that takes them.
     def get_attention_masks(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, positions: torch.Tensor
+        self, positions: torch.Tensor, seen: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Dense masks of packed documents."""
-        return cpu.document_mask(positions)
+        """Dense masks of packed documents; see `cpu.document_mask`."""
+        return cpu.document_mask(positions, seen)
 
     def forward(
         self, tokens: torch.Tensor, positions: torch.Tensor | None = None, attention_masks: Any = None

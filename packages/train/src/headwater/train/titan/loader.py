@@ -53,11 +53,12 @@ class OrderLoader(BaseDataLoader):
                 batch = read_batch(self._inputs, first, first + self._micro, self.skips)
                 self._fed += batch.digest
                 self._sources.append(batch.sources_B)
-                yield (
-                    {"input": torch.from_numpy(batch.inputs_BL).contiguous(),
-                     "positions": torch.from_numpy(batch.positions_BL).contiguous()},
-                    torch.from_numpy(batch.labels_BL).contiguous(),
-                )  # fmt: skip
+                arrays = {"input": batch.inputs_BL, "positions": batch.positions_BL, "seen": batch.seen_BL,
+                          "chances": batch.chances_BL}  # fmt: skip
+                tensors = {
+                    name: torch.from_numpy(array).contiguous() for name, array in arrays.items() if array is not None
+                }
+                yield tensors, torch.from_numpy(batch.labels_BL).contiguous()
 
     @property
     def batch(self) -> int:

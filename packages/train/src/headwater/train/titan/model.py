@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
 from torchtitan.components.optimizer import register_moe_load_balancing_hook
 from torchtitan.distributed.pipeline_parallel import pipeline_llm
@@ -27,10 +28,13 @@ from torchtitan.protocols.model_spec import ModelSpec
 
 from headwater.core.run import ModelShape
 from headwater.train.mup import Mup
+from headwater.train.objectives.config import Kinds, MultiToken, ReplacedToken
 from headwater.train.titan import cpu
 from headwater.train.titan.experts import expert_layer
 from headwater.train.titan.gpt2 import Gpt2Model, gpt2_layer, gpt2_parts
 from headwater.train.titan.initial import key_parameters
+from headwater.train.titan.multi_token import later_tokens
+from headwater.train.titan.replaced_token import detector
 
 STD = 0.02
 """Standard deviation of the initial matrices, as in GPT-2 and Llama."""
@@ -48,7 +52,9 @@ class Family:
     """What the whole model has in place of what is common to the others."""
 
 
-def model_spec(shape: ModelShape, device: str, seed: int = 0, mup: Mup | None = None) -> ModelSpec:
+def model_spec(
+    shape: ModelShape, device: str, seed: int = 0, mup: Mup | None = None, objective: Kinds | None = None
+) -> ModelSpec:
     """The spec that torchtitan's trainer builds the model from.
 
     Args:
@@ -56,6 +62,7 @@ def model_spec(shape: ModelShape, device: str, seed: int = 0, mup: Mup | None = 
         device: "cpu" takes the attention and the reductions that work there.
         seed: Of the initial weights.
         mup: How they depend on the width.
+        objective: What the model is trained to predict; none: the next token. Some give it more parts.
     """
     family = FAMILIES[shape.family]
     attention = cpu.attention_config() if device == "cpu" else get_attention_config("flex")
@@ -73,12 +80,19 @@ def model_spec(shape: ModelShape, device: str, seed: int = 0, mup: Mup | None = 
             param_init={"weight": partial(nn.init.trunc_normal_, std=head_std, a=-3 * head_std, b=3 * head_std)},
         ),
     }
-    config = _model_class(family.model, device, seed, _std_factors(shape, mup)).Config(
-        **{**common, **family.parts(shape)},
+    layers = [family.layer(shape, index, attention) for index in range(shape.n_layers)]
+    base, parts = family.model, family.parts(shape)
+    if isinstance(objective, ReplacedToken):
+        base, heads = detector(base, shape, objective, lambda small, index: family.layer(small, index, attention))
+        parts |= heads
+    elif isinstance(objective, MultiToken):
+        parts |= {"mtp_layers": later_tokens(family.layer, shape, objective, attention)}
+    config = _model_class(base, device, seed, _std_factors(shape, mup)).Config(
+        **{**common, **parts},
         dim=shape.dim,
         vocab_size=shape.vocab_size,
         enable_weight_tying=shape.tied,
-        layers=[family.layer(shape, index, attention) for index in range(shape.n_layers)],
+        layers=layers,
     )
     return ModelSpec(
         name=shape.family, flavor="headwater", model=config,
@@ -159,7 +173,23 @@ def _model_class(base: Any, device: str, seed: int, std_factor: Callable[[str], 
             super().__init__(config)
             key_parameters(self, seed, std_factor)
 
+        def get_attention_masks(self, positions: torch.Tensor, seen: torch.Tensor | None = None) -> Any:
+            if seen is None:
+                return super().get_attention_masks(positions)
+            return self._create_flex_attention_mask(positions, self.config.first_attention, [_sees(positions, seen)])
+
     return cpu.dense_mask_model(HeadwaterModel) if device == "cpu" else HeadwaterModel
+
+
+def _sees(positions_BL: torch.Tensor, seen_BL: torch.Tensor) -> Callable[..., torch.Tensor]:
+    """FlexAttention's form of `cpu.document_mask`."""
+    starts_BL = torch.arange(positions_BL.shape[1], device=positions_BL.device) - positions_BL
+
+    def sees(batch: torch.Tensor, head: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+        same = starts_BL[batch, query] == starts_BL[batch, key]
+        return same & ((query >= key) | seen_BL[batch, key])
+
+    return sees
 
 
 @contextmanager

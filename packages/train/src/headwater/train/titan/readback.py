@@ -45,6 +45,7 @@ class Figures:
         flags: For each flag of `agree`, whether any process had it set.
         fed: Digest of what the step was fed.
         source_nats: Summed losses of the step by label of `Sources`.
+        source_tokens: For how many tokens these count.
         update_ratios: By `updates.GROUPS`; none where they were not measured.
     """
 
@@ -56,6 +57,7 @@ class Figures:
     flags: tuple[bool, ...]
     fed: int
     source_nats: tuple[float, ...] = ()
+    source_tokens: tuple[float, ...] = ()
     update_ratios: tuple[float, ...] = ()
 
 

@@ -6,6 +6,8 @@ Legend: B samples of a micro-batch, L tokens of a sample on this process, V entr
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -62,6 +64,7 @@ class SampleLoss(CrossEntropyLoss):
     """torchtitan's loss, the sum over the tokens, from the sums of the samples, which it keeps.
 
     Attributes:
+        is_of_text: Whether the loss of the text itself is asked for (see `of_text`).
         kept: Of the latest micro-batches of a training, oldest first: each sample's loss, shape [B].
     """
 
@@ -80,16 +83,38 @@ class SampleLoss(CrossEntropyLoss):
             self.fn = partial(penalised_losses, z_loss=config._z_loss, smoothing=config._smoothing)
             self._maybe_compile(compile_config)
         self.kept: deque[torch.Tensor] = deque()
+        self.is_of_text = False
 
     def __call__(
-        self, pred: torch.Tensor, labels: torch.Tensor, global_valid_tokens: torch.Tensor | None = None, **_: Any
+        self, pred: Any, labels: torch.Tensor, global_valid_tokens: torch.Tensor | None = None, **more: Any
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The loss of a micro-batch, as a share of the global batch's mean where its number of tokens is given."""
-        losses_B = (self.fn if torch.is_grad_enabled() else self._plain)(pred, labels)
+        losses_B = self.losses(pred, labels, more.get("positions"))
         if torch.is_grad_enabled():
             self.kept.append(losses_B.detach())
         loss = losses_B.sum()
         return (loss if global_valid_tokens is None else loss / global_valid_tokens), {}
+
+    @contextmanager
+    def of_text(self) -> Iterator[None]:
+        """For a while, the cross-entropy of the labels and nothing else: what it takes to say a text."""
+        self.is_of_text = True
+        try:
+            yield
+        finally:
+            self.is_of_text = False
+
+    def losses(self, pred: Any, labels_BL: torch.Tensor, positions_BL: torch.Tensor | None) -> torch.Tensor:
+        """The loss of each sample, shape [B]: what its tokens lose together."""
+        return self.cross_entropy(pred, labels_BL)
+
+    def cross_entropy(self, logits_BLV: torch.Tensor, labels_BL: torch.Tensor) -> torch.Tensor:
+        """Of each sample, shape [B]; in training, with what training adds to it."""
+        return (self.fn if torch.is_grad_enabled() else self._plain)(logits_BLV, labels_BL)
+
+    def tokens(self, labels_BL: torch.Tensor) -> torch.Tensor:
+        """For how many tokens the loss of each sample counts, int64 of shape [B]: those that are scored."""
+        return (labels_BL != IGNORE_INDEX).sum(dim=1)
 
     def take(self, micro_batches: int) -> torch.Tensor | None:
         """The losses of the last micro-batches, shape [micro-batches, B]; none where another process computes them.

@@ -46,27 +46,23 @@ class Sources:
     def forget(self) -> None:
         """Begins to add up anew."""
         self._nats = np.zeros(len(self.labels))
-        self._samples = np.zeros(len(self.labels), dtype=np.int64)
+        self._tokens = np.zeros(len(self.labels))
 
     def one_hot(self, which: Sequence[np.ndarray]) -> torch.Tensor:
         """Which label each sample of the micro-batches has, as float32 of shape [M, S, B] on the host."""
         labels_MB = self._label_of[np.stack(which)]
         return torch.from_numpy((labels_MB[:, None] == np.arange(len(self.labels))[:, None]).astype(np.float32))
 
-    def add(self, start: int, stop: int, order: KeptOrder, nats: Sequence[float]) -> None:
+    def add(self, nats: Sequence[float], tokens: Sequence[float]) -> None:
         """Takes a step.
 
         Args:
-            start: Its first position.
-            stop: One more than its last.
-            order: The order as it is consumed.
             nats: Summed losses, by label.
+            tokens: For how many tokens these count, by label.
         """
-        if not all(map(math.isfinite, nats)):
-            return
-        which, _, _ = order.locate_many(np.arange(start, stop, dtype=np.int64))
-        self._nats += nats
-        self._samples += np.bincount(self._label_of[which], minlength=len(self.labels))
+        if all(map(math.isfinite, nats)):
+            self._nats += nats
+            self._tokens += tokens
 
     def take(self, until: int, order: KeptOrder) -> dict[str, float]:
         """Series of the losses since the last call, of sources that came up, and of the tokens of all.
@@ -83,8 +79,8 @@ class Sources:
             names.TRAIN_SOURCE_TOKENS.series(source=label): float(count)
             for label, count in zip(self.labels, tokens, strict=True)
         }
-        for label, nats, samples in zip(self.labels, self._nats, self._samples, strict=True):
-            if samples:
-                found[names.TRAIN_SOURCE_LOSS.series(source=label)] = float(nats) / (int(samples) * length)
+        for label, nats, scored in zip(self.labels, self._nats, self._tokens, strict=True):
+            if scored:
+                found[names.TRAIN_SOURCE_LOSS.series(source=label)] = float(nats) / float(scored)
         self.forget()
         return found

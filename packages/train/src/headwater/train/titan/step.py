@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
-from torchtitan.components.loss import IGNORE_INDEX
 from torchtitan.distributed import utils as dist_utils
 from torchtitan.trainer import Trainer
 
@@ -76,7 +76,7 @@ class StepTrainer(Trainer):
         with self._clock.part(profile.LOADER):
             rounds, counts, one_hot = self._fetch(data_iterator)
         with self._clock.part(profile.COMMUNICATION):
-            valid, fed = self._counted(counts)
+            valid, fed, scored = self._counted(counts)
         with self._clock.part(profile.FORWARD_BACKWARD):
             own, nats = self._forward_backward(rounds, valid, one_hot)
         with self._clock.part(profile.GRADIENT_NORM):
@@ -104,7 +104,7 @@ class StepTrainer(Trainer):
             update_unless(refused, self.optimizers, self._biases)
             if self._clip is not None:
                 self._clip.keep(refused)
-            beside = [nats, self._updates.after()] if measured else [nats]
+            beside = [nats, scored, self._updates.after()] if measured else [nats, scored]
             self.lr_schedulers.step()
         self.readback.send(Sent(self.step, start, learning_rate), found, refused, fed, *beside)
 
@@ -164,6 +164,16 @@ class StepTrainer(Trainer):
             part.set_requires_gradient_sync(now)  # type: ignore[operator]
             part.set_reshard_after_backward(now)  # type: ignore[operator]
 
+    def post_dataloading_process(
+        self, input_dict: dict[str, torch.Tensor], labels: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, dict[str, Any]]:
+        """As torchtitan's; with masks in which tokens see later ones where the objective says so."""
+        if (seen := input_dict.get("seen")) is None:
+            return super().post_dataloading_process(input_dict, labels)
+        more = {name: value for name, value in input_dict.items() if name not in ("input", "seen")}
+        masks = self.model_parts[0].get_attention_masks(more["positions"], seen)  # type: ignore[operator]
+        return input_dict["input"], labels, {**more, "attention_masks": masks}
+
     def pp_forward_backward_step(
         self, *, input_dict_mbs: list[dict[str, torch.Tensor]], label_mbs: list[torch.Tensor],
         global_valid_tokens: torch.Tensor,
@@ -190,27 +200,29 @@ class StepTrainer(Trainer):
         """This process's micro-batches of the step.
 
         Returns:
-            They, round by round; how many of their tokens count, and a digest of them, int64 of shape [2]; and of which
-            source their samples are, one-hot.
+            They, round by round; a digest of them, and for how many tokens of each source their loss counts, int64 of
+            shape [1 + S]; and of which source their samples are, one-hot.
         """
         rounds: list[list[Batch]] = []
-        count = torch.zeros((), dtype=torch.int64)
+        tokens_MB: list[torch.Tensor] = []
         for _ in range(self.dataloader.micro_batches // self.num_pipeline_parallel_microbatches):
             micro_batches: list[Batch] = []
             for _ in range(self.num_pipeline_parallel_microbatches):
                 inputs, labels = next(data_iterator)
-                count += (labels != IGNORE_INDEX).sum()
+                tokens_MB.append(self.loss_fn.tokens(labels))
                 moved = {key: self._moved(value) for key, value in inputs.items()}
                 micro_batches.append((moved, self._moved(labels)))
             rounds.append(micro_batches)
-        counts = self._moved(torch.stack([count, torch.tensor(self.dataloader.take_fed())]))
-        return rounds, counts, self._moved(self._sources.one_hot(self.dataloader.take_sources()))
+        one_hot_MSB = self._sources.one_hot(self.dataloader.take_sources())
+        tokens_S = (one_hot_MSB.long() * torch.stack(tokens_MB)[:, None]).sum(dim=(0, 2))
+        counts = torch.cat([torch.tensor([self.dataloader.take_fed()]), tokens_S])
+        return rounds, self._moved(counts), self._moved(one_hot_MSB)
 
-    def _counted(self, counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """How many tokens of the global batch count, and its digest."""
+    def _counted(self, counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """For how many tokens the loss of the global batch counts, its digest, and the tokens by source."""
         if self.parallel_dims.dp_enabled:
             counts = dist_utils.dist_sum_tensor(counts, self.parallel_dims.get_mesh("batch"))
-        return counts[0], counts[1]
+        return counts[1:].sum(), counts[0], counts[1:].float()
 
     def _moved(self, value: torch.Tensor) -> torch.Tensor:
         """On the device; the copy waits neither for the work before it nor the host for the copy."""

@@ -133,7 +133,7 @@ class HeadwaterTrainer(StepTrainer):
         self._sources.forget()
         self.dataloader.skips = self.guard.ledger.skips
         info = read_run(self.inputs.run.checkpoint(step))
-        if info.validation_loss is not None and info.validation_bits_per_byte is not None:
+        if info.validation_loss is not None:
             self._validated = (step, HeldOutFigures(info.validation_loss, info.validation_bits_per_byte, 0, 0))
 
     def _loop(self, profiled: Callable[[], None]) -> str:
@@ -264,7 +264,7 @@ class HeadwaterTrainer(StepTrainer):
         tokens = samples * plan.seq_len
         order = KeptOrder(self.inputs.order, self.guard.ledger.skips)
         if self.is_main:
-            self._sources.add(sent.start, samples, order, figures.source_nats)
+            self._sources.add(figures.source_nats, figures.source_tokens)
         speed = self.metrics_processor.log_step(
             figures, tokens=tokens, samples=samples, step_tokens=size * plan.seq_len,
             clipped=figures.grad_norm > self.config.training.max_norm, phases=self._clock.seconds,
@@ -289,10 +289,10 @@ class HeadwaterTrainer(StepTrainer):
         self._validated = (self.step, figures)
         if self._patience is not None:
             self._patience.see(self.step, figures.loss)
-        self.metrics_processor.log_values(self.step, {
-            "headwater_train_validation_loss": figures.loss,
-            "headwater_train_validation_bits_per_byte": figures.bits_per_byte,
-        })  # fmt: skip
+        found = {"headwater_train_validation_loss": figures.loss}
+        if figures.bits_per_byte is not None:
+            found["headwater_train_validation_bits_per_byte"] = figures.bits_per_byte
+        self.metrics_processor.log_values(self.step, found)
         self._event("validation", loss=figures.loss, bits_per_byte=figures.bits_per_byte, tokens=figures.tokens,
                     text_bytes=figures.text_bytes)  # fmt: skip
         return "on"

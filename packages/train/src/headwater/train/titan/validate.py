@@ -1,4 +1,8 @@
-"""Validation as a torchtitan component: loss and bits per byte on the held-out set."""
+"""Validation as a torchtitan component: loss and bits per byte on the held-out set.
+
+The loss is that of the objective. Bits per byte are those of the text, read from left to right, where the objective
+trains that; another pass finds them unless the objective is causal language modelling.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torchtitan.components.validate import BaseValidator, Validator
 
-from headwater.train.held_out import IGNORE, HeldOut
+from headwater.train.held_out import HeldOut
+from headwater.train.objectives.examples import IGNORE
 from headwater.train.titan.pipeline import run_schedule
 
 if TYPE_CHECKING:
@@ -17,10 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HeldOutFigures:
-    """What a validation found: mean loss in nats a token, bits a byte of text, and how much was scored."""
+    """What a validation found: mean loss in nats a token, bits a byte of text if it can be said, and how much was
+    scored.
+    """
 
     loss: float
-    bits_per_byte: float
+    bits_per_byte: float | None
     tokens: int
     text_bytes: int
 
@@ -33,10 +40,14 @@ class HeldOutValidator(Validator):
         """As the base, and the objects of the run that are no configuration (leading underscore)."""
 
         _data: Any = None
+        _objective: Any = None
+        _left_to_right: bool = True
 
     def __init__(self, config: Config, *, dp_world_size: int, dp_rank: int, **_: Any) -> None:
         BaseValidator.__init__(self, config=config)
         self._data: HeldOut = config._data
+        self._objective: HeldOut | None = config._objective  # none: the loss of the text itself
+        self._left_to_right = config._left_to_right
         self._ranks, self._rank = dp_world_size, dp_rank
 
     @torch.no_grad()
@@ -46,21 +57,32 @@ class HeldOutValidator(Validator):
         Args:
             trainer: Whose model is scored, on its layout; put into evaluation mode meanwhile.
         """
+        data, scored, bits = self._data, self._objective, None
+        if scored is None or self._left_to_right:
+            with trainer.loss_fn.of_text():
+                nats = self._nats(trainer, data)
+            bits = data.bits_per_byte(nats)
+            if scored is None:
+                return HeldOutFigures(nats / data.tokens, bits, data.tokens, data.text_bytes)
+        counted = int(trainer.loss_fn.tokens(torch.from_numpy(scored.labels_BL)).sum())
+        return HeldOutFigures(self._nats(trainer, scored) / counted, bits, scored.tokens, data.text_bytes)
+
+    def _nats(self, trainer: HeadwaterTrainer, data: HeldOut) -> float:
+        """The summed loss of windows, the same on every process."""
         for part in trainer.model_parts:
             part.eval()
         total = torch.zeros((), dtype=torch.float64, device=trainer.device)
-        windows = self._data.labels_BL.shape[0]
+        windows = data.labels_BL.shape[0]
         count, micro = trainer.num_pipeline_parallel_microbatches, trainer.inputs.config.micro_batch
         # Every process makes the same number of passes, or they would wait for each other for ever.
         for first in range(0, windows, count * micro * self._ranks):
             start = first + self._rank * count * micro
             trainer.alive()
             starts = range(start, start + count * micro, micro)
-            total += self._loss(trainer, [self._batch(at, micro, trainer) for at in starts])
+            total += self._loss(trainer, [self._batch(data, at, micro, trainer) for at in starts])
         for part in trainer.model_parts:
             part.train()
-        nats, data = float(trainer.parallel_sum(total).item()), self._data
-        return HeldOutFigures(nats / data.tokens, data.bits_per_byte(nats), data.tokens, data.text_bytes)
+        return float(trainer.parallel_sum(total).item())
 
     def _loss(self, trainer: HeadwaterTrainer, micro_batches: list[Any]) -> torch.Tensor:
         with trainer.train_context():
@@ -74,17 +96,21 @@ class HeldOutValidator(Validator):
                 loss, _ = trainer.loss_fn(trainer.model_parts[0](inputs, **extra), labels)
         return loss.double()
 
-    def _batch(self, start: int, micro: int, trainer: HeadwaterTrainer) -> tuple[torch.Tensor, torch.Tensor, Any]:
-        rows, data = slice(start, start + micro), self._data
-        inputs, labels, positions = (
-            torch.from_numpy(array[rows]).contiguous() for array in (data.inputs_BL, data.labels_BL, data.positions_BL)
-        )
+    def _batch(
+        self, data: HeldOut, start: int, micro: int, trainer: HeadwaterTrainer
+    ) -> tuple[torch.Tensor, torch.Tensor, Any]:
+        arrays = {"input": data.inputs_BL, "positions": data.positions_BL, "seen": data.seen_BL,
+                  "chances": data.chances_BL}  # fmt: skip
+        inputs = {
+            name: torch.from_numpy(array[start : start + micro]).contiguous()
+            for name, array in arrays.items() if array is not None
+        }  # fmt: skip
+        labels = torch.from_numpy(data.labels_BL[start : start + micro]).contiguous()
         # Past the end: rows that do not count. A pipeline's micro-batches must all be of one size.
-        missing = micro - len(inputs) if trainer.parallel_dims.pp_enabled else int(len(inputs) == 0)
+        missing = micro - len(labels) if trainer.parallel_dims.pp_enabled else int(len(labels) == 0)
         if missing:
-            shape = (missing, inputs.shape[1])
-            inputs, positions = (torch.cat([part, part.new_zeros(shape)]) for part in (inputs, positions))
+            shape = (missing, labels.shape[1])
+            inputs = {name: torch.cat([part, part.new_zeros(shape)]) for name, part in inputs.items()}
             labels = torch.cat([labels, labels.new_full(shape, IGNORE)])
-        return trainer.post_dataloading_process(
-            {"input": inputs.to(trainer.device), "positions": positions.to(trainer.device)}, labels.to(trainer.device)
-        )
+        moved = {name: part.to(trainer.device) for name, part in inputs.items()}
+        return trainer.post_dataloading_process(moved, labels.to(trainer.device))

@@ -1,0 +1,1 @@
+"""`headwater train matrix`: every objective, optimizer and schedule trained for some steps against references."""
