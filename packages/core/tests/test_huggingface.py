@@ -11,7 +11,7 @@ from headwater.core.huggingface import (
     stored_prefix,
     weights_of,
 )
-from headwater.core.run import ModelShape, RopeScaling
+from headwater.core.run import ModelShape
 
 LLAMA = ModelShape(
     dim=64, n_layers=2, n_heads=4, n_kv_heads=2, ffn_dim=160, vocab_size=512, rope_theta=5e5, norm_eps=1e-5,
@@ -52,10 +52,28 @@ def test_the_prefix_of_a_checkpoint(prefix):
     assert stored_prefix(["optimizer.lr"]) is None
 
 
-def test_scaling_of_the_rotary_embedding_is_written_as_transformers_reads_it():
+@pytest.mark.parametrize(
+    ("scaling", "expected"),
+    [
+        ({"kind": "linear", "factor": 4.0}, {"rope_type": "linear", "factor": 4.0}),
+        ({"kind": "yarn", "factor": 4.0, "original_max_seq_len": 64},
+         {"rope_type": "yarn", "factor": 4.0, "beta_fast": 32.0, "beta_slow": 1.0, "attention_factor": 1.13862943611,
+          "original_max_position_embeddings": 64}),
+        ({"factor": 32.0},
+         {"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+          "original_max_position_embeddings": 8192}),
+    ],
+)  # fmt: skip
+def test_scaling_of_the_rotary_embedding_is_written_as_transformers_reads_it(scaling, expected):
     assert config_of(LLAMA)["rope_scaling"] is None
-    scaled = LLAMA.model_copy(update={"rope_scaling": RopeScaling(factor=32.0)})
-    assert config_of(scaled)["rope_scaling"] == {
-        "rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-        "original_max_position_embeddings": 8192,
-    }  # fmt: skip
+    for shape in (LLAMA, QWEN):
+        scaled = ModelShape.model_validate({**shape.model_dump(), "rope_scaling": scaling})
+        assert config_of(scaled)["rope_scaling"] == pytest.approx(expected)
+        assert config_of(scaled)["rope_theta"] == shape.rope_theta
+
+
+def test_ntk_aware_scaling_is_a_larger_base():
+    scaled = ModelShape.model_validate({**LLAMA.model_dump(), "rope_scaling": {"kind": "ntk", "factor": 4.0}})
+    config = config_of(scaled)
+    assert config["rope_scaling"] is None
+    assert config["rope_theta"] == pytest.approx(5e5 * 4 ** (16 / 14))

@@ -10,17 +10,42 @@ from safetensors.torch import load_file, save_file
 from headwater.core.checkpoints import choose_checkpoint
 from headwater.core.errors import EvalError, ManifestError
 from headwater.core.layout import RunLayout
+from headwater.core.run import ModelShape
 from headwater.eval.checkpoint import build_model, load, read_weights, to_transformers
 from headwater.eval.errors import UnusableCheckpoint
 from headwater.eval.tokenizer import load_tokenizer
 
 
-def _rotate_pairs(x_LHK: torch.Tensor, theta: float) -> torch.Tensor:
+def _turns(width: int, shape) -> tuple[torch.Tensor, float]:
+    """Radians a position of each pair, and the factor on queries and keys, as the papers have them."""
+    pairs = torch.arange(0, width, 2, dtype=torch.float64) / width
+    plain, scaling = shape.rope_theta**-pairs, shape.rope_scaling
+    if scaling is None:
+        return plain, 1.0
+    if scaling.kind == "linear":  # Chen et al., 2023: positions m become m / s
+        return plain / scaling.factor, 1.0
+    if scaling.kind == "ntk":  # Peng et al., 2023, equation 16
+        return (shape.rope_theta * scaling.factor ** (width / (width - 2))) ** -pairs, 1.0
+    turned = scaling.original_max_seq_len * plain / (2 * math.pi)  # r of Peng et al., equation 17
+    if scaling.kind == "llama3":
+        kept = ((turned - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)).clamp(0, 1)
+        return (1 - kept) * plain / scaling.factor + kept * plain, 1.0
+    # YaRN as its authors' code and transformers have it: the ramp runs over the pairs, between whole ones.
+    low, high = (
+        width * math.log(scaling.original_max_seq_len / (beta * 2 * math.pi)) / (2 * math.log(shape.rope_theta))
+        for beta in (scaling.beta_fast, scaling.beta_slow)
+    )
+    low, high = max(math.floor(low), 0), min(math.ceil(high), width - 1)
+    kept = 1 - ((torch.arange(width // 2, dtype=torch.float64) - low) / (high - low)).clamp(0, 1)
+    return (1 - kept) * plain / scaling.factor + kept * plain, 0.1 * math.log(scaling.factor) + 1
+
+
+def _rotate_pairs(x_LHK: torch.Tensor, shape) -> torch.Tensor:
     """Rotary embedding over neighbouring pairs, as a complex product (RoFormer, equation 34)."""
     length, _, width = x_LHK.shape
-    frequencies = theta ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+    frequencies, factor = _turns(width, shape)
     turn = torch.polar(
-        torch.ones(length, width // 2, dtype=torch.float64), torch.outer(torch.arange(length), frequencies)
+        torch.full((length, width // 2), factor, dtype=torch.float64), torch.outer(torch.arange(length), frequencies)
     )
     pairs = torch.view_as_complex(x_LHK.double().reshape(*x_LHK.shape[:-1], -1, 2).contiguous())
     return torch.view_as_real(pairs * turn[:, None]).flatten(-2)
@@ -43,7 +68,7 @@ def _reference_logits(weights, shape, tokens):
         k = (h @ w[at + "attention.qkv_linear.wk.weight"].T).view(length, shape.n_kv_heads, width)
         v = (h @ w[at + "attention.qkv_linear.wv.weight"].T).view(length, shape.n_kv_heads, width)
         repeat = shape.n_heads // shape.n_kv_heads
-        q, k = _rotate_pairs(q, shape.rope_theta), _rotate_pairs(k, shape.rope_theta).repeat_interleave(repeat, 1)
+        q, k = _rotate_pairs(q, shape), _rotate_pairs(k, shape).repeat_interleave(repeat, 1)
         scores = torch.einsum("lhk,mhk->hlm", q, k) / math.sqrt(width) + causal
         mixed = torch.einsum("hlm,mhk->lhk", scores.softmax(-1), v.repeat_interleave(repeat, 1)).reshape(length, -1)
         x = x + mixed @ w[at + "attention.wo.weight"].T
@@ -62,6 +87,31 @@ def test_logits_are_those_of_the_training_model(finished_run):
         found = loaded.model(tokens[None]).logits[0]
     assert (found.double() - expected).abs().max() < 1e-4
     assert loaded.weights_digest == "weights-20"
+
+
+@pytest.mark.parametrize(
+    "scaling",
+    [
+        {"kind": "linear", "factor": 4},
+        {"kind": "ntk", "factor": 4},
+        {"kind": "yarn", "factor": 4, "original_max_seq_len": 64, "beta_fast": 8},
+        {"kind": "llama3", "factor": 4, "original_max_seq_len": 64},
+    ],
+    ids=lambda scaling: scaling["kind"],
+)
+def test_a_stretched_model_is_the_training_model(tmp_path, build, scaling):
+    shape = ModelShape.model_validate({**build.SHAPE.model_dump(), "rope_theta": 1e4, "rope_scaling": scaling})
+    run = RunLayout(tmp_path)
+    build.make_tokenizer(run.tokenizer)
+    loaded = load(build.make_checkpoint(run, 3, None, shape))
+    tokens = torch.randint(0, 512, (200,), generator=torch.Generator().manual_seed(2))
+    weights = build.training_weights(shape, 3)
+    expected = _reference_logits(weights, shape, tokens)
+    with torch.inference_mode():
+        found = loaded.model(tokens[None]).logits[0]
+    assert (found.double() - expected).abs().max() < 2e-4
+    plain = _reference_logits(weights, shape.model_copy(update={"rope_scaling": None}), tokens)
+    assert (plain - expected).abs().max() > 0.1
 
 
 def test_tied_head_is_the_embedding(tmp_path, build):

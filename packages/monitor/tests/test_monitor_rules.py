@@ -117,6 +117,11 @@ CASES: dict[str, list[tuple[bool, list[dict[str, str]], int]]] = {
         (False, [train("slowest_rank_ratio", "1.1x60")], 40),
         (False, [train("slowest_rank_ratio", "1.02x20 1.5x3 1.02x40")], 40),
     ],
+    "HeadwaterDeadExpert": [
+        (True, [train("dead_experts", "0x20 3x40")], 45),
+        (False, [train("dead_experts", "0x60")], 45),
+        (False, [train("dead_experts", "0x20 3x15 0x40")], 45),  # balancing woke them
+    ],
     "HeadwaterMemory": [
         (True, [train("host_memory_bytes", "95x30"), train("memory_limit_bytes", "100x30")], 20),
         (True, [train("peak_memory_bytes", "79x30"), train("device_memory_limit_bytes", "80x30")], 20),

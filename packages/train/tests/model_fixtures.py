@@ -12,7 +12,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from headwater.core.layout import RunLayout
 from headwater.core.manifest import ArtifactWriter, parent_of, read_manifest
-from headwater.core.run import ModelShape, RopeScaling, RunInfo
+from headwater.core.rope import LinearScaling, Llama3Scaling, NtkScaling, YarnScaling
+from headwater.core.run import ModelShape, RunInfo
 from headwater.core.tokens import END_OF_TEXT, PAD
 from headwater.train import titan
 from headwater.train.dcp import ReproducibleWriter
@@ -27,9 +28,25 @@ SHAPES = {
     "grouped": GROUPED,
     "tied": GROUPED.model_copy(update={"tied": True, "n_kv_heads": 4}),
     "stretched": GROUPED.model_copy(
-        update={"rope_theta": 1e4, "rope_scaling": RopeScaling(factor=4.0, original_max_seq_len=32)}
+        update={"rope_theta": 1e4, "rope_scaling": Llama3Scaling(factor=4.0, original_max_seq_len=32)}
+    ),
+    "interpolated": GROUPED.model_copy(update={"rope_scaling": LinearScaling(kind="linear", factor=4.0)}),
+    "ntk": GROUPED.model_copy(update={"rope_scaling": NtkScaling(kind="ntk", factor=4.0)}),
+    "yarn": GROUPED.model_copy(
+        update={"rope_theta": 1e4, "rope_scaling": YarnScaling(kind="yarn", factor=4.0, original_max_seq_len=32)}
     ),
     "qwen": GROUPED.model_copy(update={"family": "qwen3", "head_dim": 16, "tied": True, "norm_eps": 1e-6}),
+    "qwen yarn": GROUPED.model_copy(
+        update={
+            "family": "qwen3",
+            "head_dim": 16,
+            "rope_theta": 1e4,
+            "rope_scaling": YarnScaling(kind="yarn", factor=4.0, original_max_seq_len=32, beta_fast=8.0),
+        }
+    ),
+    "qwen stretched": GROUPED.model_copy(
+        update={"family": "qwen3", "head_dim": 16, "rope_scaling": Llama3Scaling(original_max_seq_len=32)}
+    ),
     "wide heads": GROUPED.model_copy(update={"head_dim": 16, "n_kv_heads": 1}),
 }
 

@@ -125,6 +125,38 @@ def test_muon_has_the_matrices_of_the_blocks_and_adamw_the_rest() -> None:
     assert assigned("lm_head.weight", optimizer={"name": "muon", "learning_rate": 0.02})[1]["lr"] == 0.02
 
 
+@pytest.mark.parametrize("name", ["sgd", "adamw", "adafactor", "lion", "muon"])
+def test_steps_are_left_out_before_the_first_one(name: str) -> None:
+    """A refused first step leaves a state behind that a checkpoint can be written of, and what follows is the same."""
+    titan.start("cpu", 1, 1)
+    from headwater.train.titan.optimizers import HeadwaterOptimizers, assignment_of
+    from headwater.train.titan.readback import update_unless
+
+    config = validate(TrainConfig, {"model": MODEL, "optimizer": {"name": name}}, "train")
+
+    def made() -> tuple[torch.nn.ModuleDict, Any]:
+        torch.manual_seed(0)
+        model = torch.nn.ModuleDict({"layers": torch.nn.ModuleDict({"0": torch.nn.Linear(6, 4)}),
+                                     "lm_head": torch.nn.Linear(4, 9)})  # fmt: skip
+        return model, HeadwaterOptimizers.Config(_assignment=assignment_of(config)).build(model_parts=[model])
+
+    def update(model: torch.nn.ModuleDict, optimizers: Any, refused: float) -> None:
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, math.nan if refused else 0.5)
+        update_unless(torch.tensor(refused), optimizers)
+        optimizers.zero_grad()
+
+    (plain, one), (late, other) = made(), made()
+    before = {key: value.clone() for key, value in late.state_dict().items()}
+    update(late, other, 1.0)
+    assert all(torch.equal(value, before[key]) for key, value in late.state_dict().items())
+    update(plain, one, 0.0)
+    assert set(other.state_dict()) == set(one.state_dict())
+    update(late, other, 0.0)
+    assert all(torch.equal(value, plain.state_dict()[key]) for key, value in late.state_dict().items())
+    titan.stop()
+
+
 def test_the_default_is_adamw_as_it_was_and_decays_neither_norms_nor_embedding() -> None:
     optimizer, options = assigned("lm_head.weight")
     assert optimizer == "AdamW" and options == {

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headwater.core.errors import ManifestError
+from headwater.core.rope import LinearScaling, Llama3Scaling, RopeScaling, YarnScaling
 from headwater.core.run import ModelShape
 
 
@@ -149,18 +150,34 @@ def config_of(shape: ModelShape, dtype: str = "float32") -> dict[str, Any]:
         ManifestError: As `family_of`.
     """
     family = family_of(shape)
-    scaling = shape.rope_scaling
     return {
         "architectures": [family.architecture], "model_type": family.model_type, "torch_dtype": dtype,
         "hidden_size": shape.dim, "num_hidden_layers": shape.n_layers, "num_attention_heads": shape.n_heads,
         "num_key_value_heads": shape.n_kv_heads, "head_dim": shape.head_width, "intermediate_size": shape.ffn_dim,
         "vocab_size": shape.vocab_size, "max_position_embeddings": shape.max_seq_len, "hidden_act": "silu",
-        "rms_norm_eps": shape.norm_eps, "rope_theta": shape.rope_theta,
-        "rope_scaling": None if scaling is None else {
-            "rope_type": "llama3", "factor": scaling.factor, "low_freq_factor": scaling.low_freq_factor,
-            "high_freq_factor": scaling.high_freq_factor,
-            "original_max_position_embeddings": scaling.original_max_seq_len,
-        },
+        "rms_norm_eps": shape.norm_eps, "rope_theta": shape.rope_base,
+        "rope_scaling": _scaling_of(shape.rope_scaling),
         "tie_word_embeddings": shape.tied, "attention_dropout": 0.0, "initializer_range": 0.02,
         "bos_token_id": None, "eos_token_id": None, "use_cache": True, **family.settings,
     }  # fmt: skip
+
+
+def _scaling_of(scaling: RopeScaling | None) -> dict[str, Any] | None:
+    """`rope_scaling` of config.json; NTK-aware scaling is nothing but another `rope_theta` there."""
+    match scaling:
+        case LinearScaling():
+            return {"rope_type": "linear", "factor": scaling.factor}
+        case YarnScaling():
+            return {
+                "rope_type": "yarn", "factor": scaling.factor, "beta_fast": scaling.beta_fast,
+                "beta_slow": scaling.beta_slow, "attention_factor": scaling.temperature,
+                "original_max_position_embeddings": scaling.original_max_seq_len,
+            }  # fmt: skip
+        case Llama3Scaling():
+            return {
+                "rope_type": "llama3", "factor": scaling.factor, "low_freq_factor": scaling.low_freq_factor,
+                "high_freq_factor": scaling.high_freq_factor,
+                "original_max_position_embeddings": scaling.original_max_seq_len,
+            }  # fmt: skip
+        case _:
+            return None

@@ -132,6 +132,19 @@ TRAIN_STEP_TIMESTAMP = Metric(
     "headwater_train_step_timestamp_seconds", "gauge", "s", "Unix time at which the figures of the latest step came.",
     "train",
 )  # fmt: skip
+TRAIN_EXPERT_LOAD = Metric(
+    "headwater_train_expert_load_ratio", "gauge", "1",
+    "Tokens of a layer's busiest (`highest`) and idlest (`lowest`) expert over those of the mean one, of ten steps; "
+    "layers beyond 64 are `deeper`.", "train", labels=("layer", "of"),
+)  # fmt: skip
+TRAIN_EXPERT_EVENNESS = Metric(
+    "headwater_train_expert_entropy_ratio", "gauge", "1",
+    "Entropy of a layer's tokens over its experts, over that of an even load: 1 is even, 0 is all to one.", "train",
+    labels=("layer",),
+)  # fmt: skip
+TRAIN_DEAD_EXPERTS = Metric(
+    "headwater_train_dead_experts", "gauge", "1", "Experts of all layers that no token went to for 100 steps.", "train"
+)
 TRAIN_CLIPPED_STEPS = Metric(
     "headwater_train_clipped_steps_total", "counter", "1", "Steps whose gradient norm was above the clipping norm.",
     "train",
@@ -234,6 +247,7 @@ TABLE: dict[str, Metric] = {
     for metric in (
         TRAIN_STEP, TRAIN_STEPS_PLANNED, TRAIN_ENDED, TRAIN_STEP_TIMESTAMP, TRAIN_LOSS, TRAIN_LOSS_RANK_MAX,
         TRAIN_LOSS_WINDOW_MAX, TRAIN_SOURCE_LOSS, TRAIN_SOURCE_TOKENS, TRAIN_GRAD_NORM, TRAIN_UPDATE_RATIO,
+        TRAIN_EXPERT_LOAD, TRAIN_EXPERT_EVENNESS, TRAIN_DEAD_EXPERTS,
         TRAIN_CLIPPED_STEPS, TRAIN_LEARNING_RATE, TRAIN_TOKENS, TRAIN_SAMPLES, TRAIN_THROUGHPUT, TRAIN_STEP_SECONDS,
         TRAIN_PHASE_SECONDS, TRAIN_MFU, TRAIN_PEAK_MEMORY, TRAIN_DEVICE_MEMORY_LIMIT, TRAIN_HOST_MEMORY,
         TRAIN_MEMORY_LIMIT, TRAIN_VALIDATION_LOSS, TRAIN_VALIDATION_BPB, TRAIN_CHECKPOINTS, TRAIN_CHECKPOINT_SECONDS,

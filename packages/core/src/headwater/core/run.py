@@ -10,33 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from headwater.core.errors import ManifestError
 from headwater.core.ramp import Ramp, StepSamples
+from headwater.core.rope import NtkScaling, RopeScaling
 
 SCHEMA_VERSION = 1
 RUN_FILE = "run.json"
 CAUSAL = "causal"
 NOT_LEFT_TO_RIGHT = ("masked", "spans", "replaced_token")
 """Kinds of `train.objective` after which a model cannot say how likely a text is, or go on with one."""
-
-
-class RopeScaling(BaseModel):
-    """How Llama 3.1 stretches the rotary embedding beyond the context it was first trained with.
-
-    Wavelengths above `original_max_seq_len / low_freq_factor` are multiplied by `factor`, those below
-    `original_max_seq_len / high_freq_factor` stay, and those between are blended (Dubey et al., 2024, section 3.4.2).
-
-    Attributes:
-        factor: How much the longest wavelengths are stretched.
-        low_freq_factor: Sets the wavelength from which on all are stretched.
-        high_freq_factor: Sets the wavelength up to which none are.
-        original_max_seq_len: The context that the model was first trained with, in tokens.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    factor: float = Field(default=8.0, ge=1)
-    low_freq_factor: float = Field(default=1.0, gt=0)
-    high_freq_factor: float = Field(default=4.0, gt=0)
-    original_max_seq_len: int = Field(default=8192, gt=0, le=10**9)
 
 
 class Experts(BaseModel):
@@ -92,7 +72,8 @@ class ModelShape(BaseModel):
         head_dim: Width of a query, key or value head; none: `dim / n_heads`.
         ffn_dim: Width of the SwiGLU hidden layer.
         rope_theta: Base of the rotary position embedding.
-        rope_scaling: How the rotary embedding is stretched; none: it is not. Of "llama3" only.
+        rope_scaling: How the rotary embedding is stretched (`core.rope`); none: it is not. Of "llama3" and "qwen3"
+            only.
         max_seq_len: Longest context that the model was made for, in tokens.
         tied: Whether the output head shares the embedding's weights.
         dropout: Share of the activations that training drops. Of "gpt2" only.
@@ -123,6 +104,13 @@ class ModelShape(BaseModel):
     def head_width(self) -> int:
         """Width of a head, whether or not it was given."""
         return self.head_dim or self.dim // self.n_heads
+
+    @property
+    def rope_base(self) -> float:
+        """Base of the rotary embedding as it is turned: NTK-aware scaling makes it larger."""
+        if isinstance(self.rope_scaling, NtkScaling):
+            return self.rope_scaling.base(self.rope_theta, self.head_width)
+        return self.rope_theta
 
 
 class StageInfo(BaseModel):

@@ -172,6 +172,16 @@ PARALLELISM = Board("headwater-parallelism", "Headwater: parallelism and straggl
             Query(_of(m.TRAIN_LOSS)), Query(_of(m.TRAIN_LOSS_RANK_MAX), "{{instance}} highest"),
         ), "none", m.TRAIN_LOSS_RANK_MAX.help),
     ),
+    "Experts": (
+        Panel("Load of the busiest and the idlest expert", (
+            Query(_of(m.TRAIN_EXPERT_LOAD), "{{instance}} layer {{layer}} {{of}}"),
+        ), "none", f"{m.TRAIN_EXPERT_LOAD.help} 1 is even.", width=12, least=0),
+        Panel("Evenness of the experts", (Query(_of(m.TRAIN_EXPERT_EVENNESS), "{{instance}} layer {{layer}}"),),
+              "percentunit", m.TRAIN_EXPERT_EVENNESS.help, width=6, most=1),
+        Panel("Dead experts", (Query(_of(m.TRAIN_DEAD_EXPERTS)),), "none",
+              f"{m.TRAIN_DEAD_EXPERTS.help} Any for twenty minutes: HeadwaterDeadExpert.", width=6, counts=True,
+              limits=((1, "orange"),)),
+    ),
     "Waiting": (
         Panel("Unevenness of steps", (Query(f"{_step_time(0.99)} / {_step_time(0.5)}"),), "none",
               "The 99% step over the median one. Near 1: all ranks go in step. Well above: a rank, a disk or a "

@@ -147,6 +147,10 @@ ALERTS = (
         "The slowest rank of {{ $labels.instance }} takes {{ $value | humanize }} times as long as the median", "10m",
     ),
     Alert(
+        "HeadwaterDeadExpert", f"min_over_time({m.TRAIN_DEAD_EXPERTS.name}[10m]) > 0", "warning",
+        "{{ $value | humanize }} experts of {{ $labels.instance }} get no tokens", "10m",
+    ),
+    Alert(
         "HeadwaterMemory",
         f"{m.TRAIN_HOST_MEMORY.name} / {m.TRAIN_MEMORY_LIMIT.name} > 0.92 or "
         f"max_over_time({m.TRAIN_PEAK_MEMORY.name}[10m]) / {m.TRAIN_DEVICE_MEMORY_LIMIT.name} > 0.97",

@@ -21,6 +21,8 @@ def train() -> None:
 
 @train.command()
 @recipe_options
+@click.option("--size", metavar="SIZE", help="Parameters of the model: 25m … 70b, or any number between. Sets the "
+              "shape in place of the recipe's, as headwater plan does.")  # fmt: skip
 @click.option("--fresh", is_flag=True, help="Start again from the first step; deletes this run's checkpoints.")
 @click.option(
     "--on-change", type=click.Choice(["refuse", "restart"]), default="refuse", show_default=True,
@@ -31,7 +33,7 @@ def train() -> None:
     help="Trace so many steps with torch's profiler, and show where a step's time goes.",
 )  # fmt: skip
 def run(
-    recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...], fresh: bool, on_change: str,
+    recipe: str, run: Path, as_json: bool, overrides: tuple[str, ...], size: str | None, fresh: bool, on_change: str,
     profile_steps: int | None,
 ) -> None:  # fmt: skip
     """Train as the recipe's `train` section says. Run again after an interruption to go on.
@@ -42,10 +44,12 @@ def run(
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # the profiler's own log, on stderr
 
+    from headwater.train.model import sized
     from headwater.train.runner import train as start
     from headwater.train.session import TERMINATED
     from headwater.train.summary import show
 
+    overrides = (*sized(size), *overrides) if size is not None else overrides
     result = start(recipe, run, overrides, fresh=fresh, on_change=on_change, profile_steps=profile_steps or 0)
     show(result, run, as_json, profiled=profile_steps is not None)
     if result.state == "terminated":

@@ -81,8 +81,13 @@ class TrainConfig(Section):
         early_stopping: When the run ends before its last step.
         guard: What is watched for, and what is done about it.
         device: Where to train; auto takes CUDA when there is one.
-        precision: Of the matrix products; bfloat16 and float8 keep float32 master weights. float8 is bfloat16 with the
-            linear layers in float8, scaled row by row; it needs the extra `float8`, and `compile` to be any faster.
+        precision: Of the matrix products; all but float32 keep float32 master weights. float16 scales the loss
+            dynamically. float8 is bfloat16 with the linear layers in float8, scaled row by row; it needs the extra
+            `float8`, and `compile` to be any faster. mxfp8 scales blocks of 32 (OCP MX v1.0); it needs the same, and a
+            Blackwell GPU.
+        attention: How attention is computed on a GPU: FlexAttention (Dong et al., 2024, arXiv:2412.05496), on Hopper
+            and later also with FlashAttention's kernels in it (flex_flash), or FlashAttention of variable lengths
+            (varlen; Dao, 2023, arXiv:2307.08691). auto is flex. A CPU has dense masks (sdpa).
         activation_checkpointing: What the backward pass computes again instead of keeping it (Chen et al., 2016,
             arXiv:1604.06174): nothing; of each block all but attention and every second product ("selective"); or each
             block whole.
@@ -112,7 +117,8 @@ class TrainConfig(Section):
     parallel: Parallel = Parallel()
     guard: GuardConfig = GuardConfig()
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["float32", "bfloat16", "float8"] = "float32"
+    precision: Literal["float32", "bfloat16", "float16", "float8", "mxfp8"] = "float32"
+    attention: Literal["auto", "flex", "flex_flash", "varlen", "sdpa"] = "auto"
     activation_checkpointing: Literal["none", "selective", "full"] = "none"
     compile: bool = False
     threads: Whole | None = Field(default=None, ge=1, le=1024)
@@ -131,8 +137,16 @@ class TrainConfig(Section):
             raise ValueError(
                 f"activation_checkpointing selective does not go with schedule {self.parallel.schedule}: full does"
             )
-        if self.precision == "float8" and self.parallel.tp > 1:
-            raise ValueError("precision float8 does not go with parallel.tp: it has not been held against one process")
+        if self.precision in ("float8", "mxfp8") and self.parallel.tp > 1:
+            raise ValueError(
+                f"precision {self.precision} does not go with parallel.tp: it has not been held against one process"
+            )
+        if self.precision == "float16" and self.model.family == "deepseek_v3":
+            raise ValueError(
+                "precision float16 does not go with model.family deepseek_v3: experts need bfloat16's range"
+            )
+        if self.attention == "varlen" and self.parallel.cp > 1:
+            raise ValueError("attention varlen does not go with parallel.cp: flex does")
         if self.model.max_seq_len is not None and self.model.max_seq_len < self.seq_len:
             raise ValueError(f"model.max_seq_len ({self.model.max_seq_len}) is below seq_len ({self.seq_len})")
         return self
@@ -176,13 +190,15 @@ class TrainConfig(Section):
                 yield f"mup does not go with objective {self.objective.kind}: it has not been checked on its heads"
         if (self.z_loss or self.label_smoothing) and layout.tp > 1:
             yield "z_loss and label_smoothing do not go with parallel.tp: the loss is on shards of the vocabulary there"
+        if self.attention in ("flex_flash", "varlen") and self.objective != Causal():
+            yield f"attention {self.attention} goes with objective causal only, not {self.objective.kind}: use flex"
         if self.early_stopping is not None and not self.validation.every:
             yield "early_stopping needs validation.every above 0"
 
 
 NEUTRAL = (
     "init_from", "metrics", "threads", "device", "parallel", "checkpoint", "validation", "micro_batch", "compile",
-    "activation_checkpointing", "guard",
+    "activation_checkpointing", "guard", "attention",
 )  # fmt: skip
 """Keys of the section that may change when a run goes on: they change neither the model nor its data, only (in the
 last digits) the rounding of sums, or what is written beside the run. Initial weights are compared by their digest. The

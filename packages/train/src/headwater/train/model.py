@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import json
+from typing import Any, Literal, cast
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
-from headwater.core.config import Section, Whole
-from headwater.core.run import Experts, LatentAttention, ModelShape, RopeScaling
+from headwater.core.config import NotValid, Section, Whole
+from headwater.core.errors import ConfigError
+from headwater.core.rope import NtkScaling, RopeScaling
+from headwater.core.run import Experts, LatentAttention, ModelShape
+from headwater.train.sizes import FAMILIES, values_of
+
+SET_BY_SIZE = ("dim", "n_layers", "n_heads", "n_kv_heads", "head_dim", "ffn_dim", "experts", "latent")
+"""Keys of the section that a size alone decides."""
 
 
 class Model(Section):
     """Shape of a decoder.
 
     Attributes:
+        size: Number of parameters, as 125m or 8b, which sets the shape (`train.sizes`): width, depth, heads, hidden
+            layer, and `vocab_size`, `tied`, `rope_theta` and `norm_eps` where they are not given.
         family: `llama3`; `qwen3`, which also norms each head's query and key; `deepseek_v3`, a mixture of experts with
             latent attention; `gpt2` (Radford et al., 2019), with learned positions, for what was published on it.
         dim: Width of the residual stream.
@@ -26,8 +35,8 @@ class Model(Section):
         vocab_size: Rows of the embedding and of the head, at least as many as the tokenizer has entries; default: as
             many. More of them are for weights that were made so, or to make their number divisible.
         rope_theta: Base of the rotary position embedding.
-        rope_scaling: How the rotary embedding is stretched beyond the context of an earlier training, as Llama 3.1's;
-            of `llama3` only.
+        rope_scaling: How the rotary embedding is stretched beyond the context of an earlier training: `kind` linear,
+            ntk, yarn or llama3 (see `core.rope`); of `llama3` and `qwen3` only.
         norm_eps: Added to the variance in RMSNorm.
         max_seq_len: Longest context that the model is made for, in tokens; default: `train.seq_len`.
         tied: Whether the output head shares the embedding's weights.
@@ -36,6 +45,7 @@ class Model(Section):
         latent: Latent attention, of `deepseek_v3` only (see `core.run.LatentAttention`).
     """
 
+    size: str | None = Field(default=None, min_length=2)
     family: Literal["llama3", "qwen3", "deepseek_v3", "gpt2"] = "llama3"
     dim: Whole = Field(default=256, ge=8)
     n_layers: Whole = Field(default=4, ge=1)
@@ -53,6 +63,29 @@ class Model(Section):
     experts: Experts | None = None
     latent: LatentAttention | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _sized(cls, given: Any) -> Any:
+        """Fills in the shape of a size."""
+        values = cast("dict[str, Any]", given)
+        if not isinstance(given, dict) or not isinstance(values.get("size"), str):
+            return given  # pydantic says what it should have been
+        family, vocabulary = values.get("family", "llama3"), values.get("vocab_size")
+        if family not in FAMILIES or not isinstance(vocabulary, int | None):
+            return values
+        try:
+            sized = values_of(values["size"], family, vocabulary)
+        except ConfigError as error:
+            raise NotValid(f"size: {error}") from error
+        sized = {name: value.model_dump() if isinstance(value, BaseModel) else value for name, value in sized.items()}
+        for name in SET_BY_SIZE:
+            if values.get(name) is not None and values[name] != sized.get(name):
+                raise NotValid(
+                    f"{name} of the size {values['size']}, which is {sized.get(name)}, not {values[name]}",
+                    hint=f"leave out size or {name}",
+                )
+        return {**sized, **{name: value for name, value in values.items() if value is not None}}
+
     @model_validator(mode="after")
     def _heads(self) -> Model:
         if self.family == "deepseek_v3":
@@ -65,8 +98,10 @@ class Model(Section):
 
     @model_validator(mode="after")
     def _family(self) -> Model:
-        if self.rope_scaling is not None and self.family != "llama3":
-            raise ValueError(f"rope_scaling belongs to family llama3, and the family is {self.family}")
+        if self.rope_scaling is not None and self.family not in ("llama3", "qwen3"):
+            raise ValueError(f"rope_scaling belongs to families llama3 and qwen3, and the family is {self.family}")
+        if isinstance(self.rope_scaling, NtkScaling) and (self.head_dim or self.dim // self.n_heads) == 2:
+            raise ValueError("rope_scaling.kind ntk needs heads wider than 2")
         if self.dropout and self.family != "gpt2":
             raise ValueError(f"dropout belongs to family gpt2, and the family is {self.family}")
         if self.family != "deepseek_v3":
@@ -99,7 +134,7 @@ class Model(Section):
             vocab_size: Entries of the tokenizer's vocabulary.
             seq_len: Tokens in a sample.
         """
-        values = self.model_dump()
+        values = self.model_dump(exclude={"size"})
         values.update(vocab_size=self.vocab_size or vocab_size, max_seq_len=self.max_seq_len or seq_len)
         if self.family == "gpt2":
             values.update(n_kv_heads=self.n_heads)
@@ -109,6 +144,12 @@ class Model(Section):
                 latent=(self.latent or LatentAttention()).model_dump(),
             )  # fmt: skip
         return ModelShape(**values)
+
+
+def sized(size: str) -> tuple[str, ...]:
+    """The overrides of a recipe that give its model a size in place of the shape that it has."""
+    cleared = (f"train.model.{name}=null" for name in (*SET_BY_SIZE, "vocab_size", "tied", "rope_theta", "norm_eps"))
+    return (*cleared, f"train.model.size={json.dumps(size)}")
 
 
 def recipe_of(shape: ModelShape) -> dict[str, Any]:

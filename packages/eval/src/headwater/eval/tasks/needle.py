@@ -25,8 +25,8 @@ NEEDLES = 5
 ANSWER_TOKENS = 16
 """Room that a prompt leaves for the answer; the task file generates as many."""
 
-_PLACES = ("Ardenholm", "Belcastel", "Corvenna", "Dunmarrow", "Elsinia", "Fallowmere", "Garrick Bay", "Hollinford",
-           "Istervale", "Jorunn", "Kestrelton", "Lowmoor")  # fmt: skip
+PLACES = ("Ardenholm", "Belcastel", "Corvenna", "Dunmarrow", "Elsinia", "Fallowmere", "Garrick Bay", "Hollinford",
+          "Istervale", "Jorunn", "Kestrelton", "Lowmoor")  # fmt: skip
 _WHO = ("The baker", "A tired student", "My neighbour", "The old captain", "One of the gardeners", "The librarian",
         "A young painter", "The postwoman", "Somebody from the mill", "The night guard", "Her cousin", "The teacher",
         "A travelling musician", "The shepherd", "The woman next door", "An apprentice")  # fmt: skip
@@ -88,17 +88,16 @@ def items(lengths: Sequence[int], count: Callable[[str], int]) -> list[dict[str,
 def _items(length: int, number: int, count: Callable[[str], int]) -> list[dict[str, Any]]:
     """One text with one needle, at every depth: only the place differs."""
     draw = random.Random(f"{TASK} {length} {number}")  # noqa: S311 - any will do
-    place, secret = draw.choice(_PLACES), str(draw.randrange(10_000, 100_000))
-    needle = f"The secret number of {place} is {secret}."
-    question = f"\n\nQuestion: What is the secret number of {place}?\nAnswer: The secret number of {place} is"
+    place, secret = draw.choice(PLACES), str(draw.randrange(10_000, 100_000))
+    needle, question = fact(place, secret), question_about(place)
     taken = count(f" {needle}") + count(question) + ANSWER_TOKENS
     sentences: list[str] = []
     while True:
-        sentence = _sentence(draw)
-        taken += count(f" {sentence}")
+        line = sentence(draw)
+        taken += count(f" {line}")
         if taken > length:
             break
-        sentences.append(sentence)
+        sentences.append(line)
     while sentences:
         prompts = [_joined(sentences, needle, depth) + question for depth in DEPTHS]
         if max(map(count, prompts)) + ANSWER_TOKENS <= length:
@@ -113,10 +112,21 @@ def _items(length: int, number: int, count: Callable[[str], int]) -> list[dict[s
     )  # fmt: skip
 
 
+def fact(place: str, secret: str) -> str:
+    """The needle."""
+    return f"The secret number of {place} is {secret}."
+
+
+def question_about(place: str) -> str:
+    """What stands at the end of the prompt, up to the answer."""
+    return f"\n\nQuestion: What is the secret number of {place}?\nAnswer: The secret number of {place} is"
+
+
 def _joined(sentences: Sequence[str], needle: str, depth: float) -> str:
     before = round(depth * len(sentences))
     return " ".join([*sentences[:before], needle, *sentences[before:]])
 
 
-def _sentence(draw: random.Random) -> str:
+def sentence(draw: random.Random) -> str:
+    """A sentence of the haystack."""
     return " ".join(draw.choice(words) for words in (_WHO, _DID, _WHAT, _WHERE, _WHEN)) + "."

@@ -86,7 +86,9 @@ class Guard:
         norm = self._gradient.limit(ahead) if self.config.gradient.respond == "skip" else math.inf
         return Limits(loss, norm)
 
-    def judge(self, step: int, loss: float, grad_norm: float, *, refused: bool) -> Verdict:
+    def judge(
+        self, step: int, loss: float, grad_norm: float, *, refused: bool, overflowed: bool = False
+    ) -> Verdict:  # fmt: skip
         """Takes the figures of the next step.
 
         Args:
@@ -94,11 +96,16 @@ class Guard:
             loss: Mean loss of the global batch.
             grad_norm: Before clipping.
             refused: Whether the device left the update out.
+            overflowed: Whether it did so because the gradients were scaled too much: nothing is wrong with the run.
         """
         limits = self.limits(step)
         if self._begins(step):
             self.forget()
         self._seen = step
+        if overflowed:
+            self._outlier.pass_over()
+            self._gradient.pass_over()
+            return Verdict("none", "", step)
         if refused:
             return self._skip(step, self._why(loss, grad_norm, limits))
         # Each detector sees the step, whichever speaks.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -66,7 +67,7 @@ def shape_of(config: Mapping[str, Any]) -> ModelShape:
             "n_heads": known["num_attention_heads"],
             "n_kv_heads": known.get("num_key_value_heads", known["num_attention_heads"]),
             "head_dim": _head_dim(known), "ffn_dim": known["intermediate_size"], "vocab_size": known["vocab_size"],
-            "rope_theta": rope.get("rope_theta", known["rope_theta"]), "rope_scaling": _scaling(rope, family),
+            "rope_theta": rope.get("rope_theta", known["rope_theta"]), "rope_scaling": _scaling(rope, known),
             "norm_eps": known["rms_norm_eps"], "max_seq_len": known["max_position_embeddings"],
             "tied": known.get("tie_word_embeddings", False),
         })  # fmt: skip
@@ -104,16 +105,37 @@ def _rope(known: Mapping[str, Any]) -> dict[str, Any]:
     return cast("dict[str, Any]", value)
 
 
-def _scaling(rope: Mapping[str, Any], family: str) -> dict[str, Any] | None:
+def _scaling(rope: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any] | None:
     kind = rope.get("rope_type", rope.get("type", "default"))
-    if kind == "default" and rope.get("partial_rotary_factor", 1.0) == 1.0:
+    plain = rope.get("partial_rotary_factor", 1.0) == 1.0 and rope.get("truncate", True) is True
+    if kind == "default" and plain:
         return None
-    if kind != "llama3" or family != "llama3":
+    if kind not in ("linear", "yarn", "llama3") or not plain:
         raise TrainError(
             "the model's rotary embedding is stretched in a way that training does not have", found=dict(rope),
-            expected="none" + (", or llama3" if family == "llama3" else ""),
+            expected="none, linear, yarn or llama3, of whole heads",
         )  # fmt: skip
+    if kind == "linear":
+        return {"kind": kind, "factor": rope["factor"]}
+    first = known.get("original_max_position_embeddings") or rope.get("original_max_position_embeddings")
+    first = first or known["max_position_embeddings"]
+    if kind == "yarn":
+        factor = rope.get("factor") or known["max_position_embeddings"] / first
+        return {
+            "kind": kind, "factor": factor, "original_max_seq_len": first, "beta_fast": rope.get("beta_fast") or 32.0,
+            "beta_slow": rope.get("beta_slow") or 1.0, "attention_factor": _attention_factor(rope, factor),
+        }  # fmt: skip
     return {
-        "factor": rope["factor"], "low_freq_factor": rope["low_freq_factor"],
-        "high_freq_factor": rope["high_freq_factor"], "original_max_seq_len": rope["original_max_position_embeddings"],
+        "kind": kind, "factor": rope["factor"], "low_freq_factor": rope["low_freq_factor"],
+        "high_freq_factor": rope["high_freq_factor"], "original_max_seq_len": first,
     }  # fmt: skip
+
+
+def _attention_factor(rope: Mapping[str, Any], factor: float) -> float | None:
+    """YaRN's, as transformers takes it; none where it is the paper's."""
+    given, scale, of_all = (rope.get(key) for key in ("attention_factor", "mscale", "mscale_all_dim"))
+    if given is not None:
+        return given
+    if not (scale and of_all) or factor <= 1:
+        return None
+    return (0.1 * scale * math.log(factor) + 1.0) / (0.1 * of_all * math.log(factor) + 1.0)

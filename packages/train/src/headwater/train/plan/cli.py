@@ -68,7 +68,8 @@ def plan(
     from headwater.train.plan.recipe import recipe_of
     from headwater.train.plan.recommend import batch_tokens_for
     from headwater.train.plan.search import Wish, even_batch
-    from headwater.train.plan.sizes import model_of, parse_number, shape_of
+    from headwater.train.plan.sizes import model_of, shape_of
+    from headwater.train.sizes import parse_number
 
     cluster = parse_cluster(cluster_text, gpu_memory_gib=gpu_memory, network_gbps=network_gbps)
     cpu = cluster.gpu.generation == "cpu"

@@ -11,7 +11,8 @@ from headwater.train.plan.cost import TOKENS_PER_PARAMETER, Cost, Price, cost_of
 from headwater.train.plan.counts import counts
 from headwater.train.plan.recommend import batch_tokens_for
 from headwater.train.plan.search import USABLE, Candidate, Wish, even_batch, find
-from headwater.train.plan.sizes import LADDER, PUBLISHED, model_of, parse_number, shape_of
+from headwater.train.plan.sizes import model_of, shape_of
+from headwater.train.sizes import LADDER, PUBLISHED, parse_number
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from headwater.core.errors import ConfigError
 from headwater.train.config import TrainConfig
 from headwater.train.model import Model
 from headwater.train.plan.cost import Cost
-from headwater.train.plan.job import Degrees, Job
+from headwater.train.plan.job import Degrees, Job, Precision
 from headwater.train.plan.recommend import nearest_runs
 from headwater.train.plan.search import parallel_of
 
@@ -18,6 +18,11 @@ CHECKPOINT_SECONDS = 3600.0
 
 SHAPE = ("family", "dim", "n_layers", "n_heads", "n_kv_heads", "ffn_dim", "vocab_size")
 """What a recipe says of its model even where it is the default."""
+
+_AS_WIDE: dict[str, Precision] = {
+    "float32": "float32", "bfloat16": "bfloat16", "float16": "bfloat16", "float8": "float8", "mxfp8": "float8",
+}  # fmt: skip
+"""The precision that takes as many bytes, of those that plans know."""
 
 WARMUP_RATIO, WARMUP_STEPS, DECAY_RATIO = 0.02, 2000, 0.2
 
@@ -86,7 +91,7 @@ def job_of_config(config: TrainConfig, vocab_size: int) -> Job:
     )  # fmt: skip
     return Job(
         shape=config.model.shape(vocab_size, config.seq_len), degrees=degrees, seq_len=config.seq_len,
-        global_batch=config.global_batch, micro_batch=config.micro_batch, precision=config.precision,
+        global_batch=config.global_batch, micro_batch=config.micro_batch, precision=_AS_WIDE[config.precision],
         checkpointing=config.activation_checkpointing, kernels="compiled" if config.compile else "eager",
         fused_loss=config.compile,
     )  # fmt: skip

@@ -17,7 +17,7 @@ from headwater.train.inputs import Inputs
 from headwater.train.objectives.causal import Causal
 from headwater.train.objectives.held_out import of_objective
 from headwater.train.titan.checkpoint import HeadwaterCheckpoints
-from headwater.train.titan.float8 import in_float8
+from headwater.train.titan.float8 import in_float8, in_mxfp8
 from headwater.train.titan.loader import NoTokenizer, OrderLoader
 from headwater.train.titan.metrics import HeadwaterMetrics
 from headwater.train.titan.model import model_spec
@@ -42,13 +42,15 @@ def trainer_config(
         device: "cpu" or "cuda".
     """
     config = inputs.config
-    spec = model_spec(inputs.shape, device, inputs.base.seed, config.mup, config.objective)
+    spec = model_spec(inputs.shape, device, inputs.base.seed, config.mup, config.objective, config.attention)
     assignment = assignment_of(config)
     if config.optimizer.groups:
         with torch.device("meta"):
             assignment.refuse_unused(canonical_fqn(name) for name, _ in spec.model.build().named_parameters())
     if config.precision == "float8":
         spec = replace(spec, model=in_float8(spec.model, device, compiled=config.compile))
+    if config.precision == "mxfp8":
+        spec = replace(spec, model=in_mxfp8(spec.model, device, compiled=config.compile))
     return HeadwaterTrainer.Config(
         model_spec=spec,
         dump_folder=str(inputs.run.train),
@@ -79,7 +81,7 @@ def training(config: TrainConfig) -> TrainingConfig:
     return TrainingConfig(
         local_batch_size=config.micro_batch * micro_batches, global_batch_size=config.global_batch,
         seq_len=config.seq_len, max_norm=config.clip_norm, steps=config.steps, disable_cuda_graphs=True,
-        mixed_precision_param="float32" if config.precision == "float32" else "bfloat16",
+        mixed_precision_param=config.precision if config.precision in ("float32", "float16") else "bfloat16",  # pyright: ignore[reportArgumentType]
     )  # fmt: skip
 
 

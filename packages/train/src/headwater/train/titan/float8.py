@@ -9,6 +9,8 @@ from headwater.core.errors import ConfigError
 
 LEFT_OUT = ["lm_head"]
 """Linear layers that keep bfloat16: what the head gives goes straight into the loss."""
+IN_BLOCKS = ["attention", "feed_forward", "shared_experts"]
+"""Where those are that MXFP8 replaces: not the head, and no router."""
 
 
 def in_float8(model_config: Any, device: str, *, compiled: bool) -> Any:
@@ -25,15 +27,7 @@ def in_float8(model_config: Any, device: str, *, compiled: bool) -> Any:
     Raises:
         ConfigError: torchao is not there, or the device has no float8.
     """
-    for name in ("torchao", "torch.utils._pytree"):  # that kernels for other devices do not load is no news
-        logging.getLogger(name).setLevel(logging.ERROR)
-    try:
-        import torchao.float8  # noqa: F401  # pyright: ignore[reportMissingImports, reportUnusedImport]
-    except ImportError as error:
-        raise ConfigError(
-            "train.precision float8 needs torchao, which is not installed", found=error,
-            hint="pip install 'headwater-train[float8]'",
-        ) from error  # fmt: skip
+    _require_torchao("float8")
     from torchtitan.components.quantization import Float8LinearConverter
 
     if device == "cpu" and compiled:
@@ -48,3 +42,40 @@ def in_float8(model_config: Any, device: str, *, compiled: bool) -> Any:
             "this GPU has no float8", found=error, expected="NVIDIA SM89 (Ada, Hopper) or later"
         ) from error
     return converter.convert(model_config)
+
+
+def in_mxfp8(model_config: Any, device: str, *, compiled: bool) -> Any:
+    """The model with MXFP8 in the place of its linear layers: one scale for each 32 values of a row (Rouhani et al.,
+    2023, arXiv:2310.10537). As `in_float8`, but for the emulation.
+
+    Args:
+        model_config: torchtitan's, changed in place.
+        device: "cpu" or "cuda".
+        compiled: Whether the blocks are compiled.
+
+    Raises:
+        ConfigError: torchao is not there, or the device has no MXFP8.
+    """
+    expected = "NVIDIA SM100 (Blackwell) or later; or train.precision float8"
+    if device == "cpu":
+        raise ConfigError("train.precision mxfp8 is for GPUs alone", found=device, expected=expected)
+    _require_torchao("mxfp8")
+    from torchtitan.components.quantization import MXFP8LinearConverter
+
+    try:
+        converter = MXFP8LinearConverter(MXFP8LinearConverter.Config(fqns=IN_BLOCKS, model_compile_enabled=compiled))
+    except (ValueError, ImportError) as error:
+        raise ConfigError("this GPU or its torchao has no MXFP8", found=error, expected=expected) from error
+    return converter.convert(model_config)
+
+
+def _require_torchao(precision: str) -> None:
+    for name in ("torchao", "torch.utils._pytree"):  # that kernels for other devices do not load is no news
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        import torchao.float8  # noqa: F401  # pyright: ignore[reportMissingImports, reportUnusedImport]
+    except ImportError as error:
+        raise ConfigError(
+            f"train.precision {precision} needs torchao, which is not installed", found=error,
+            hint="pip install 'headwater-train[float8]'",
+        ) from error  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torchtitan.components.optimizer import register_moe_load_balancing_hook
 from torchtitan.distributed.pipeline_parallel import pipeline_llm
-from torchtitan.models.common import ComplexRoPE, CosSinRoPE, Embedding, Linear, RMSNorm
+from torchtitan.models.common import Embedding, Linear, RMSNorm
 from torchtitan.models.common.config_utils import get_attention_config, make_ffn_config, make_gqa_config
 from torchtitan.models.common.param_init import depth_scaled_std, skip_param_init
 from torchtitan.models.deepseek_v3 import DeepSeekV3Model, parallelize_deepseekv3
@@ -26,6 +26,7 @@ from torchtitan.models.qwen3.model import Qwen3TransformerBlock
 from torchtitan.models.qwen3.state_dict_adapter import Qwen3StateDictAdapter
 from torchtitan.protocols.model_spec import ModelSpec
 
+from headwater.core.errors import ConfigError
 from headwater.core.run import ModelShape
 from headwater.train.mup import Mup
 from headwater.train.objectives.config import Kinds, MultiToken, ReplacedToken
@@ -35,6 +36,7 @@ from headwater.train.titan.gpt2 import Gpt2Model, gpt2_layer, gpt2_parts
 from headwater.train.titan.initial import key_parameters
 from headwater.train.titan.multi_token import later_tokens
 from headwater.train.titan.replaced_token import detector
+from headwater.train.titan.rope import by_halves, pairwise
 
 STD = 0.02
 """Standard deviation of the initial matrices, as in GPT-2 and Llama."""
@@ -53,8 +55,9 @@ class Family:
 
 
 def model_spec(
-    shape: ModelShape, device: str, seed: int = 0, mup: Mup | None = None, objective: Kinds | None = None
-) -> ModelSpec:
+    shape: ModelShape, device: str, seed: int = 0, mup: Mup | None = None, objective: Kinds | None = None,
+    attention: str = "auto",
+) -> ModelSpec:  # fmt: skip
     """The spec that torchtitan's trainer builds the model from.
 
     Args:
@@ -63,9 +66,12 @@ def model_spec(
         seed: Of the initial weights.
         mup: How they depend on the width.
         objective: What the model is trained to predict; none: the next token. Some give it more parts.
+        attention: How attention is computed, as `train.attention` says.
+
+    Raises:
+        ConfigError: The device has no such attention.
     """
-    family = FAMILIES[shape.family]
-    attention = cpu.attention_config() if device == "cpu" else get_attention_config("flex")
+    family, inner = FAMILIES[shape.family], _attention(attention, device)
     head_std = shape.dim**-0.5
     # A tied embedding takes its values from the head.
     embedding_init = skip_param_init if shape.tied else partial(nn.init.normal_, std=1.0)
@@ -80,13 +86,13 @@ def model_spec(
             param_init={"weight": partial(nn.init.trunc_normal_, std=head_std, a=-3 * head_std, b=3 * head_std)},
         ),
     }
-    layers = [family.layer(shape, index, attention) for index in range(shape.n_layers)]
+    layers = [family.layer(shape, index, inner) for index in range(shape.n_layers)]
     base, parts = family.model, family.parts(shape)
     if isinstance(objective, ReplacedToken):
-        base, heads = detector(base, shape, objective, lambda small, index: family.layer(small, index, attention))
+        base, heads = detector(base, shape, objective, lambda small, index: family.layer(small, index, inner))
         parts |= heads
     elif isinstance(objective, MultiToken):
-        parts |= {"mtp_layers": later_tokens(family.layer, shape, objective, attention)}
+        parts |= {"mtp_layers": later_tokens(family.layer, shape, objective, inner)}
     config = _model_class(base, device, seed, _std_factors(shape, mup)).Config(
         **{**common, **parts},
         dim=shape.dim,
@@ -102,14 +108,25 @@ def model_spec(
     )  # fmt: skip
 
 
+def _attention(kind: str, device: str) -> Any:
+    here = ("auto", "sdpa") if device == "cpu" else ("auto", "flex", "flex_flash", "varlen")
+    if kind not in here:
+        raise ConfigError(f"train.attention is not for this device ({device})", found=kind, expected=", ".join(here))
+    if device == "cpu":
+        return cpu.attention_config()
+    try:
+        return get_attention_config("flex" if kind == "auto" else kind)
+    except ValueError as error:
+        raise ConfigError(f"this GPU has no attention {kind}", found=error, expected="train.attention: flex") from error
+
+
 def _llama_layer(shape: ModelShape, index: int, attention: Any) -> Any:
-    return Llama3TransformerBlock.Config(**_dense_parts(shape, index, attention, _rope(shape)))
+    return Llama3TransformerBlock.Config(**_dense_parts(shape, index, attention, pairwise(shape)))
 
 
 def _qwen_layer(shape: ModelShape, index: int, attention: Any) -> Any:
-    rope = CosSinRoPE.Config(dim=shape.head_width, max_seq_len=shape.max_seq_len, theta=shape.rope_theta)
     qk_norm = _norm(shape, shape.head_width)
-    return Qwen3TransformerBlock.Config(**_dense_parts(shape, index, attention, rope, qk_norm=qk_norm))
+    return Qwen3TransformerBlock.Config(**_dense_parts(shape, index, attention, by_halves(shape), qk_norm=qk_norm))
 
 
 def _dense_parts(shape: ModelShape, index: int, attention: Any, rope: Any, **more: Any) -> dict[str, Any]:
@@ -126,16 +143,6 @@ def _dense_parts(shape: ModelShape, index: int, attention: Any, rope: Any, **mor
             dim=shape.dim, hidden_dim=shape.ffn_dim, w1_param_init=inner, w2w3_param_init=outer
         ),
     }  # fmt: skip
-
-
-def _rope(shape: ModelShape) -> ComplexRoPE.Config:
-    config = ComplexRoPE.Config(dim=shape.head_width, max_seq_len=shape.max_seq_len, theta=shape.rope_theta)
-    if (scaling := shape.rope_scaling) is None:
-        return config
-    return replace(
-        config, scaling="llama", scaling_factor=scaling.factor, low_freq_factor=scaling.low_freq_factor,
-        high_freq_factor=scaling.high_freq_factor, original_max_position_embeddings=scaling.original_max_seq_len,
-    )  # fmt: skip
 
 
 def _norm(shape: ModelShape, width: int | None = None) -> RMSNorm.Config:

@@ -46,6 +46,13 @@ class HeadwaterOptimizers(OptimizersContainer):
     def __init__(self, config: Config, *, model_parts: list[nn.Module]) -> None:
         self._assignment: Assignment = config._assignment
         super().__init__(config, model_parts=model_parts)
+        fused = [all(group.get("fused") for group in each.param_groups) for each in self.optimizers]
+        for optimizer, able in zip(self.optimizers, fused, strict=True):
+            # Their kernels leave a step out on the device; torch says so only where the constructor's argument does.
+            optimizer._step_supports_amp_scaling = able  # type: ignore[attr-defined]
+            # Left out, the first step of torch's fused SGD would leave momenta behind that nothing was written to.
+            if not all(fused) or isinstance(optimizer, torch.optim.SGD):
+                begin_state(optimizer)
 
     @staticmethod
     def _resolve_optimizer_factory(name: str) -> Callable[..., torch.optim.Optimizer]:
@@ -67,6 +74,28 @@ class HeadwaterOptimizers(OptimizersContainer):
         for assigned, group in groups.items():
             by_optimizer.setdefault(assigned.optimizer, []).append(group)
         return by_optimizer, {name: [""] * len(found) for name, found in by_optimizer.items()}
+
+
+@torch.no_grad()
+def begin_state(optimizer: torch.optim.Optimizer) -> None:
+    """Makes the state of an optimizer that has done no step yet.
+
+    It is there then when the first steps were left out and a checkpoint is written. The step that makes it has no
+    gradient and no learning rate.
+    """
+    rates = [group["lr"] for group in optimizer.param_groups]
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    for parameter in parameters:
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    for state in optimizer.state.values():
+        if "step" in state:
+            state["step"] = torch.zeros_like(state["step"]) if isinstance(state["step"], torch.Tensor) else 0
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+    optimizer.zero_grad(set_to_none=True)
 
 
 class HeadwaterSchedules(LRSchedulersContainer):

@@ -47,6 +47,8 @@ class Figures:
         source_nats: Summed losses of the step by label of `Sources`.
         source_tokens: For how many tokens these count.
         update_ratios: By `updates.GROUPS`; none where they were not measured.
+        expert_tokens: From `ExpertLoad.take`; none where they were not.
+        loss_scale: From `LossScale.update`; none where there is none.
     """
 
     sent: Sent
@@ -59,6 +61,13 @@ class Figures:
     source_nats: tuple[float, ...] = ()
     source_tokens: tuple[float, ...] = ()
     update_ratios: tuple[float, ...] = ()
+    expert_tokens: tuple[float, ...] = ()
+    loss_scale: tuple[float, ...] = ()
+
+    @property
+    def overflowed(self) -> bool:
+        """Whether the step was left out only because its scaled gradients were too large for float16."""
+        return bool(self.loss_scale and self.loss_scale[0])
 
 
 def agree(loss: torch.Tensor, grad_norm: torch.Tensor, rank_loss: torch.Tensor, *flags: bool) -> torch.Tensor:

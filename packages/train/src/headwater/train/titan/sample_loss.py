@@ -6,7 +6,7 @@ Legend: B samples of a micro-batch, L tokens of a sample on this process, V entr
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -66,6 +66,7 @@ class SampleLoss(CrossEntropyLoss):
     Attributes:
         is_of_text: Whether the loss of the text itself is asked for (see `of_text`).
         kept: Of the latest micro-batches of a training, oldest first: each sample's loss, shape [B].
+        scaled: What multiplies the gradients of a loss, and not its value (`loss_scale`).
     """
 
     @dataclass(kw_only=True, slots=True)
@@ -84,6 +85,7 @@ class SampleLoss(CrossEntropyLoss):
             self._maybe_compile(compile_config)
         self.kept: deque[torch.Tensor] = deque()
         self.is_of_text = False
+        self.scaled: Callable[[torch.Tensor], torch.Tensor] = lambda loss: loss
 
     def __call__(
         self, pred: Any, labels: torch.Tensor, global_valid_tokens: torch.Tensor | None = None, **more: Any
@@ -93,7 +95,7 @@ class SampleLoss(CrossEntropyLoss):
         if torch.is_grad_enabled():
             self.kept.append(losses_B.detach())
         loss = losses_B.sum()
-        return (loss if global_valid_tokens is None else loss / global_valid_tokens), {}
+        return self.scaled(loss if global_valid_tokens is None else loss / global_valid_tokens), {}
 
     @contextmanager
     def of_text(self) -> Iterator[None]:

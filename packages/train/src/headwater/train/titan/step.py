@@ -18,8 +18,10 @@ from headwater.train.session import Session
 from headwater.train.titan import profile
 from headwater.train.titan.checkpoint import HeadwaterCheckpoints
 from headwater.train.titan.clip import clipper
+from headwater.train.titan.expert_load import ExpertLoad
 from headwater.train.titan.experts import expert_biases
 from headwater.train.titan.loader import OrderLoader
+from headwater.train.titan.loss_scale import LossScale
 from headwater.train.titan.metrics import HeadwaterMetrics
 from headwater.train.titan.optimizers import rate_factor
 from headwater.train.titan.pipeline import run_schedule
@@ -61,9 +63,17 @@ class StepTrainer(Trainer):
         self._clip = clipper(inputs.config.adaptive_clip, self.model_parts, self.device)
         if self._clip is not None:
             self.checkpointer.states["clip"] = self._clip
+        self._loss_scale = LossScale(self.device, on=inputs.config.precision == "float16")
+        if self._loss_scale.on:
+            self.checkpointer.states["loss_scale"] = self._loss_scale
+            self.loss_fn.scaled = self._loss_scale.scaled
         self._biases = list(expert_biases(self.model_parts))
         self._sources = Sources(inputs)
         stage_processes = dist.get_world_size() // self.parallel_dims.pp
+        tensor = self.parallel_dims.get_optional_mesh("tp") if self.parallel_dims.ep_enabled else None
+        self._experts = ExpertLoad(
+            self.model_parts, inputs.shape, self.device, tensor.get_group() if tensor is not None else None
+        )
         self._updates = UpdateRatio(self.model_parts, stage_processes, self.device)
         self.readback = Readback(self.device)
 
@@ -82,9 +92,11 @@ class StepTrainer(Trainer):
         with self._clock.part(profile.GRADIENT_NORM):
             max_norm = self.config.training.max_norm
             max_norm = max_norm if self._clip is None else self._clip.fixed(self.step, max_norm)
+            parameters = [parameter for part in self.model_parts for parameter in part.parameters()]
+            self._loss_scale.unscale(parameters)
             grad_norm = dist_utils.clip_grad_norm_(
-                [parameter for part in self.model_parts for parameter in part.parameters()], max_norm, foreach=True,
-                pp_mesh=self.parallel_dims.get_optional_mesh("pp"), ep_enabled=self.parallel_dims.ep_enabled,
+                parameters, max_norm, foreach=True, pp_mesh=self.parallel_dims.get_optional_mesh("pp"),
+                ep_enabled=self.parallel_dims.ep_enabled,
             )  # fmt: skip
             if self._clip is not None:
                 self._clip.clip(self.step, grad_norm.clamp(max=max_norm))
@@ -92,6 +104,7 @@ class StepTrainer(Trainer):
             total, nats = self._summed(own, nats)
             own *= self._loss_ranks
             found = agree(total, grad_norm, own, self.session.terminated, self.checkpointer.failed)
+            scale = self._loss_scale.update(found[0], found[1])
         with self._clock.part(profile.GUARD):
             limits = self.guard.limits(self.step)
             refused = refuses(found, limits.loss, limits.grad_norm)
@@ -101,12 +114,13 @@ class StepTrainer(Trainer):
             measured = self.step % EVERY == 0
             if measured:
                 self._updates.before()
+            self._experts.add()
             update_unless(refused, self.optimizers, self._biases)
             if self._clip is not None:
                 self._clip.keep(refused)
-            beside = [nats, scored, self._updates.after()] if measured else [nats, scored]
+            measures = [self._updates.after(), self._experts.take(self.parallel_sum)] if measured else [nats[:0]] * 2
             self.lr_schedulers.step()
-        self.readback.send(Sent(self.step, start, learning_rate), found, refused, fed, *beside)
+        self.readback.send(Sent(self.step, start, learning_rate), found, refused, fed, nats, scored, *measures, scale)
 
     def _set_learning_rate(self) -> float:
         """The schedule's learning rate for the step, lowered as the guard says; returned is it without the groups'."""

@@ -131,6 +131,7 @@ class HeadwaterTrainer(StepTrainer):
         self.alive()
         self.checkpointer.load(step=step)
         self._sources.forget()
+        self._experts.forget()
         self.dataloader.skips = self.guard.ledger.skips
         info = read_run(self.inputs.run.checkpoint(step))
         if info.validation_loss is not None:
@@ -247,7 +248,8 @@ class HeadwaterTrainer(StepTrainer):
             for figures in self.readback.receive(all_of_them=all_of_them):
                 step = figures.sent.step
                 self._report(figures)
-                verdict = self.guard.judge(step, figures.loss, figures.grad_norm, refused=figures.refused)
+                verdict = self.guard.judge(step, figures.loss, figures.grad_norm, refused=figures.refused,
+                                           overflowed=figures.overflowed)  # fmt: skip
                 if self.healer.respond(verdict, figures):
                     return "back"
                 stop, failed = stop or figures.flags[0], failed or figures.flags[1]
@@ -270,6 +272,7 @@ class HeadwaterTrainer(StepTrainer):
             clipped=figures.grad_norm > self.config.training.max_norm, phases=self._clock.seconds,
             sources=lambda: self._sources.take(samples, order),
         )  # fmt: skip
+        self.metrics_processor.log_values(sent.step, self._experts.series(figures.expert_tokens))
         if self.is_main:
             self.session.losses.write(
                 sent.step, loss=figures.loss, grad_norm=figures.grad_norm, learning_rate=sent.learning_rate,
