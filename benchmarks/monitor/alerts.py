@@ -40,11 +40,11 @@ AFTER = 150
 """Steps before the trouble: the guard has learnt what is usual."""
 # What the training process runs: trouble at a step, and the time of it in a file.
 TRAIN = """
-import math, sys, time
+import math, os, sys, time
 from pathlib import Path
 from headwater.core.cli import main
 from headwater.train import titan
-titan.start("cpu", 1, 1)
+titan.start("cpu", int(os.environ.get("WORLD_SIZE", "1")), 1)
 from headwater.train.titan import trainer
 kind, at, note = sys.argv.pop(1), int(sys.argv.pop(1)), Path(sys.argv.pop(1))
 go = note.with_suffix(".go")

@@ -2,11 +2,12 @@
 
     python benchmarks/monitor/dashboards.py --output FOLDER [--seconds 300] [--modules FOLDER] [--again]
 
-A small model (`recipes/tiny.yaml`, made longer) is trained while `monitor up` scrapes it every second, with a
-step in it that is not finite; a data job and `eval watch` run beside it, and the machine's own node_exporter. What only
-a cluster has (DCGM, kube-state-metrics, InfiniBand) comes from an exporter whose names and labels are theirs and whose
-values are made up. Then every query is asked over that time: FOLDER/panels.md has the rows that each returned, and
-FOLDER/<dashboard>-<light|dark>.png how it looks. `--again` draws FOLDER/answers.json once more, without a run.
+A small model (`recipes/tiny.yaml`, made longer) is trained by two processes while `monitor up` scrapes it each second,
+with a step in it that is not finite, and a small mixture of experts by a third. A data job, `eval watch` and the
+machine's own node_exporter run beside them; two checkpoints are evaluated, however long that takes. What only a cluster
+has (DCGM, kube-state-metrics, InfiniBand), and what a training sets on GPUs only, comes from an exporter whose names
+and labels are theirs and whose values are made up. Then every query is asked over that time:
+FOLDER/panels.md has the rows that each returned, and FOLDER/<dashboard>-<light|dark>.png how it looks. `--again` draws FOLDER/answers.json once more, without a run.
 
 The pictures need Node.js, chromium and chromedriver, and Grafana's packages from npm, which are installed once, into
 --modules (default: ~/.cache/headwater/grafana-render; about 430 MB). Without them the table is written all the same.
@@ -33,12 +34,13 @@ from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RENDER = REPOSITORY / "packages" / "monitor" / "grafana" / "render"
-sys.path.insert(0, str(REPOSITORY / "packages" / "monitor" / "tests"))
+sys.path[:0] = [str(REPOSITORY / "packages" / "monitor" / "tests"), str(REPOSITORY / "tests" / "helpers")]
 
-from alerts import MAIN, RECIPE, TRAIN  # noqa: E402
-from monitor_chromium import chromium, unavailable  # noqa: E402
+from alerts import MAIN, RECIPE, TRAIN, until  # noqa: E402
+from chromium import chromium, unavailable  # noqa: E402
 from monitor_cluster_exporter import serving  # noqa: E402
 
+from headwater.core.ports import free_port  # noqa: E402
 from headwater.monitor.dashboards import BOARDS  # noqa: E402
 from headwater.monitor.grafana import panels  # noqa: E402
 from headwater.monitor.grafana.build import as_json  # noqa: E402
@@ -46,10 +48,16 @@ from headwater.monitor.up import Stack  # noqa: E402
 
 MODULES = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "headwater" / "grafana-render"
 NODE_PORT = 19100
+EVALUATED_SECONDS = 900
+"""How long two evaluations may take on a busy machine."""
 NOT_OURS = r"fonts/inter|favicon"  # Grafana's own font is in none of its packages
 TRAINING = [
     "train.steps=1000000", "train.checkpoint.every=100", "train.validation.every=50", "eval.every=null",
-    "train.metrics.prometheus.port=0",
+    "train.metrics.prometheus.port=0", "train.parallel.dp_replicate=2", "train.micro_batch=2",
+]  # fmt: skip
+EXPERTS = [
+    "train.steps=1000000", "train.checkpoint.every=1000", "train.validation.every=0", "eval.every=null",
+    "train.metrics.prometheus.port=0", "train.model.family=deepseek_v3",
 ]  # fmt: skip
 EVALUATION = ["eval.tasks=[headwater_mini_mmlu]", "eval.limit=4", "eval.held_out_tokens=2048"]
 PAGE = """<!doctype html><meta charset="utf-8"><title>{title}</title>
@@ -103,21 +111,28 @@ def watched(seconds: float, output: Path) -> dict[str, Any]:
         run, crawl, note, log = folder / "run", folder / "crawl", folder / "trouble.txt", output / "log.txt"
         common = ["--recipe", str(RECIPE), "--run"]
         with log.open("wb") as stream:
-            for until, place in (("collect", crawl), ("tokens", run)):
-                subprocess.run(headwater("line", "run", str(RECIPE), "--run", str(place), "--until", until), check=True,
+            for last, place in (("collect", crawl), ("tokens", run)):
+                subprocess.run(headwater("line", "run", str(RECIPE), "--run", str(place), "--until", last), check=True,
                                stdout=stream, stderr=stream)  # fmt: skip
-        exporters = {"cluster": ending.enter_context(serving())}
+        experts = folder / "experts"
+        shutil.copytree(run, experts)
+        exporters = {"cluster": ending.enter_context(serving(training=True))}
         if shutil.which("prometheus-node-exporter"):
             exporters["node"] = f"127.0.0.1:{NODE_PORT}"
             node = ["prometheus-node-exporter", f"--web.listen-address={exporters['node']}"]
             ending.enter_context(running(node, output / "node.txt"))
         stack = ending.enter_context(
-            Stack(folder / "stack", [run, crawl], port=0, alerts_port=0, interval=1.0, exporters=exporters)
+            Stack(folder / "stack", [run, experts, crawl], port=0, alerts_port=0, interval=1.0, exporters=exporters)
         )
         start = time.time()
-        troubled = [sys.executable, "-c", TRAIN, "nan", "300", str(note)]
+        # What pods of a cluster run starts a process for each rank.
+        os.environ["PET_MASTER_PORT"] = str(free_port())
+        troubled = headwater("k8s", "launch", "--processes", "2", "--", sys.executable, "-c", TRAIN, "nan", "300",
+                             str(note))  # fmt: skip
         ending.enter_context(running([*troubled, "train", "run", *common, str(run), *TRAINING], log))
         note.with_suffix(".go").touch()
+        of_experts = headwater("train", "run", *common, str(experts), *EXPERTS)
+        ending.enter_context(running(of_experts, output / "experts.txt"))
         watching = headwater("eval", "watch", *common, str(run), "--poll", "2", "--metrics-port", "0", *EVALUATION)
         ending.enter_context(running(watching, output / "eval.txt"))
         time.sleep(seconds / 2)
@@ -125,6 +140,7 @@ def watched(seconds: float, output: Path) -> dict[str, Any]:
             running(headwater("data", "run", *common, str(crawl), "--metrics-port", "0"), output / "data.txt")
         )
         time.sleep(seconds / 2)
+        until(lambda: (output / "eval.txt").read_text().count("eval: ") >= 2, EVALUATED_SECONDS, "two evaluations")
         window = panels.Window(start + 5, time.time(), max(1.0, seconds / 500), "10s")
         found = list(panels.answers(stack.prometheus, BOARDS, window))
     (output / "panels.md").write_text(panels.markdown(found), encoding="utf-8")

@@ -1,7 +1,8 @@
 """What a cluster's exporters would tell, where there is no cluster: names and labels are theirs, values made up.
 
 DCGM exporter (etc/default-counters.csv, etc/dcp-metrics-included.csv), kube-state-metrics (docs/metrics), and of
-node_exporter what a machine without InfiniBand lacks. Values change with time, so that curves are curves.
+node_exporter what a machine without InfiniBand lacks. Values change with time, so that curves are curves. A training on
+GPUs can be had too: the series of the table that a training on CPUs does not set.
 """
 
 from __future__ import annotations
@@ -13,6 +14,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from headwater.core.metrics import (
+    TRAIN_DEVICE_MEMORY_LIMIT,
+    TRAIN_ENERGY,
+    TRAIN_GPU_UTILIZATION,
+    TRAIN_MFU,
+    TRAIN_PEAK_MEMORY,
+)
 
 HOSTS = ("gpu-0", "gpu-1")
 GPUS = 4
@@ -62,13 +71,29 @@ def exposition(now: float) -> str:
     return "\n".join(lines) + "\n"
 
 
+def training_on_gpus(now: float) -> str:
+    """What rank 0 of a training on eight H100 would set besides what a training on CPUs does, by the table's names."""
+    use = 0.41 + 0.02 * math.sin(now / 30)
+    values = {
+        TRAIN_MFU.name: use,
+        TRAIN_PEAK_MEMORY.name: 6.2e10 + 4e9 * math.sin(now / 50),
+        TRAIN_DEVICE_MEMORY_LIMIT.name: 8.5e10,
+        TRAIN_GPU_UTILIZATION.series(of="mean"): 0.95 + 0.03 * math.sin(now / 20),
+        TRAIN_GPU_UTILIZATION.series(of="lowest"): 0.84 + 0.08 * math.sin(now / 20),
+        TRAIN_ENERGY.series(device="gpu"): (now % 1e6) * 8 * 620,
+        TRAIN_ENERGY.series(device="cpu"): (now % 1e6) * 380,
+    }
+    return "".join(f"{series} {value:.10g}\n" for series, value in values.items())
+
+
 @contextmanager
-def serving() -> Iterator[str]:
-    """Serves them on loopback; yields host and port."""
+def serving(*, training: bool = False) -> Iterator[str]:
+    """Serves them on loopback, with or without a training on GPUs; yields host and port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            content = exposition(time.time()).encode()
+            now = time.time()
+            content = (exposition(now) + (training_on_gpus(now) if training else "")).encode()
             self.send_response(200)
             self.send_header("Content-Type", "text/plain; version=0.0.4")
             self.end_headers()
