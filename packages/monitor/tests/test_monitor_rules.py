@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -170,10 +169,15 @@ def test_promtool_accepts_the_file_that_the_command_writes(tmp_path: Path) -> No
 
 @needs_promtool
 def test_alerts_fire_when_they_should_and_not_otherwise(tmp_path: Path) -> None:
-    (tmp_path / "rules.yml").write_text(as_yaml())
-    tests: list[dict[str, Any]] = []
+    recordings, alerts = yaml.safe_load(as_yaml())["groups"]
+    files = []
     for name, cases in CASES.items():
-        tests += [
+        # Each alert in a file of its own, with the recordings: a case looks at one, and need not evaluate all.
+        (alert,) = (rule for rule in alerts["rules"] if rule["alert"] == name)
+        (tmp_path / f"{name}.rules.yml").write_text(
+            yaml.safe_dump({"groups": [recordings, {"name": name, "rules": [alert]}]})
+        )
+        tests = [
             {"interval": "1m", "input_series": series, "name": f"{name} {number} {'fires' if fires else 'is silent'}",
              "promql_expr_test": [
                  {"expr": f'count(ALERTS{{alertname="{name}", alertstate="firing"}}) or vector(0)',
@@ -181,11 +185,12 @@ def test_alerts_fire_when_they_should_and_not_otherwise(tmp_path: Path) -> None:
              ]}
             for number, (fires, series, minute) in enumerate(cases)
         ]  # fmt: skip
-    (tmp_path / "tests.yml").write_text(
-        yaml.safe_dump({"rule_files": ["rules.yml"], "evaluation_interval": "30s", "tests": tests})
-    )
+        files.append(f"{name}.yml")
+        (tmp_path / files[-1]).write_text(
+            yaml.safe_dump({"rule_files": [f"{name}.rules.yml"], "evaluation_interval": "30s", "tests": tests})
+        )
     done = subprocess.run(
-        ["promtool", "test", "rules", "tests.yml"], cwd=tmp_path, capture_output=True, text=True, check=False
+        ["promtool", "test", "rules", *files], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
