@@ -7,7 +7,8 @@ with a step in it that is not finite, and a small mixture of experts by a third.
 machine's own node_exporter run beside them; two checkpoints are evaluated, however long that takes. What only a cluster
 has (DCGM, kube-state-metrics, InfiniBand), and what a training sets on GPUs only, comes from an exporter whose names
 and labels are theirs and whose values are made up. Then every query is asked over that time:
-FOLDER/panels.md has the rows that each returned, and FOLDER/<dashboard>-<light|dark>.png how it looks. `--again` draws FOLDER/answers.json once more, without a run.
+FOLDER/panels.md has the rows that each returned, and FOLDER/<dashboard>-<light|dark>.png how it looks. `--again` draws
+FOLDER/answers.json once more, without a run.
 
 The pictures need Node.js, chromium and chromedriver, and Grafana's packages from npm, which are installed once, into
 --modules (default: ~/.cache/headwater/grafana-render; about 430 MB). Without them the table is written all the same.

@@ -41,6 +41,21 @@ def test_metrics_leave_the_machine_only_where_that_is_asked_for(capsys: pytest.C
             assert listening == ["0100007F" if host is None else "00000000"]
 
 
+def test_it_can_be_found_until_the_last_values_were_scraped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sink waits for that when it closes: whoever finds it by the note has to find it then."""
+    note, there = tmp_path / "serving" / "data.json", []
+    close = PrometheusSink.close
+
+    def closing(self: PrometheusSink) -> None:
+        there.append(note.is_file())
+        close(self)
+
+    monkeypatch.setattr(PrometheusSink, "close", closing)
+    with served(0, note):
+        assert note.is_file()
+    assert there == [True] and not note.exists()
+
+
 def scrape(sink: PrometheusSink) -> str:
     with urllib.request.urlopen(sink.url, timeout=10) as answer:
         assert answer.headers["Content-Type"].startswith("text/plain")

@@ -183,7 +183,8 @@ def served(
         return
     (sink,) = open_sinks({"prometheus": {"host": host, "port": port}})
     url = str(getattr(sink, "url", ""))
-    with closing_sinks([sink]), _noted(note, url):
+    # The note goes last: while the sink closes it waits for a scrape of the last values, by whoever reads the note.
+    with _noted(note, url), closing_sinks([sink]):
         print(f"metrics: {url}", file=sys.stderr, flush=True)
         yield sink.log
 
