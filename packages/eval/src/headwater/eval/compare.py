@@ -1,9 +1,9 @@
 """Two models on the same items: how much they differ, how sure that is, and what difference could have been seen.
 
 Right and wrong answers are compared by McNemar's exact test (1947, Psychometrika 12:153) with Tango's score interval
-(1998, Statistics in Medicine 17:891); other values by the studentised bootstrap of the paired differences. Tests are
-one-sided: whether the candidate is worse. Several of them are corrected by Holm's method (1979, Scandinavian Journal
-of Statistics 6:65).
+(1998, Statistics in Medicine 17:891); other values by a permutation test of the mean of the paired differences that
+allows for their skewness (`paired_mean`). Tests are one-sided: whether the candidate is worse. Several of them are
+corrected by Holm's method (1979, Scandinavian Journal of Statistics 6:65).
 """
 
 from __future__ import annotations
@@ -15,14 +15,11 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-F64 = npt.NDArray[np.float64]
+from headwater.eval.paired_mean import fewest, paired_mean
 
 POWER = 0.8
 """The detectable effect is the one that is found with this probability."""
-_RESAMPLES = 10_000
-_AT_ONCE = 4_000_000  # differences drawn at once
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class Comparison:
         detectable: The smallest loss that would have been found with probability `POWER`; none when none would.
         differing: Share of items that the two answer differently.
         gained, lost: Items that only the candidate, or only the baseline, has right; none for other values.
-        test: `mcnemar` or `bootstrap`.
+        test: `mcnemar` or `permutation`.
     """
 
     items: int
@@ -65,7 +62,7 @@ def compare(
         candidate: The other model's, in the same order.
         level: Of the one-sided test: the interval has probability 1 - 2 · level.
         higher_is_better: Direction of the metric.
-        seed: Of the resamples.
+        seed: Of the subsets that are drawn.
     """
     base, cand = np.asarray(baseline, np.float64), np.asarray(candidate, np.float64)
     if len(base) != len(cand) or not len(base):
@@ -82,16 +79,12 @@ def compare(
             **common, low=low, high=high, p_worse=mcnemar(gained, lost), gained=gained, lost=lost, test="mcnemar",
             detectable=detectable_share(len(base), (gained + lost + 1) / (len(base) + 2), level),
         )  # fmt: skip
-    if len(difference) < fewest(level):
-        return Comparison(
-            **common, low=None, high=None, p_worse=1.0, gained=None, lost=None, test="bootstrap", detectable=None
-        )  # fmt: skip
-    low, high, p_worse = bootstrap(difference, level, seed)
-    spread = float(difference.std(ddof=1))
-    detectable = (_z(level) + _z(1 - POWER)) * spread / math.sqrt(len(difference))
-    return Comparison(
-        **common, low=low, high=high, p_worse=p_worse, gained=None, lost=None, test="bootstrap", detectable=detectable
-    )  # fmt: skip
+    values = {"low": None, "high": None, "p_worse": 1.0, "detectable": None}
+    if len(difference) >= max(3, fewest(level)):
+        found = paired_mean(difference, level, POWER, seed)
+        if math.isfinite(found.low) and math.isfinite(found.high):
+            values = found._asdict()
+    return Comparison(**common, **values, gained=None, lost=None, test="permutation")
 
 
 def mcnemar(gained: int, lost: int) -> float:
@@ -119,37 +112,6 @@ def tango(gained: int, lost: int, items: int, level: float) -> tuple[float, floa
     low: Any = brentq(lambda d: score(d) - z, -edge, middle) if score(-edge) > z else -1.0
     high: Any = brentq(lambda d: score(d) + z, middle, edge) if score(edge) < -z else 1.0
     return float(low), float(high)
-
-
-def fewest(level: float) -> int:
-    """So many differences at least can be significant at a level: were the models alike, all of fewer would be losses
-    with a higher probability than that.
-    """
-    return math.ceil(-math.log2(level) - 1e-9)
-
-
-def bootstrap(difference: F64, level: float, seed: int = 0) -> tuple[float, float, float]:
-    """The interval of the mean with probability 1 - 2 · level, and the probability of one as low, were it 0.
-
-    Studentised (Davison and Hinkley 1997, section 5.2): without that, skewed differences raise false alarms.
-    """
-    mean, count = float(difference.mean()), len(difference)
-    error = float(difference.std()) / math.sqrt(count)
-    if error == 0:  # all differences are equal: only their sign can be tested
-        return mean, mean, 1.0 if mean >= 0 else 0.5**count
-    generator = np.random.default_rng(seed)
-    drawn: list[F64] = []
-    left = _RESAMPLES
-    while left:
-        rows = max(1, min(left, _AT_ONCE // count))
-        sample = difference[generator.integers(0, count, (rows, count))]
-        # A sample of equal values has no spread: it says nothing about how far the mean may lie.
-        drawn.append((sample.mean(1) - mean) / np.maximum(sample.std(1), 1e-9 * error) * math.sqrt(count))
-        left -= rows
-    studentised = np.concatenate(drawn)
-    low, high = (mean - error * quantile for quantile in np.quantile(studentised, [1 - level, level]))
-    p_worse = (1 + int((studentised <= mean / error).sum())) / (_RESAMPLES + 1)
-    return float(low), float(high), p_worse
 
 
 @lru_cache(maxsize=1024)
