@@ -101,7 +101,8 @@ def test_a_torn_line_is_dropped(make, build, tmp_path):
     file.write_bytes(whole[:-20])
     assert ask(make(), "loglikelihood", build) == expected
     assert file.read_bytes() == whole
-    assert [json.loads(line)["batch"] for line in whole.splitlines()] == list(range(len(whole.splitlines())))
+    numbers = [json.loads(line.partition(b" ")[2])[0] for line in whole.splitlines()]
+    assert numbers == list(range(len(numbers)))
 
 
 def test_damaged_lines_are_computed_again(make, build, tmp_path):
@@ -109,6 +110,9 @@ def test_damaged_lines_are_computed_again(make, build, tmp_path):
     (file,) = (tmp_path / "answers").glob("*.jsonl")
     lines = file.read_bytes().splitlines(keepends=True)
     assert len(lines) >= 2
-    file.write_bytes(b"".join([b"\x00\xff" + lines[0][2:], b"[]\n", *lines[1:]]))
+    # What is still JSON may be another answer.
+    other = lines[1].replace(b"true", b"false", 1) if b"true" in lines[1] else lines[1].replace(b"false", b"true", 1)
+    assert other != lines[1]
+    file.write_bytes(b"".join([b"\x00\xff" + lines[0][2:], b"[]\n", other, *lines[2:]]))
     assert ask(make(), "loglikelihood", build) == expected
-    assert file.read_bytes().endswith(lines[0])
+    assert file.read_bytes().endswith(lines[0] + lines[1])

@@ -1,5 +1,9 @@
 """lm-eval's own code tasks: their definitions as they are, their programs in the sandbox."""
 
+import importlib
+import sys
+from importlib.util import find_spec
+
 import pytest
 from datasets import Dataset
 
@@ -83,3 +87,27 @@ def test_without_a_sandbox_they_are_refused_and_nothing_runs(data, monkeypatch):
     monkeypatch.setattr(code_metric, "pass_at_k", lambda *_: pytest.fail("ran a program"))
     found = load_tasks(["humaneval", "mbpp"], [], hub=False, sandbox_problem="none", data=data)
     assert found.tasks == {} and [each.task for each in found.refused] == ["humaneval", "mbpp"]
+
+
+def test_the_package_of_metrics_is_imported_only_for_another_metric(tmp_path, monkeypatch):
+    (tmp_path / "evaluate").mkdir()
+    (tmp_path / "evaluate" / "__init__.py").write_text("def load(name):\n    return name\n\n\nversion = 1\n")
+    (tmp_path / "evaluate" / "inner.py").write_text("here = True\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "evaluate"]:
+        monkeypatch.delitem(sys.modules, name)
+    with code_metric.sandboxed_code_eval():
+        first = importlib.import_module("evaluate")
+        assert first.load("code_eval") is code_metric.CODE_EVAL and find_spec("evaluate") is not None
+        assert isinstance(sys.modules["evaluate"], code_metric._StandIn)
+        assert first.load("squad") == "squad" and first.version == 1
+        # What comes after finds the package itself: its own way to the metric leads into the sandbox too.
+        second = importlib.import_module("evaluate")
+        assert second is not first and second.load("code_eval") is code_metric.CODE_EVAL
+    assert second.load("code_eval") == "code_eval" and first.load("code_eval") is code_metric.CODE_EVAL
+    del sys.modules["evaluate"]
+    with code_metric.sandboxed_code_eval():
+        assert importlib.import_module("evaluate.inner").here
+        assert importlib.import_module("evaluate").load("code_eval") is code_metric.CODE_EVAL
+    with code_metric.sandboxed_code_eval(), pytest.raises(AttributeError):
+        assert importlib.import_module("evaluate").nothing_of_that_name

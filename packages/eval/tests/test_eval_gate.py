@@ -1,6 +1,8 @@
 """The gate on evaluations written by hand, and as a command on two real checkpoints."""
 
 import json
+import math
+import re
 from xml.etree import ElementTree
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from headwater.core.errors import EvalError
+from headwater.eval.ci_files import markdown_text
 from headwater.eval.gate import Evaluated, decide
 from headwater.eval.gate_cli import gate
 from headwater.eval.gate_report import headline, junit, markdown
@@ -123,6 +126,19 @@ def test_one_item_decides_nothing(tmp_path, after):
     assert json.loads(decision.model_dump_json())["units"][0]["low"] is None
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_no_finite_number_is_refused(tmp_path, value):
+    values = np.linspace(1, 2, 50).tolist()
+    a = write(tmp_path / "a", {"t": values}, metric="gold_bits_per_byte", better=False)
+    (tmp_path / "b").mkdir()
+    b = write(tmp_path / "b" / "c", {"t": values}, metric="gold_bits_per_byte", better=False)
+    path = b.folder / "samples" / "t.jsonl"
+    wrong = path.read_text().replace('"gold_bits_per_byte":1.0}', f'"gold_bits_per_byte":{json.dumps(value)}}}', 1)
+    path.write_text(wrong)
+    with pytest.raises(EvalError, match="has no gold_bits_per_byte for item 0"):
+        decide(a, b)
+
+
 def test_what_has_no_items_is_refused(tmp_path):
     a, b = write(tmp_path / "a", {"t": BASE}), write(tmp_path / "b", {"t": BASE})
     for side in "ab":
@@ -173,6 +189,20 @@ def test_reports_hold_the_verdict(tmp_path):
     assert text.startswith("### NO-GO: bad is worse by 8.00%") and text.count("\n| ") == 4
 
 
+def test_markdown_shows_names_and_reasons_as_they_are(tmp_path):
+    hostile = "![x](http://x/y.png) <script>alert(1)</script> **a** | b\n# head `code` [l](javascript:x) &lt; _i_ a_b"
+    shown = markdown_text(hostile)
+    assert "\n" not in shown and shown.count("\\|") == 1
+    # Without what is escaped, no character is left that could begin markup.
+    bare = re.sub(r"\\[^a-z0-9\s]", "", shown)
+    assert not re.search(r"[\\`*\[\]<>#|!&]", bare) and "a_b" in bare
+    assert re.sub(r"\\([^a-z0-9\s])", r"\1", shown) == " ".join(hostile.split())
+    sides = [write(tmp_path / f"side `{k}` ``", {"t": BASE}, refused=["<b>u</b>"]) for k in "ab"]
+    text = markdown(decide(*sides, tasks=["t", "<b>u</b>"]))
+    assert "\\<b\\>u" in text.splitlines()[0] and "<b>" not in text
+    assert f"Baseline ``` {sides[0].folder} ```, candidate" in text
+
+
 def test_the_command_writes_files_and_ends_with_the_verdict(tmp_path):
     write(tmp_path / "a", {"t": BASE})
     write(tmp_path / "b", {"t": changed(BASE, 80)})
@@ -209,7 +239,7 @@ def test_two_checkpoints_are_evaluated_and_compared(finished_run, tmp_path):
     assert result.exit_code in (0, 3, 4), result.output
     decision = json.loads(result.stdout)
     found = {unit["task"]: (unit["metric"], unit["items"], unit["test"]) for unit in decision["units"]}
-    assert found["headwater_mini_mmlu"] == ("gold_bits_per_byte", 10, "bootstrap")
+    assert found["headwater_mini_mmlu"] == ("gold_bits_per_byte", 10, "permutation")
     assert found["headwater_mini_gsm8k"][1] == 4
     again = CliRunner().invoke(gate, [*arguments, "--json"])
     assert json.loads(again.stdout) == decision

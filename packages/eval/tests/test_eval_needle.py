@@ -11,6 +11,7 @@ from headwater.eval.config import EvalConfig
 from headwater.eval.harness.hub_data import HubFolder
 from headwater.eval.harness.model import HeadwaterLM
 from headwater.eval.harness.run import run_task
+from headwater.eval.harness.samples import _cell
 from headwater.eval.harness.tasks import Prompts, load_tasks, pull
 from headwater.eval.items import write_items
 from headwater.eval.stage import run_eval
@@ -104,3 +105,13 @@ def test_it_has_no_data_to_pull_and_no_items_to_compare(tmp_path):
     assert pull([TASK], [], HubFolder(tmp_path)) == []
     found = write_items(tmp_path / "items", [TASK])
     assert found.without == [TASK]
+
+
+@pytest.mark.parametrize("cell", [{"length": "long", "depth": 0.5}, {"length": 512, "depth": None},
+                                  {"length": float("nan"), "depth": 0}, {"length": [1], "depth": 1}])  # fmt: skip
+def test_columns_that_are_no_place_in_the_map_are_told(cell):
+    with pytest.raises(EvalError, match="item 3 of mine has no place in the map of needles") as told:
+        _cell("mine", 3, {"question": "?", **cell})
+    assert "numbers in the columns length" in str(told.value)
+    assert _cell("mine", 3, {"length": "512", "depth": 1}) == {"length": 512.0, "depth": 1.0}
+    assert _cell("mine", 3, {"length": "long"}) is None

@@ -108,6 +108,39 @@ def test_a_line_that_cannot_be_read_is_named(runs, tmp_path):
     path.write_text(path.read_text() + "{\n")
     with pytest.raises(EvalError, match=r"sums\.jsonl cannot be read, line 31"):
         build(tmp_path / "eval")
+    path.write_bytes(b"\xff\xfe" + path.read_bytes())
+    with pytest.raises(EvalError, match=r"sums\.jsonl cannot be read, line 1"):
+        build(tmp_path / "eval")
+
+
+@pytest.mark.parametrize(("field", "value"), [("filters", {"none": {"metrics": [1]}}),
+                                              ("cell", {"length": float("nan"), "depth": 0.5})])  # fmt: skip
+def test_a_sample_that_makes_no_sense_is_named(runs, tmp_path, field, value):
+    shutil.copytree(runs / "new" / "eval", tmp_path / "eval")
+    path = tmp_path / "eval" / "samples" / "sums.jsonl"
+    first, *others = path.read_text().splitlines(keepends=True)
+    path.write_text(json.dumps(json.loads(first) | {field: value}) + "\n" + "".join(others))
+    with pytest.raises(EvalError, match=r"sums\.jsonl cannot be read, line 1"):
+        build(tmp_path / "eval")
+
+
+@pytest.mark.parametrize("settings", [{}, {"eval": []}, {"eval": {"tasks": "mmlu"}}, {"eval": {"tasks": [1]}}])
+def test_results_that_do_not_say_what_was_asked_are_refused(runs, tmp_path, settings):
+    shutil.copytree(runs / "new" / "eval", tmp_path / "eval")
+    path = tmp_path / "eval" / "results.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"settings": settings}))
+    with pytest.raises(EvalError, match=r"results\.json cannot be read: (.|\n)*settings"):
+        build(tmp_path / "eval")
+
+
+def test_a_group_whose_tasks_lack_its_metric_is_drawn_without_them(runs, tmp_path):
+    shutil.copytree(runs / "new" / "eval", tmp_path / "eval")
+    path = tmp_path / "eval" / "results.json"
+    results = json.loads(path.read_text())
+    group = next(score for score in results["tasks"] if score["group"])
+    group["metric"] = "other"
+    path.write_text(json.dumps(results))
+    assert "other" in build(tmp_path / "eval").page.read_text(encoding="utf-8")
 
 
 def test_differences_are_those_of_the_paired_comparison(runs):

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from headwater.core.config import validate
+from headwater.core.errors import EvalError
 from headwater.core.layout import RunLayout
-from headwater.core.manifest import changed_files, is_artifact, read_manifest
+from headwater.core.manifest import ArtifactWriter, changed_files, is_artifact, read_manifest
+from headwater.eval import scoring
 from headwater.eval.config import EvalConfig
 from headwater.eval.stage import open_eval, run_eval, run_share
 
@@ -243,3 +245,57 @@ def test_shares_of_several_processes_make_the_same_artifact(own_run, tmp_path):
     alone = run_eval(own_run, config, output=tmp_path / "alone")
     assert {f.path: f.sha256 for f in shared.manifest.files} == {f.path: f.sha256 for f in alone.manifest.files}
     assert open_eval(own_run, config, output=tmp_path / "shared") is None
+
+
+def test_work_of_another_stage_is_refused_and_left(own_run, tmp_path):
+    config = validate(EvalConfig, {"tasks": []}, "eval")
+    for kind in ("documents", "eval"):
+        ArtifactWriter(tmp_path / kind, kind=kind, name="x", producer="test 0", config={}).open_work()
+        (tmp_path / kind / "_work" / "hours").write_text("of work")
+    with pytest.raises(EvalError, match="holds something else") as told:
+        run_eval(own_run, config, output=tmp_path / "documents")
+    assert "unfinished work on an artifact of kind documents" in str(told.value)
+    assert (tmp_path / "documents" / "_work" / "hours").read_text() == "of work"
+    assert run_eval(own_run, config, output=tmp_path / "eval").fresh
+    # Killed before the work had its mark, and killed while it got it.
+    for name in ("early", "torn"):
+        (tmp_path / name / "_work").mkdir(parents=True)
+    (tmp_path / "torn" / "_work" / ".key.17.tmp").write_text("ev")
+    assert all(run_eval(own_run, config, output=tmp_path / name).fresh for name in ("early", "torn"))
+
+
+def test_bits_per_byte_go_on_after_a_kill_with_the_same_bytes(finished_run, tmp_path, monkeypatch):
+    settings = {"tasks": [], "batch_tokens": 128, "held_out_tokens": 4000}
+    config = validate(EvalConfig, settings, "eval")
+    alone = run_eval(finished_run, config, output=tmp_path / "alone")
+    program = (
+        "import json, sys; from pathlib import Path; from headwater.core.layout import RunLayout\n"
+        "from headwater.eval.config import EvalConfig; from headwater.eval.stage import run_eval\n"
+        "config = EvalConfig.model_validate(json.loads(sys.argv[2]))\n"
+        "run_eval(RunLayout(sys.argv[1]), config, output=Path(sys.argv[3]))\n"
+    )
+    output = tmp_path / "killed"
+    words = [sys.executable, "-c", program, str(finished_run.root), json.dumps(settings), str(output)]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 240
+
+    def kept():
+        return sum(len(path.read_bytes().splitlines()) for path in (output / "_work" / "answers").glob("*.jsonl"))
+
+    while not (output / "_work" / "answers").is_dir() or kept() < 3:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        os.sched_yield()
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not is_artifact(output)
+    before, asked, inner = kept(), [], scoring._score_batch
+
+    def counted(*arguments):
+        asked.append(arguments[-1] is not None)
+        return inner(*arguments)
+
+    monkeypatch.setattr(scoring, "_score_batch", counted)
+    run_eval(finished_run, config, output=output)
+    assert before - 1 <= sum(asked) <= before < len(asked)  # a line may have been torn
+    assert (output / "results.json").read_bytes() == (alone.folder / "results.json").read_bytes()

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from headwater.core.config import validate
 from headwater.core.errors import ManifestError
+from headwater.eval import watch as watching
 from headwater.eval.config import EvalConfig
 from headwater.eval.watch import steps_of, watch
 from headwater.eval.watch_cli import watch as command
@@ -68,6 +69,51 @@ def test_a_damaged_checkpoint_does_not_end_the_watch(own_run, build, tmp_path):
     assert result.exit_code == 1
     assert [json.loads(line)["step"] for line in result.stdout.splitlines()] == [20]
     assert "step 10 was not evaluated" in result.stderr and "was changed" in result.stderr
+
+
+def stands_in(monkeypatch, run_eval, *pauses):
+    """Puts a stand-in where the watcher evaluates, and what happens meanwhile where it waits."""
+    waiting = iter(pauses)
+    monkeypatch.setattr(watching, "run_eval", run_eval)
+    monkeypatch.setattr(watching.time, "sleep", lambda seconds: next(waiting)())
+
+
+def test_a_checkpoint_that_is_being_removed_is_not_called_damaged(own_run, monkeypatch):
+    folder = own_run.checkpoint(10)
+    names = sorted(path.name for path in folder.iterdir() if path.name != "manifest.json")
+
+    def evaluate(run, config, **_):
+        (folder / names[0]).unlink()
+        raise ManifestError("a file is missing")
+
+    # Whoever removes it takes the manifest last.
+    stands_in(monkeypatch, evaluate, (folder / names[1]).unlink, lambda: shutil.rmtree(folder))
+    gone, failed = [], []
+    assert list(watch(own_run, CONFIG, once=True, gone=gone.append, failed=lambda *told: failed.append(told))) == []
+    assert (gone, failed) == ([10], [])
+
+
+def test_a_checkpoint_that_lacks_a_file_is_damaged(own_run, monkeypatch):
+    stands_in(monkeypatch, watching.run_eval, lambda: None)
+    (own_run.checkpoint(10) / "run.json").unlink()
+    gone, failed = [], []
+    found = watch(own_run, CONFIG, once=True, gone=gone.append, failed=lambda step, error: failed.append(step))
+    assert list(found) == [] and (gone, failed) == ([], [10])
+
+
+def test_a_checkpoint_that_another_replaces_is_read_again(own_run, build, monkeypatch):
+    calls = []
+
+    def evaluate(run, config, **_):
+        calls.append(config.checkpoint)
+        if len(calls) == 1:
+            shutil.rmtree(own_run.checkpoint(10))
+            build.make_checkpoint(own_run, 10, 1.0)
+            raise ManifestError("a file was changed after it was written")
+        return "evaluated"
+
+    stands_in(monkeypatch, evaluate)
+    assert list(watch(own_run, CONFIG, once=True)) == [(10, "evaluated")] and calls == ["10", "10"]
 
 
 def test_the_command_says_what_it_waits_for(tmp_path):

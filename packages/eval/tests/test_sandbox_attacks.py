@@ -118,6 +118,13 @@ def test_only_the_last_line_counts_as_success(sandbox, program, status):
         "import builtins, os\nbuiltins.compile = builtins.exec = None\nos.read = lambda *_: b''\nassert False",
         "import os\nos._exit = lambda code: None\nassert False",
         "import ctypes\nctypes.string_at(0)",
+        "import os, traceback\ntraceback.print_exception = lambda *_, **__: os._exit(0)\nraise ValueError",
+        "import os, sys\nclass Out:\n    def flush(self): os._exit(0)\nsys.stdout = Out()",
+        "import os\nclass E(Exception):\n    __traceback__ = property(lambda _: os._exit(0))\nraise E",
+        "class E(Exception):\n    def __str__(self): raise SystemExit(0)\nraise E",
+        "import hmac\nhmac.digest = lambda *_: bytes(32)\nassert False",
+        "passed = True\x00",
+        "passed = '\ud800'",
         "import sys\nsys.settrace(lambda *_: None)\nsys.setrecursionlimit(10**9)\ndef f(): return f()\nf()",
     ],
 )
@@ -624,6 +631,27 @@ def test_a_process_of_the_same_user_cannot_be_reached(sandbox, neighbour):
     )
     assert outcome.passed, outcome.stderr
     assert Path(f"/proc/{neighbour}/limits").read_text() == limits
+
+
+def test_the_kernel_sends_no_signal_in_the_place_of_a_program(sandbox, neighbour):
+    # A pipe that has something to read tells its owner, and the owner and the signal can be chosen (fcntl(2)).
+    outcome = sandbox.run_python(
+        "import fcntl, os, struct\nreading, writing = os.pipe()\n"
+        f"for command, value in ((10, 9), (8, {neighbour}), (15, struct.pack('ii', 1, {neighbour}))):\n"
+        "    try: fcntl.fcntl(reading, command, value)\n    except OSError: pass\n"
+        "try: fcntl.fcntl(reading, fcntl.F_SETFL, os.O_ASYNC)\nexcept OSError: pass\nos.write(writing, b'x')"
+    )
+    assert outcome.status in ("passed", "killed"), outcome
+
+
+def test_no_process_outside_becomes_slower(sandbox, neighbour):
+    before = Path(f"/proc/{neighbour}/stat").read_text().rpartition(")")[2].split()[15:17]
+    outcome = sandbox.run_python(
+        "import os\nfor what, who in ((os.PRIO_USER, 0), (os.PRIO_USER, os.getuid()), (os.PRIO_PGRP, 0)):\n"
+        "    try: os.setpriority(what, who, 19)\n    except OSError: pass"
+    )
+    assert outcome.passed, outcome
+    assert Path(f"/proc/{neighbour}/stat").read_text().rpartition(")")[2].split()[15:17] == before
 
 
 def test_other_processes_cannot_be_seen(sandbox, neighbour):

@@ -200,6 +200,18 @@ def changed_files(folder: str | Path) -> list[str]:
     return changed
 
 
+def unfinished_kind(folder: str | Path) -> str | None:
+    """What was being made in a folder whose work was interrupted; None where that is not known or nothing was.
+
+    Raises:
+        StorageError: The folder cannot be read.
+    """
+    key_file = Path(folder) / WORK / "key"
+    with storage_errors("read", key_file):
+        words = key_file.read_text(errors="replace").split() if key_file.is_file() else []
+    return words[0] if len(words) == 2 else None
+
+
 def parent_of(child: str | Path, parent: str | Path, role: str) -> Parent:
     """The `Parent` entry for the artifact in `parent`, as seen from the artifact in `child`.
 
@@ -268,10 +280,11 @@ class ArtifactWriter:
         key_file = work / "key"
         with storage_errors("prepare", self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            if not key_file.is_file() or key_file.read_text() != self.key:
+            mine = f"{self.kind} {self.key}"
+            if not key_file.is_file() or key_file.read_text() != mine:
                 shutil.rmtree(work, ignore_errors=True)
                 work.mkdir()
-                atomic_write(key_file, self.key)
+                atomic_write(key_file, mine)
         return work
 
     def begin(self, keep: Iterable[Path] = ()) -> Path:

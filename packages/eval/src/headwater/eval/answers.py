@@ -8,10 +8,10 @@ bit.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ class Kept:
     """The answers to one list of requests, by number of the batch.
 
     Args:
-        path: A JSON Lines file, made with the first answer. A line that a kill has torn is cut off, and one that is
-            damaged is passed over: its batch is computed again.
+        path: A file of lines, each a SHA-256 and the JSON that it is of, made with the first answer. A line that a kill
+            has torn is cut off, and one that is damaged is passed over: its batch is computed again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,9 +38,10 @@ class Kept:
             with storage_errors("repair", path):
                 os.truncate(path, whole)
         for line in content[:whole].splitlines():
-            with suppress(ValueError, KeyError, TypeError):
-                row = json.loads(line)
-                self._found[row["batch"]] = row["answers"]
+            digest, _, row = line.partition(b" ")
+            if digest == _digest(row):
+                batch, answers = json.loads(row)
+                self._found[batch] = answers
 
     def get(self, batch: int) -> Any:
         """The answers of a batch, or None."""
@@ -50,11 +51,16 @@ class Kept:
         """Keeps the answers of a batch: they are on the disk when this returns."""
         with storage_errors("write", self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            row = json.dumps([batch, answers]).encode()
             with self.path.open("ab") as file:
-                file.write(json.dumps({"batch": batch, "answers": answers}).encode() + b"\n")
+                file.write(_digest(row) + b" " + row + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
         self._found[batch] = answers
+
+
+def _digest(row: bytes) -> bytes:
+    return hashlib.sha256(row).hexdigest().encode()
 
 
 class Answers:

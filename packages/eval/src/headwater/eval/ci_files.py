@@ -11,6 +11,10 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 (section 2.2) has no way to write, such as those that colour a terminal."""
 
 
+_MARKUP = re.compile(r"[\\`*{}\[\]<>#|~!&$]|(?<!\w)_|_(?!\w)")
+"""What Markdown (GitHub's, section 2.4) reads as markup inside a line; `_` between letters it does not."""
+
+
 class Case(NamedTuple):
     """A line of a JUnit report.
 
@@ -34,8 +38,20 @@ def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> 
     return [found[0], "|" + "---|" * len(headers), *found[1:]]
 
 
+def markdown_text(text: str) -> str:
+    """Text as one line that Markdown shows as it is: no markup, no link, no picture, no end of a cell."""
+    return _MARKUP.sub(r"\\\g<0>", _writable(" ".join(text.split())))
+
+
+def markdown_code(text: str) -> str:
+    """Text as one line of code, whatever is in it."""
+    line = " ".join(text.split())
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    return f"{fence} {line} {fence}" if len(fence) > 1 else f"`{line}`"
+
+
 def _cell(value: object) -> str:
-    return "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")
+    return "" if value is None else markdown_text(str(value))
 
 
 def _writable(text: str) -> str:

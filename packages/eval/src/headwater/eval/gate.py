@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -101,11 +102,10 @@ class Evaluated:
 
     def units(self) -> dict[str, Score]:
         """What was asked for: groups and tasks by name, each with its first metric that is a mean of its items."""
-        asked = self.results.settings["eval"]["tasks"]
         inner = {member for score in self.results.tasks for member in score.members}
         found: dict[str, Score] = {}
         for score in self.results.tasks:
-            if score.task in asked or (score.task not in inner and not score.group):
+            if score.task in self.results.asked or (score.task not in inner and not score.group):
                 found.setdefault(score.task, score)
         return found
 
@@ -117,7 +117,7 @@ class Evaluated:
         if not path.is_file():
             raise EvalError(f"{path} is missing", hint="evaluate again")
         with storage_errors("read", path):
-            lines = path.read_text(encoding="utf-8").split("\n")
+            lines = path.read_bytes().split(b"\n")
         found: dict[tuple[str, str], Sample] = {}
         for number, line in enumerate(lines):
             if not line:
@@ -138,10 +138,10 @@ class Evaluated:
         for task in unit.members or (unit.task,):
             for key, sample in self.samples(task).items():
                 value = sample.filters.get(unit.filter, {}).get("metrics", {}).get(unit.metric)
-                if not isinstance(value, int | float):
+                if not isinstance(value, int | float) or not math.isfinite(value):
                     raise EvalError(
                         f"{self.folder} has no {unit.metric} for item {sample.index} of {task}", found=value,
-                        expected="a number",
+                        expected="a finite number",
                     )  # fmt: skip
                 found[key] = float(value)
         return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headwater.eval.ci_files import Case, junit_xml, markdown_table
+from headwater.eval.ci_files import Case, junit_xml, markdown_code, markdown_table, markdown_text
 from headwater.eval.gate import Decision, Unit
 
 
@@ -51,7 +51,7 @@ def rows(decision: Decision) -> list[list[object]]:
 
 def markdown(decision: Decision) -> str:
     """For a comment on a pull request."""
-    lines = [f"### {headline(decision)}", ""]
+    lines = [f"### {markdown_text(headline(decision))}", ""]
     lines += markdown_table(HEADERS, rows(decision))
     lines += [
         "",
@@ -59,7 +59,7 @@ def markdown(decision: Decision) -> str:
         f"{len(decision.units)} tasks; a NO-GO has at most {decision.level:.0%} probability when the models are alike. "
         f"Detectable: the smallest loss that would have been found with {decision.power:.0%} probability.",
         "",
-        f"Baseline `{decision.baseline}`, candidate `{decision.candidate}`.",
+        f"Baseline {markdown_code(decision.baseline)}, candidate {markdown_code(decision.candidate)}.",
     ]
     return "\n".join(lines) + "\n"
 

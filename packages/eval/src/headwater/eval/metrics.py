@@ -12,7 +12,7 @@ def series_of(results: Results) -> dict[str, float]:
     found: dict[str, float] = {}
     if results.checkpoint.step is not None:
         found[names.EVAL_STEP.name] = float(results.checkpoint.step)
-    for score in headline(results.tasks, results.settings["eval"]["tasks"]):
+    for score in headline(results.tasks, results.asked):
         better = "unknown" if score.higher_is_better is None else "higher" if score.higher_is_better else "lower"
         labels = {"task": score.task, "metric": score.metric, "better": better}
         found[names.EVAL_SCORE.series(**labels)] = score.value

@@ -3,9 +3,9 @@
 Everything here is a function of the checkpoint, the tasks and the settings; timings live in `timing.json`.
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, FiniteFloat, field_validator
 
 SCHEMA_VERSION = 2
 """1: samples without the question and the choices. Such results can still be read; the stage makes them again."""
@@ -156,6 +156,20 @@ class Results(_Record):
     settings: dict[str, Any]
     software: dict[str, str]
 
+    @property
+    def asked(self) -> list[str]:
+        """The tasks and groups that were asked for, by name."""
+        return self.settings["eval"]["tasks"]
+
+    @field_validator("settings")
+    @classmethod
+    def _say_what_was_asked(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        section: Any = settings.get("eval")
+        asked: Any = cast("dict[str, Any]", section).get("tasks") if isinstance(section, dict) else None
+        if not isinstance(asked, list) or not all(isinstance(name, str) for name in cast("list[Any]", asked)):
+            raise ValueError("eval.tasks has to name what was asked for")
+        return settings
+
 
 class Sample(_Record):
     """One line of `samples/<task>.jsonl`: an item, what was answered and whether it was right.
@@ -195,7 +209,14 @@ class Sample(_Record):
     question: str = ""
     choices: list[str] | None = None
     overlap: bool | None = None
-    cell: dict[str, float] | None = None
+    cell: dict[str, FiniteFloat] | None = None
+
+    @field_validator("filters")
+    @classmethod
+    def _metrics_have_names(cls, filters: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        if not all(isinstance(each.get("metrics", {}), dict) for each in filters.values()):
+            raise ValueError("metrics of a filter are values by name")
+        return filters
 
 
 class TaskOutcome(_Record):

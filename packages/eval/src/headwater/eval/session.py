@@ -113,6 +113,10 @@ class Session:
             "software": {name: version(name) for name in ("torch", "transformers", "tokenizers")},
         }
 
+    @cached_property
+    def _answers(self) -> Answers:
+        return Answers(self.work / "answers", self._decisive())
+
     @property
     def _tokenizer_folder(self) -> Path:
         return self.checkpoint if self._brings_tokenizer else self.run.tokenizer
@@ -209,7 +213,7 @@ class Session:
             batch_tokens=self.config.batch_tokens,
             max_gen_tokens=self.config.max_gen_tokens,
             bars=progress,
-            answers=Answers(self.work / "answers", self._decisive()),
+            answers=self._answers,
         )
         outcomes = []
         for name, task in list(loaded.tasks.items())[part::parts]:
@@ -256,13 +260,20 @@ class Session:
         return bits
 
     def _score_held_out(self, held_out: HeldOut, requests: list[Request]) -> list[Scored]:
+        batch_tokens = self.config.batch_tokens or self._reader.batch_tokens
+        kept = self._answers.of(
+            held_out=held_out.source,
+            requests=hashlib.sha256(repr(requests).encode()).hexdigest(),
+            sizes=[self._max_length, batch_tokens],
+        )
         with progress(len(requests), f"held-out {held_out.source}") as bar:
             return score(
                 self._reader,
                 requests,
                 max_length=self._max_length,
-                batch_tokens=self.config.batch_tokens or self._reader.batch_tokens,
+                batch_tokens=batch_tokens,
                 advance=bar.advance,
+                kept=kept,
             )
 
     def _identity(self) -> EvaluatedCheckpoint:

@@ -13,8 +13,17 @@ from headwater.core.console import warn
 from headwater.core.errors import EvalError
 from headwater.core.layout import RunLayout
 from headwater.core.lock import exclusive
-from headwater.core.manifest import WORK, ArtifactWriter, Manifest, Parent, is_artifact, parent_of, read_manifest
-from headwater.core.storage import atomic_write, file_sha256, json_digest, storage_errors
+from headwater.core.manifest import (
+    WORK,
+    ArtifactWriter,
+    Manifest,
+    Parent,
+    is_artifact,
+    parent_of,
+    read_manifest,
+    unfinished_kind,
+)
+from headwater.core.storage import atomic_write, file_sha256, is_unfinished, json_digest, storage_errors
 from headwater.eval import PRODUCER
 from headwater.eval.config import EvalConfig
 from headwater.eval.overlap import overlaps_file
@@ -171,13 +180,21 @@ def _tell_of_older(folder: Path) -> None:
 
 def _require_own(folder: Path) -> None:
     """Refuses a folder that holds something else: it would be written over."""
-    if not folder.is_dir() or not any(folder.iterdir()) or (folder / WORK).is_dir():
+    with storage_errors("read", folder):
+        names = {path.name for path in folder.iterdir()} if folder.is_dir() else set[str]()
+        begun = {path.name for path in (folder / WORK).iterdir()} if (folder / WORK).is_dir() else set[str]()
+    # A kill may have come before the work had its mark.
+    if not names - {WORK} and all(map(is_unfinished, begun)):
         return
-    kind = read_manifest(folder).kind if is_artifact(folder) else "other files"
+    kind = unfinished_kind(folder)
+    if kind is None and is_artifact(folder):
+        kind = read_manifest(folder).kind
+    elif kind not in (None, "eval"):
+        kind = f"unfinished work on an artifact of kind {kind}"
     if kind != "eval":
         raise EvalError(
             f"results cannot be written to {folder}: it holds something else",
-            found=kind,
+            found=kind or "other files",
             expected="an empty folder, or an earlier evaluation",
             hint="give another folder with --output",
         )

@@ -16,7 +16,7 @@ def print_summary(evaluation: Evaluation) -> None:
     results = evaluation.results
     if results.tasks:
         split = any(score.overlap for score in results.tasks)
-        asked = results.settings["eval"]["tasks"]
+        asked = results.asked
         shown = [score for score in results.tasks if score.group or score.task in asked] or results.tasks
         headers = [*HEADERS[:_SPLIT_AT], "clean", "overlapping", *HEADERS[_SPLIT_AT:]] if split else HEADERS
         table(headers, [row(score, split=split) for score in shown])
@@ -42,7 +42,7 @@ def one_line(evaluation: Evaluation) -> str:
     step = results.checkpoint.step
     model = "model" if step is None else f"step {step:,}"
     parts = [model if evaluation.fresh else f"up to date · {model}"]
-    for score in headline(results.tasks, results.settings["eval"]["tasks"]):
+    for score in headline(results.tasks, results.asked):
         parts.append(f"{score.task} {score.value:.1%}{' (chance)' if score.indistinguishable_from_chance else ''}")
     if results.bits_per_byte:
         bits = results.bits_per_byte

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from headwater.core.errors import HeadwaterError, ManifestError
 from headwater.core.layout import RunLayout
-from headwater.core.manifest import is_artifact
+from headwater.core.manifest import MANIFEST, is_artifact, read_manifest
 from headwater.eval.config import EvalConfig
 from headwater.eval.errors import UnusableCheckpoint
 from headwater.eval.stage import Evaluation, run_eval
@@ -55,15 +56,52 @@ def watch(
         for step in [step for step in steps_of(run) if step not in seen]:
             seen.add(step)
             chosen = config.model_copy(update={"checkpoint": str(step)})
-            try:
-                yield step, run_eval(run, chosen, data_dir=data_dir, include=include, output=run.eval_of(step))
-            except (ManifestError, UnusableCheckpoint, FileNotFoundError) as error:
-                if not is_artifact(run.checkpoint(step)):
-                    gone(step)
-                elif failed is not None and isinstance(error, HeadwaterError):
-                    failed(step, error)
+            folder = run.checkpoint(step)
+            while True:
+                before = _state(folder)
+                try:
+                    found = run_eval(run, chosen, data_dir=data_dir, include=include, output=run.eval_of(step))
+                except (ManifestError, UnusableCheckpoint, FileNotFoundError) as error:
+                    if _is_removed(folder, min(poll, 1.0)):
+                        gone(step)
+                    elif _state(folder) != before:
+                        continue  # another one of the same step took its place: what was read was of both
+                    elif failed is not None:
+                        failed(step, error if isinstance(error, HeadwaterError) else ManifestError(str(error)))
+                    else:
+                        raise
                 else:
-                    raise
+                    yield step, found
+                break
         if once or finished:
             return
         time.sleep(poll)
+
+
+def _state(folder: Path) -> tuple[int, int] | None:
+    """What changes when another checkpoint takes the place of this one."""
+    with suppress(OSError):
+        state = (folder / MANIFEST).stat()
+        return state.st_ino, state.st_mtime_ns
+    return None
+
+
+def _is_removed(folder: Path, pause: float) -> bool:
+    """Whether a checkpoint is gone, or loses its files now: whoever removes it need not begin with the manifest.
+
+    Args:
+        folder: The checkpoint.
+        pause: Seconds between two looks. While files are missing and become fewer, it is looked again.
+    """
+    while is_artifact(folder):
+        try:
+            listed = [folder / entry.path for entry in read_manifest(folder).files]
+        except ManifestError:
+            return not is_artifact(folder)
+        left = sum(path.is_file() for path in listed)
+        if left == len(listed):
+            return False
+        time.sleep(pause)
+        if is_artifact(folder) and sum(path.is_file() for path in listed) == left:
+            return False
+    return True

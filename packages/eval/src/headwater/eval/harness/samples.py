@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import math
 from typing import Any
 
 import numpy as np
 from lm_eval.api.task import ConfigurableTask, Task
 from lm_eval.utils import handle_non_serializable
 
+from headwater.core.errors import EvalError
 from headwater.eval.harness.model import HeadwaterLM
 from headwater.eval.results import Sample
 
@@ -41,7 +43,7 @@ def item_samples(lm: HeadwaterLM, name: str, task: Task, samples: list[dict[str,
                 filters=answers,
                 truncated=index in lm.truncated[name],
                 cut_short=index in lm.cut_short[name],
-                cell=_cell(first["doc"]),
+                cell=_cell(name, index, first["doc"]),
                 prompt_sha256=hashlib.sha256(str(first["arguments"][0][0]).encode()).hexdigest(),
                 document_sha256=_document_sha256(first["doc"]),
                 question=_question(task, first["doc"]),
@@ -91,10 +93,21 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value, default=handle_non_serializable))
 
 
-def _cell(document: dict[str, Any]) -> dict[str, float] | None:
+def _cell(task: str, index: int, document: dict[str, Any]) -> dict[str, float] | None:
     if not {"length", "depth"} <= document.keys():
         return None
-    return {"length": float(document["length"]), "depth": float(document["depth"])}
+    found = {key: document[key] for key in ("length", "depth")}
+    try:
+        cell = {key: float(value) for key, value in found.items()}
+    except (TypeError, ValueError):
+        cell = {"length": math.nan}
+    if not all(map(math.isfinite, cell.values())):
+        raise EvalError(
+            f"item {index} of {task} has no place in the map of needles", found=json.dumps(found, default=str),
+            expected="numbers in the columns length (tokens) and depth (0 to 1)",
+            hint="mend the task's data, or name the columns otherwise if they are no such map's",
+        )  # fmt: skip
+    return cell
 
 
 def _document_sha256(document: Any) -> str:

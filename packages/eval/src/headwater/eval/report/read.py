@@ -105,7 +105,7 @@ def history(source: Source) -> list[History]:
         results = _results(folder / "results.json")
         if results is None or results.checkpoint.step is None:
             continue
-        asked = results.settings["eval"]["tasks"]
+        asked = results.asked
         first = headline(results.tasks, asked)
         names = {score.task for score in first}
         gold = [score for score in results.tasks if score.task in names and score.metric == GOLD]

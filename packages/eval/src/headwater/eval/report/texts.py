@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headwater.eval.ci_files import Case, junit_xml, markdown_table
+from headwater.eval.ci_files import Case, junit_xml, markdown_code, markdown_table, markdown_text
 from headwater.eval.report.pairs import Pair
 from headwater.eval.report.view import Row, View
 from headwater.eval.results import OverlapPart
@@ -18,14 +18,16 @@ def markdown(view: View, name: str, other: str = "") -> str:
         other: What the one that it is held against is called.
     """
     results = view.results
-    lines = [f"### Evaluation of {name}", ""]
+    lines = [f"### Evaluation of {markdown_text(name)}", ""]
     if view.scores:
         lines += [*markdown_table(HEADERS, [row(each.score) for each in view.scores]), ""]
     if view.pairs is not None:
-        lines += [f"#### Against {other}", ""]
+        lines += [f"#### Against {markdown_text(other)}", ""]
         headers = ["task", "metric", "items", "other", "this", "difference", "95% interval", "reading"]
         lines += [*markdown_table(headers, [_pair(pair) for pair in view.pairs.units]), ""]
-        lines += [f"- {task} is not compared: {reason}." for task, reason in view.pairs.left_out.items()]
+        lines += [
+            f"- {markdown_text(f'{task} is not compared: {reason}')}." for task, reason in view.pairs.left_out.items()
+        ]
         lines += [""] * bool(view.pairs.left_out)
         lines += ["Paired differences on the same items; positive is better.", ""]
     if view.split:
@@ -35,10 +37,11 @@ def markdown(view: View, name: str, other: str = "") -> str:
     if results.bits_per_byte is not None:
         bits = results.bits_per_byte
         lines += [f"Held-out text: {bits.model:.3f} bits per byte, {bits.unigram:.3f} of a unigram model.", ""]
-    lines += [f"- Not run: {each.task}: {each.reason}" for each in results.refused]
-    lines += [f"- {note}" for note in results.notes]
+    lines += [f"- Not run: {markdown_text(f'{each.task}: {each.reason}')}" for each in results.refused]
+    lines += [f"- {markdown_text(note)}" for note in results.notes]
     lines += [""] * bool(results.refused or results.notes)
-    lines.append(f"Weights `{results.checkpoint.weights_digest}`, lm-eval {results.software.get('lm-eval', '?')}.")
+    weights, software = markdown_code(results.checkpoint.weights_digest), results.software.get("lm-eval", "?")
+    lines.append(f"Weights {weights}, lm-eval {markdown_text(software)}.")
     return "\n".join(lines) + "\n"
 
 

@@ -144,7 +144,8 @@ class View:
             rows = [
                 Row(score, inside.get(score.task, ""), pairs.get(score.task)) for score in members(self.results, unit)
             ]
-            found.append(Group(name, Row(unit).metric, rows))
+            if rows:  # its tasks may have other metrics than it has
+                found.append(Group(name, Row(unit).metric, rows))
         return found
 
     @cached_property
