@@ -12,6 +12,7 @@ from headwater.core.config import validate
 from headwater.core.errors import ConfigError
 from headwater.train import titan
 from headwater.train.config import TrainConfig
+from headwater.train.optimizers.adafactor import Adafactor
 from headwater.train.optimizers.lion import Lion
 from headwater.train.optimizers.muon import Muon, orthogonalised, scale_of
 
@@ -84,6 +85,15 @@ def one_of_stack(index: int, stack: torch.Tensor, options: dict[str, Any]) -> to
     parameter.grad = drawn(*stack.shape, seed=1)[index]
     Muon([parameter], **options).step()
     return parameter.detach()
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (3, 6, 4), (5,)])
+def test_adafactor_is_torchs(shape: tuple[int, ...]) -> None:
+    start = drawn(*shape)
+    options: dict[str, Any] = {"lr": 0.05, "weight_decay": 0.1, "eps": (None, 1e-2), "d": 1.5}
+    theirs = after(lambda p: torch.optim.Adafactor(p, **options), start)
+    assert torch.equal(after(lambda p: Adafactor(p, **options), start), theirs)
+    assert not torch.equal(theirs, start)
 
 
 def test_lion_is_its_algorithm() -> None:
@@ -199,7 +209,6 @@ def test_mup_scales_what_grows_with_the_width() -> None:
         ({"optimizer": {"name": "lion", "eps": 1}}, r"unknown key train\.optimizer\.eps"),
         ({"optimizer": {"groups": [{"pattern": "("}]}}, "regular expression"),
         ({"optimizer": {"name": "sgd", "nesterov": True, "momentum": 0}}, "nesterov needs optimizer.momentum"),
-        ({"optimizer": {"name": "adafactor"}, "parallel": {"dp_shard": 2}}, "adafactor does not go with"),
         ({"optimizer": {"name": "sgd"}, "mup": {"base_width": 8}}, "mup does not go with optimizer sgd"),
         ({"mup": {"base_width": 8}, "model": {"tied": True}}, "mup does not go with model.tied"),
         ({"z_loss": 1e-4, "parallel": {"tp": 2}}, "z_loss and label_smoothing do not go with parallel.tp"),

@@ -172,11 +172,6 @@ class TrainConfig(Section):
 
     def _optimizer_problems(self) -> Iterator[str]:
         layout, optimizer = self.parallel, self.optimizer
-        if isinstance(optimizer, Adafactor) and layout.dp_shard * layout.tp * layout.cp > 1:
-            yield (
-                "optimizer adafactor does not go with parallel.dp_shard, tp or cp: torch's takes the size of a shard "
-                "for that of the parameter; dp_replicate and pp do"
-            )
         if isinstance(optimizer, Sgd) and optimizer.nesterov and not optimizer.momentum:
             yield "optimizer.nesterov needs optimizer.momentum above 0"
         if optimizer.layer_decay < 1 and self.model.tied:

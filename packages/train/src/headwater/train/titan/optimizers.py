@@ -13,13 +13,14 @@ from torchtitan.components.checkpointer.utils import canonical_fqn
 from torchtitan.components.optimizer import LRSchedulersContainer, OptimizersContainer
 
 from headwater.train.config import TrainConfig
+from headwater.train.optimizers.adafactor import Adafactor
 from headwater.train.optimizers.assign import Assignment
 from headwater.train.optimizers.lion import Lion
 from headwater.train.optimizers.muon import Muon
 from headwater.train.schedules import share_of_peak
 
 FACTORIES: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "AdamW": torch.optim.AdamW, "Sgd": torch.optim.SGD, "Adafactor": torch.optim.Adafactor, "Lion": Lion, "Muon": Muon,
+    "AdamW": torch.optim.AdamW, "Sgd": torch.optim.SGD, "Adafactor": Adafactor, "Lion": Lion, "Muon": Muon,
 }  # fmt: skip
 """By the name of the recipe's class."""
 
