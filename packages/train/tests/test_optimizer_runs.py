@@ -165,9 +165,9 @@ def test_a_rule_for_no_parameter_is_refused(run: Path, tmp_path: Path) -> None:
 
 
 OPTIMIZERS = {
-    "muon": "{name: muon, learning_rate: 3e-3, precision: float32}", "lion": "{name: lion, learning_rate: 1e-4}",
-    "adafactor": "{name: adafactor}",
+    "muon": "{name: muon, learning_rate: 3e-3, precision: float32}", "adafactor": "{name: adafactor}",
 }  # fmt: skip
+"""Those that look at more than one element at a time."""
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
