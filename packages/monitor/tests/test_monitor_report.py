@@ -147,6 +147,25 @@ def test_stages_are_shown_with_what_was_drawn_in_them(tmp_path: Path) -> None:
     words = Page(build_report(str(write_recipe(tmp_path)), run).path.read_text()).sections["mixture"]
     assert "main1300100.0%code 50.00% · web 50.00%" in words and "cooldown30150050.0%reference 100.00%" in words
     assert "web37.50%37.50%1,200" in words and "reference25.00%25.00%800" in words
+    assert "Weights over steps" in words
+
+
+def test_a_re_weighted_run_shows_its_latest_stages_and_every_weight_in_a_chart(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    path = run.checkpoint(STEPS) / "run.json"
+    info = json.loads(path.read_text())
+    info["stages"] = [
+        {"name": f"after step {10 * n}", "samples": 80, "weights": {"web": 0.5 + n / 100, "code": 0.5 - n / 100}}
+        for n in range(40)
+    ]
+    path.write_text(json.dumps(info))
+    reweigh = {"kind": "reweigh", "step": 10, "after": {"code": 0.49, "web": 0.51}}
+    with open(run.train / "events.jsonl", "a", encoding="utf-8") as stream:
+        stream.write(json.dumps(reweigh) + "\n")
+    content = build_report(str(write_recipe(tmp_path)), run).path.read_text()
+    words = Page(content).sections["mixture"]
+    assert "after step 390" in words and "after step 150" not in words and "The last 24 of 40 stages" in words
+    assert "weights web 51.0%, code 49.0%" in content
 
 
 def test_the_lineage_names_every_artifact_by_its_digest(whole: str, tmp_path: Path) -> None:

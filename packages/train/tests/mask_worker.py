@@ -35,7 +35,15 @@ def data(length: int, vocab: int, windows: int, *, changed: bool, apart: bool) -
         positions = np.concatenate([np.arange(BEGIN), np.arange(END - BEGIN), np.arange(length - END)])
     labels = np.full((windows, length), IGNORE)
     labels[:, BEGIN : END - 1] = tokens[:, BEGIN + 1 : END]
-    return HeldOut(tokens[:, :-1], labels, np.tile(positions, (windows, 1)), text_bytes=1, documents=3)
+    return HeldOut(
+        tokens[:, :-1],
+        labels,
+        np.tile(positions, (windows, 1)),
+        np.zeros(windows, dtype=np.int64),
+        ("text",),
+        text_bytes=1,
+        documents=3,
+    )
 
 
 def losses_of(trainer, records: list[torch.Tensor], variant: HeldOut) -> torch.Tensor:

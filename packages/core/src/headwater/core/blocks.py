@@ -6,6 +6,7 @@ Legend: S samples.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -29,10 +30,10 @@ class Blocks:
     def __init__(self, start: int, before: I64, weights: Sequence[float], block: int) -> None:
         self.start, self.before, self.block = start, before, block
         giving = np.flatnonzero(np.asarray(weights) > 0)
-        quota = _quotas([weights[index] for index in giving.tolist()], block)
+        quota = quotas([weights[index] for index in giving.tolist()], block)
         self.quota = np.zeros(len(weights), dtype=np.int64)
         self.quota[giving] = quota
-        self._pattern = giving[_spread(quota)].astype(np.int64)  # position in block -> source
+        self._pattern = giving[_spread(tuple(quota.tolist()))].astype(np.int64)  # position in block -> source
         self._rank = np.zeros(block, dtype=np.int64)  # position in block -> how many of that source before it
         self._positions: list[I64] = []  # source -> positions in the block
         for index in range(len(weights)):
@@ -58,8 +59,8 @@ class Blocks:
         return int(self.before[source]) + whole * len(positions) + int(np.searchsorted(positions, part))
 
 
-def _quotas(weights: Sequence[float], block: int) -> I64:
-    """Largest-remainder shares of a block; every source gets at least one sample."""
+def quotas(weights: Sequence[float], block: int) -> I64:
+    """Largest-remainder shares of a block, shape [weights]; every source gets at least one sample."""
     exact = np.array(weights, dtype=np.float64) / float(np.sum(weights)) * block
     quota = np.maximum(1, np.floor(exact).astype(np.int64))
     while quota.sum() < block:
@@ -70,12 +71,14 @@ def _quotas(weights: Sequence[float], block: int) -> I64:
     return quota
 
 
-def _spread(quota: I64) -> I64:
+@lru_cache(maxsize=1024)  # a re-weighted run has many stages, which are laid out again when one more begins
+def _spread(quotas_of_block: tuple[int, ...]) -> I64:
     """A block in which each source's samples are spread evenly: at every prefix within one sample of its share.
 
     Tijdeman's chairman assignment ("The chairman assignment problem", Discrete Mathematics 32, 1980): at each
     position, among the sources that may take it without running ahead, take the one whose deadline is nearest.
     """
+    quota = np.array(quotas_of_block, dtype=np.int64)
     block = int(quota.sum())
     share = quota / block
     given = np.zeros(len(quota), dtype=np.int64)

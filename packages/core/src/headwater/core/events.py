@@ -12,7 +12,7 @@ from headwater.core.storage import storage_errors
 
 EventKind = Literal[
     "start", "resume", "checkpoint", "checkpoint_deleted", "checkpoint_refused", "validation", "metrics",
-    "nonfinite", "spike", "skip", "rollback", "halt", "stall", "profile", "eval", "early_stop",
+    "nonfinite", "spike", "skip", "rollback", "halt", "stall", "reweigh", "profile", "eval", "early_stop",
     "stop", "finish",
 ]  # fmt: skip
 EVENT_KINDS: tuple[str, ...] = get_args(EventKind)

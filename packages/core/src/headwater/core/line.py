@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from headwater.core.buckets import bucket_names
 from headwater.core.children import end_with_parent
 from headwater.core.config import dump_yaml, resolve_recipe
 from headwater.core.console import warn
@@ -115,9 +116,10 @@ def check_sources(resolved: dict[str, Any], layout: RunLayout) -> None:
     """
     collected, cleaned = _names(resolved, "sources"), _names(resolved, "documents", "sources")
     (mix, mixed), sampled = _mixed(resolved), _names(resolved, "tokenizer", "sample_bytes")
+    cut = _tokenized(resolved, cleaned)
     steps = (
         ("documents.sources", cleaned, "sources", collected, layout.raw),
-        (mix, mixed, "documents.sources", cleaned, layout.tokens),
+        (mix, mixed, "documents.sources", cut, layout.tokens),
     )
     for where, names, before, known, folder in (
         *steps, ("tokenizer.sample_bytes", sampled, "documents.sources", cleaned, layout.tokens)
@@ -141,6 +143,17 @@ def _names(resolved: dict[str, Any], *path: str) -> list[str]:
     for part in path:
         here = here.get(part) or {}
     return list(cast("dict[str, Any]", here)) if isinstance(here, dict) else []  # sample_bytes may be a number
+
+
+def _tokenized(resolved: dict[str, Any], sources: list[str]) -> list[str]:
+    """The token data sets of the sources: themselves, or their buckets."""
+    tokens = cast("dict[str, Any]", resolved.get("tokens") or {})
+    buckets = cast("dict[str, Any]", tokens.get("buckets") or {})
+    return [
+        name
+        for source in sources
+        for name in (bucket_names(source, buckets[source]["count"]) if source in buckets else [source])
+    ]
 
 
 def _mixed(resolved: dict[str, Any]) -> tuple[str, list[str]]:

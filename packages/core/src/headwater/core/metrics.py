@@ -73,6 +73,15 @@ TRAIN_SOURCE_TOKENS = Metric(
     "headwater_train_source_tokens_total", "counter", "tokens", "Tokens of a source trained on.", "train",
     labels=("source",),
 )  # fmt: skip
+TRAIN_SOURCE_WEIGHT = Metric(
+    "headwater_train_source_weight_ratio", "gauge", "1",
+    "Share of the samples that the mixture now takes from a source; beyond 32 sources the smallest are `other`.",
+    "train", labels=("source",),
+)  # fmt: skip
+TRAIN_SOURCE_VALIDATION_LOSS = Metric(
+    "headwater_train_source_validation_loss", "gauge", "nats/token", "Mean loss on held-out documents of a source.",
+    "train", labels=("source",),
+)  # fmt: skip
 TRAIN_UPDATE_RATIO = Metric(
     "headwater_train_update_ratio", "gauge", "1",
     "L2 norm of a step's change of the weights over that of the weights, of a group of parameters, every ten steps.",
@@ -246,7 +255,8 @@ TABLE: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         TRAIN_STEP, TRAIN_STEPS_PLANNED, TRAIN_ENDED, TRAIN_STEP_TIMESTAMP, TRAIN_LOSS, TRAIN_LOSS_RANK_MAX,
-        TRAIN_LOSS_WINDOW_MAX, TRAIN_SOURCE_LOSS, TRAIN_SOURCE_TOKENS, TRAIN_GRAD_NORM, TRAIN_UPDATE_RATIO,
+        TRAIN_LOSS_WINDOW_MAX, TRAIN_SOURCE_LOSS, TRAIN_SOURCE_VALIDATION_LOSS, TRAIN_SOURCE_TOKENS,
+        TRAIN_SOURCE_WEIGHT, TRAIN_GRAD_NORM, TRAIN_UPDATE_RATIO,
         TRAIN_EXPERT_LOAD, TRAIN_EXPERT_EVENNESS, TRAIN_DEAD_EXPERTS,
         TRAIN_CLIPPED_STEPS, TRAIN_LEARNING_RATE, TRAIN_TOKENS, TRAIN_SAMPLES, TRAIN_THROUGHPUT, TRAIN_STEP_SECONDS,
         TRAIN_PHASE_SECONDS, TRAIN_MFU, TRAIN_PEAK_MEMORY, TRAIN_DEVICE_MEMORY_LIMIT, TRAIN_HOST_MEMORY,

@@ -114,7 +114,10 @@ class ModelShape(BaseModel):
 
 
 class StageInfo(BaseModel):
-    """A stage of the mixture: its name, how many samples it has, and the weights of its sources."""
+    """A stage of the mixture: its name, how many samples it has, and the weights of its sources.
+
+    The last stage of a run goes on for ever, whatever its number of samples.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -138,7 +141,7 @@ class RunInfo(BaseModel):
         tokenizer_digest: Manifest digest of the tokenizer that made the tokens.
         tokens: Source → manifest digest of its tokens.
         weights: Source → normalised mixture weight; of stages, over all of them together.
-        stages: The stages of a staged mixture, in order; else none.
+        stages: The stages of a staged mixture, in order, or of a re-weighted one so far; else none.
         block: Samples in a block of the order.
         skips: Windows `[start, stop)` of the order that rollbacks excluded (`core.skips.Skips`).
         order_digest: Digest of the samples consumed (`core.skips.KeptOrder.digest`).
@@ -146,6 +149,7 @@ class RunInfo(BaseModel):
         init_digest: That of the weights which the run started from; none: random ones.
         validation_loss: Latest validation loss in nats a token; none if it was never measured.
         validation_bits_per_byte: The same in bits a UTF-8 byte of text.
+        validation_losses: The same loss by source.
         config: The resolved `train` section.
     """
 
@@ -171,6 +175,7 @@ class RunInfo(BaseModel):
     init_digest: str | None = None
     validation_loss: float | None = None
     validation_bits_per_byte: float | None = None
+    validation_losses: dict[str, float] = {}
     config: dict[str, Any]
 
     @property

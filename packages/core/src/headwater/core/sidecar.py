@@ -18,6 +18,7 @@ import pyarrow.compute
 import pyarrow.dataset
 import pyarrow.parquet
 
+from headwater.core.buckets import buckets_of
 from headwater.core.errors import DataError
 from headwater.core.manifest import is_artifact
 from headwater.core.tokens import MegatronReader
@@ -160,6 +161,7 @@ class Sidecars:
     def __init__(self, root: str | Path) -> None:
         self._root = Path(root)
         self._open: dict[str, Sidecar | None] = {}
+        self._buckets: dict[str, list[Sidecar]] = {}
 
     def get(self, source: str) -> Sidecar | None:
         """The sidecar of a source, or none when the source has no finished tokens."""
@@ -169,6 +171,10 @@ class Sidecars:
         return self._open[source]
 
     def place(self, source: str, identifier: str) -> Place | None:
-        """Where the tokens of a document lie, or none."""
+        """Where the tokens of a document of a source lie, perhaps in a bucket of it, or none."""
         sidecar = self.get(source)
-        return sidecar.place(identifier) if sidecar else None
+        if sidecar is not None:
+            return sidecar.place(identifier)
+        if source not in self._buckets:
+            self._buckets[source] = [Sidecar(folder) for folder in buckets_of(self._root, source)]
+        return next((place for each in self._buckets[source] if (place := each.place(identifier))), None)

@@ -54,8 +54,8 @@ def doc(query: str, by_url: bool, with_text: bool, with_raw: bool, run: Path, as
         place = sidecars.place(row.source, row.id) if row.kept else None
         readings, left_out = [], 0
         if training is not None and place is not None and place.split == "train":
-            readings = training.readings(row.source, place.token_start, place.token_count)
-            left_out = training.left_out(row.source, place.token_start, place.token_count)
+            readings = training.readings(place.source, place.token_start, place.token_count)
+            left_out = training.left_out(place.source, place.token_start, place.token_count)
         if not as_json:
             if number:
                 click.echo("\nThe same bytes were collected from this URL more than once; the other copy:\n")

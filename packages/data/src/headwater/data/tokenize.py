@@ -10,18 +10,23 @@ the same; how that went is in `encoding.json` beside them, which is no part of t
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from headwater.core.buckets import BUCKET, bucket_names, bucket_of
+from headwater.core.config import nearest
 from headwater.core.console import warn
-from headwater.core.errors import DataError
+from headwater.core.errors import ConfigError, DataError
 from headwater.core.layout import RunLayout
-from headwater.core.manifest import ArtifactWriter, Parent, parent_of, read_manifest
-from headwater.core.storage import atomic_write
+from headwater.core.manifest import ArtifactWriter, Parent, is_artifact, parent_of, read_manifest
+from headwater.core.storage import atomic_write, storage_errors
 from headwater.data import PRODUCER
 from headwater.data.conversations.sources import conversation_sources
 from headwater.data.engines.processes import Workers, workers_for
 from headwater.data.outcome import Outcome
+from headwater.data.tokens.buckets import cut
 from headwater.data.tokens.config import TokensConfig
 from headwater.data.tokens.slices import Slice, check_fast, counters_of, encode_slice, slices_of
 from headwater.data.tokens.write import write_tokens
@@ -30,19 +35,22 @@ ENCODING = "encoding.json"
 
 
 def make_tokens(layout: RunLayout, config: TokensConfig) -> dict[str, Outcome]:
-    """Makes RUN/tokens/<source> for every source of RUN/documents.
+    """Makes RUN/tokens/<source> for every source of RUN/documents, or a data set for each of its buckets.
 
     Raises:
+        ConfigError: `tokens.buckets` names a source without documents, or a bucket's name is another source's.
         DataError: A source has no document for training, or a worker was lost.
         ManifestError: The documents or the tokenizer are missing or half-written.
         StorageError: The disk refused.
     """
     documents = read_manifest(layout.documents)
     sources = [s for s, n in documents.counters["sources"].items() if n["documents_out"]]
-    writers = {source: _writer(layout, source) for source in sources}
+    parts = _parts(sources, config)
+    writers = {name: _writer(layout, name, described) for name, described in parts.items()}
+    _remove_others(layout, sources, parts)
     finished = {source: manifest for source, writer in writers.items() if (manifest := writer.up_to_date())}
     works = {source: writer.begin() for source, writer in writers.items() if source not in finished}
-    slices = slices_of(layout.documents, works, conversation_sources(documents.config)) if works else []
+    slices = _slices(layout, works, parts, config, conversation_sources(documents.config))
     why_not = _encode_all(layout, slices, config) if slices else ""
     vocab_size = int(read_manifest(layout.tokenizer).counters["vocab_size"])
     outcomes: dict[str, Outcome] = {}
@@ -50,7 +58,7 @@ def make_tokens(layout: RunLayout, config: TokensConfig) -> dict[str, Outcome]:
         if source in finished:
             outcomes[source] = Outcome(finished[source], False, finished[source].counters)
             continue
-        mine = [Path(piece.target) for piece in slices if piece.source == source]
+        mine = [Path(piece.target) for piece in slices if piece.name == source]
         result = write_tokens(layout.tokens(source), mine, vocab_size)
         if not result["train_tokens"]:
             raise DataError(f"the source {source} has no document for training", found="validation documents only",
@@ -61,14 +69,58 @@ def make_tokens(layout: RunLayout, config: TokensConfig) -> dict[str, Outcome]:
     return outcomes
 
 
-def _writer(layout: RunLayout, source: str) -> ArtifactWriter:
+def _parts(sources: list[str], config: TokensConfig) -> dict[str, dict[str, Any]]:
+    """Token data set → what its manifest says of it: a source, or a bucket of one."""
+    for source in config.buckets:
+        if source not in sources:
+            near = nearest(source, sources)
+            raise ConfigError(f"tokens.buckets names {source}, which has no documents", expected=", ".join(sources),
+                              hint=f"did you mean {near}?" if near else None)  # fmt: skip
+    parts: dict[str, dict[str, Any]] = {}
+    for source in sources:
+        buckets = config.buckets.get(source)
+        names = bucket_names(source, buckets.count) if buckets is not None else [source]
+        for number, name in enumerate(names, start=1):
+            if name in parts or (buckets is not None and name in sources):
+                raise ConfigError(f"two sources would be called {name}", hint=f"rename the source {name}")
+            described = {"of": source, "number": number, **buckets.model_dump(mode="json")} if buckets else None
+            parts[name] = {"source": name, BUCKET: described} if described else {"source": name}
+    return parts
+
+
+def _remove_others(layout: RunLayout, sources: list[str], parts: dict[str, dict[str, Any]]) -> None:
+    """Removes what an earlier recipe cut otherwise: a temperature would draw the same documents twice."""
+    for folder in sorted(path for path in layout.tokens_root.glob("*") if is_artifact(path)):
+        manifest = read_manifest(folder)
+        if folder.name not in parts and (bucket_of(manifest) or folder.name) in sources:
+            warn(f"{folder} is removed: tokens.buckets cuts that source in another way now")
+            with storage_errors("remove", folder):
+                shutil.rmtree(folder)
+
+
+def _slices(
+    layout: RunLayout, works: dict[str, Path], parts: dict[str, dict[str, Any]], config: TokensConfig,
+    conversations: Collection[str],
+) -> list[Slice]:  # fmt: skip
+    """The units of work of the data sets that are to be made; those of buckets read the documents once a bucket."""
+    plain = {name: work for name, work in works.items() if BUCKET not in parts[name]}
+    slices = slices_of(layout.documents, plain, conversations) if plain else []
+    for source, buckets in config.buckets.items():
+        if not any(name in works for name in bucket_names(source, buckets.count)):
+            continue
+        for bucket in cut(layout.documents, source, buckets):
+            if bucket.name in works:
+                pieces = slices_of(layout.documents, {source: works[bucket.name]}, conversations)
+                slices += [piece._replace(bucket=bucket) for piece in pieces]
+    return slices
+
+
+def _writer(layout: RunLayout, source: str, described: dict[str, Any]) -> ArtifactWriter:
     here = layout.tokens(source)
     parents: list[Parent] = [
         parent_of(here, layout.documents, "documents"), parent_of(here, layout.tokenizer, "tokenizer")
     ]  # fmt: skip
-    return ArtifactWriter(
-        here, kind="tokens", name=source, producer=PRODUCER, config={"source": source}, parents=parents
-    )
+    return ArtifactWriter(here, kind="tokens", name=source, producer=PRODUCER, config=described, parents=parents)
 
 
 def _encode_all(layout: RunLayout, slices: list[Slice], config: TokensConfig) -> str:

@@ -88,6 +88,10 @@ OVERVIEW = Board("headwater-run", "Headwater: run", (RUNS,), {
               m.TRAIN_SOURCE_LOSS.help, width=12),
         Panel("Tokens of each source", (Query(_of(m.TRAIN_SOURCE_TOKENS), "{{instance}} {{source}}"),), "si:tok",
               m.TRAIN_SOURCE_TOKENS.help, width=12, least=0),
+        Panel("Weight of each source", (Query(_of(m.TRAIN_SOURCE_WEIGHT), "{{instance}} {{source}}"),), "percentunit",
+              m.TRAIN_SOURCE_WEIGHT.help, width=12, least=0),
+        Panel("Held-out loss of each source", (Query(_of(m.TRAIN_SOURCE_VALIDATION_LOSS), "{{instance}} {{source}}"),),
+              "none", m.TRAIN_SOURCE_VALIDATION_LOSS.help, width=12),
     ),
     "Pace": (
         _time("Tokens a second", m.TRAIN_THROUGHPUT, unit=_TOKENS_A_SECOND, width=12, least=0),

@@ -18,6 +18,7 @@ from headwater.train.objectives.config import Causal, MultiToken, ObjectiveConfi
 from headwater.train.objectives.config import problems as objective_problems
 from headwater.train.optimizers.config import Adafactor, AdamW, Optimizer, Sgd
 from headwater.train.parallel import SPLIT_BACKWARD, Parallel, problems
+from headwater.train.reweighting import Reweighting
 from headwater.train.schedules import Schedule, Wsd
 from headwater.train.stopping import EarlyStopping
 
@@ -71,6 +72,7 @@ class TrainConfig(Section):
         steps: Optimizer steps in all.
         optimizer: What trains which parameters (see `train.optimizers.config`).
         schedule: The learning rate of each step (see `train.schedules`).
+        reweighting: Weights of the mixture that follow the loss; none: they stay.
         clip_norm: The gradient's L2 norm is scaled down to this.
         adaptive_clip: What is clipped besides (see `train.clipping`).
         mup: Width transfer (see `train.mup`).
@@ -106,6 +108,7 @@ class TrainConfig(Section):
     steps: Whole = Field(default=1000, ge=1)
     optimizer: Optimizer = AdamW()
     schedule: Schedule = Wsd()
+    reweighting: Reweighting | None = Field(default=None, exclude_if=lambda section: section is None)
     clip_norm: float = Field(default=1.0, gt=0)
     adaptive_clip: AdaptiveClip | None = Field(default=None, exclude_if=lambda clip: clip is None)
     mup: Mup | None = Field(default=None, exclude_if=lambda mup: mup is None)
@@ -136,6 +139,10 @@ class TrainConfig(Section):
         if self.activation_checkpointing == "selective" and self.parallel.schedule in SPLIT_BACKWARD:
             raise ValueError(
                 f"activation_checkpointing selective does not go with schedule {self.parallel.schedule}: full does"
+            )
+        if self.reweighting is not None and (self.label_smoothing or self.z_loss):
+            raise ValueError(
+                "reweighting does not go with label_smoothing or z_loss: the reference's losses are without them"
             )
         if self.precision in ("float8", "mxfp8") and self.parallel.tp > 1:
             raise ValueError(

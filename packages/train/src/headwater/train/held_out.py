@@ -4,12 +4,13 @@ Documents are taken in order of their id, which is a hash of their content: a fa
 run. Each source gets its share of the windows by its mixture weight. The token that ends a document is not scored,
 so that bits per byte are those of the text alone.
 
-Legend: B windows, L tokens in a window, V vocabulary.
+Legend: B windows, L tokens in a window, S sources, V vocabulary.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -35,6 +36,8 @@ class HeldOut:
         inputs_BL: Token ids.
         labels_BL: The next token of each; `IGNORE` where it is not scored.
         positions_BL: As in training.
+        sources_B: Of which source each window is: an index into `sources`.
+        sources: The sources that have held-out documents.
         text_bytes: UTF-8 bytes of the text whose tokens are scored.
         documents: How many documents.
         seen_BL, chances_BL: As `objectives.examples.Examples`; none with causal language modelling.
@@ -43,6 +46,8 @@ class HeldOut:
     inputs_BL: I64
     labels_BL: I64
     positions_BL: I64
+    sources_B: I64
+    sources: tuple[str, ...]
     text_bytes: int
     documents: int
     seen_BL: npt.NDArray[np.bool_] | None = None
@@ -52,6 +57,18 @@ class HeldOut:
     def tokens(self) -> int:
         """How many tokens are scored."""
         return int((self.labels_BL != IGNORE).sum())
+
+    def by_source(self, nats_S: Sequence[float], counted_B: I64) -> dict[str, float]:
+        """Source → mean loss, of the sources of which something is scored.
+
+        Args:
+            nats_S: Summed losses.
+            counted_B: For how many tokens the loss of each window counts.
+        """
+        tokens_S = np.bincount(self.sources_B, weights=counted_B, minlength=len(self.sources)).tolist()
+        return {
+            name: nats / tokens for name, nats, tokens in zip(self.sources, nats_S, tokens_S, strict=True) if tokens
+        }
 
     def bits_per_byte(self, nats: float) -> float:
         """Bits a byte of text, from the summed loss over all scored tokens."""
@@ -63,19 +80,22 @@ def held_out(inputs: Inputs) -> HeldOut | None:
     config = inputs.config
     windows = config.validation.batches * config.global_batch
     parts: list[tuple[I64, I64, I64]] = []
+    sources: list[str] = []
     text_bytes = documents = 0
     for source, weight in inputs.mixture.normalised().items():
         part = _source(inputs, source, max(1, round(windows * weight)))
         if part is not None:
             tokens, size, count = part
             parts.append(tokens)
+            sources.append(source)
             text_bytes += size
             documents += count
     if not parts:
         warn("no source has held-out documents: this run is not validated")
         return None
     joined = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
-    return HeldOut(joined[0], joined[1], joined[2], text_bytes, documents)
+    sources_B = np.repeat(np.arange(len(parts)), [len(part[0]) for part in parts])
+    return HeldOut(joined[0], joined[1], joined[2], sources_B, tuple(sources), text_bytes, documents)
 
 
 def _source(inputs: Inputs, source: str, windows: int) -> tuple[tuple[I64, I64, I64], int, int] | None:

@@ -13,7 +13,7 @@ from headwater.core.config import Base
 from headwater.core.errors import ConfigError, TrainError
 from headwater.core.layout import RunLayout
 from headwater.core.manifest import Parent, parent_of, read_manifest
-from headwater.core.mixture import Mixture
+from headwater.core.mixture import Mixture, Stage
 from headwater.core.mixture_resolve import resolve_order
 from headwater.core.objects import is_remote, local_path
 from headwater.core.order import Order
@@ -26,16 +26,16 @@ from headwater.train.objectives.opened import open_objective
 from headwater.train.weights import Weights, initial_weights
 
 
-@dataclass(frozen=True)
+@dataclass
 class Inputs:
-    """The inputs of a run.
+    """The inputs of a run. They stay as they are, but for the order of a mixture that is re-weighted.
 
     Attributes:
         run: The run folder.
         base: Name and seed.
         config: The `train` section.
         mixture: The resolved mixture: weights, or stages with weights.
-        order: The sample order.
+        order: The sample order; with each change of the weights it gets one more stage.
         readers: Source → its training tokens.
         held_out: Source → its validation tokens.
         tokenizer_digest: Manifest digest of the tokenizer.
@@ -67,10 +67,21 @@ class Inputs:
 
     @property
     def stages(self) -> list[StageInfo]:
-        """The stages of a staged mixture; else none."""
-        if not self.mixture.stages:
+        """The stages of a staged mixture, or of a re-weighted one so far; else none."""
+        if not self.mixture.stages and len(self.order.stages) == 1:
             return []
         return [StageInfo(name=s.name, samples=s.samples, weights=dict(s.weights)) for s in self.order.stages]
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Source → normalised weight, over all stages together."""
+        stages = self.order.stages
+        if self.mixture.stages or len(stages) == 1:
+            return self.mixture.normalised()
+        return Mixture(stages=tuple(
+            Stage(name=stage.name, tokens=stage.samples * self.order.seq_len, weights=dict(stage.weights))
+            for stage in stages
+        )).normalised()  # fmt: skip
 
     def refuse_unknown_tokens(self, prefix: Path, tokens: npt.NDArray[Any], at: int) -> None:
         """Refuses tokens that the vocabulary does not have: a file that was damaged after it was written.

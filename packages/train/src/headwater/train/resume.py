@@ -15,6 +15,7 @@ from headwater.core.console import warn
 from headwater.core.errors import ManifestError, TrainError
 from headwater.core.layout import RunLayout
 from headwater.core.manifest import MANIFEST, changed_files, is_artifact, read_manifest
+from headwater.core.mixture import Mixture
 from headwater.core.run import RunInfo, StageInfo, read_run
 from headwater.core.storage import file_sha256, storage_errors
 from headwater.train.config import NEUTRAL, TrainConfig, identity
@@ -203,13 +204,13 @@ def refuse_if_changed(info: RunInfo, inputs: Inputs) -> None:
     """
     was: dict[str, Any] = {
         "train": _identity_of(info.config),
-        "seed": info.seed, "mixture": {"weights": info.weights, "stages": _stages(info.stages), "block": info.block},
+        "seed": info.seed, "mixture": _began_with(info, inputs),
         "tokenizer": info.tokenizer_digest, "tokens": info.tokens, "init_from": info.init_digest,
     }  # fmt: skip
     now: dict[str, Any] = {
         "train": identity(inputs.config), "seed": inputs.base.seed,
         "mixture": {
-            "weights": inputs.mixture.normalised(), "stages": _stages(inputs.stages), "block": inputs.mixture.block
+            "weights": inputs.mixture.normalised(), "stages": _stages(inputs.stages), "block": inputs.mixture.block,
         },
         "tokenizer": inputs.tokenizer_digest, "tokens": inputs.token_digests,
         "init_from": inputs.initial.digest if inputs.initial else None,
@@ -231,6 +232,14 @@ def _identity_of(recorded: dict[str, Any]) -> dict[str, Any]:
         return identity(TrainConfig.model_validate(recorded))
     except ValidationError:  # a key that is no more: the comparison names it
         return {key: value for key, value in recorded.items() if key not in NEUTRAL}
+
+
+def _began_with(info: RunInfo, inputs: Inputs) -> dict[str, Any]:
+    """The mixture that a checkpoint's run began with: what re-weighting has made of it since is no change of recipe."""
+    weights, stages = info.weights, info.stages
+    if inputs.config.reweighting is not None and stages:
+        weights, stages = Mixture(weights=stages[0].weights).normalised(), []
+    return {"weights": weights, "stages": _stages(stages), "block": info.block}
 
 
 def _stages(stages: Sequence[StageInfo]) -> dict[str, Any]:

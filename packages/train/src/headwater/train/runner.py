@@ -21,7 +21,9 @@ from headwater.core.lock import exclusive
 from headwater.core.manifest import ArtifactWriter, Manifest
 from headwater.core.mixture import Mixture
 from headwater.core.mixture_resolve import resolve_mixture
+from headwater.core.run import read_run
 from headwater.core.sinks import JsonlSink, MetricSink, closing_sinks, keep_rows, open_sinks
+from headwater.core.skips import Skips
 from headwater.core.storage import atomic_write, storage_errors
 from headwater.train import PRODUCER
 from headwater.train.config import TrainConfig, recorded
@@ -42,6 +44,7 @@ from headwater.train.resume import (
     refuse_if_changed,
     settle,
 )
+from headwater.train.reweighting import AVERAGE_FILE, averaged, refuse_beside_stages, resolve_reference
 from headwater.train.session import Session
 from headwater.train.together import on_main
 
@@ -108,8 +111,15 @@ def open_run(recipe: str | Path, run: Path, overrides: Sequence[str] = ()) -> In
     layout = RunLayout(run)
     config = load_section("train", TrainConfig, recipe, overrides)
     mixture = load_section("mixture", Mixture, recipe, overrides)
+    if config.reweighting is not None:
+        refuse_beside_stages(mixture)
     samples = config.step_samples.consumed(config.steps)
     mixture = resolve_mixture(layout, mixture, samples=samples, seq_len=config.seq_len)
+    if config.reweighting is not None:
+        window = config.reweighting.every * min([config.global_batch, *(part.batch for part in config.batch_ramp)])
+        config = config.model_copy(
+            update={"reweighting": resolve_reference(config.reweighting, layout, mixture, window)}
+        )
     return open_inputs(layout, load_base(recipe, overrides), config, mixture)
 
 
@@ -314,10 +324,21 @@ def _commit(inputs: Inputs, writer: ArtifactWriter, session: Session, unigram: f
     if unigram is not None and validations:
         counters["validation_bits_per_byte"] = validations[-1]["bits_per_byte"]
         counters["unigram_bits_per_byte"] = unigram
-    files = [folder / "config.yaml", folder / "losses.jsonl"]
+    files = [folder / "config.yaml", folder / "losses.jsonl", *_average(inputs, rows[-1]["step"])]
     volatile = [folder / "events.jsonl", folder / "metrics.jsonl", *sorted((folder / FOLDER).glob("*.jsonl")),
                 *sorted((folder / "profile").glob("*.json*"))]  # fmt: skip
     return writer.commit(counters, files=files, volatile=volatile)
+
+
+def _average(inputs: Inputs, step: int) -> list[Path]:
+    """The averaged weights of a re-weighted run, in a file that is a recipe's `mixture` section."""
+    if inputs.config.reweighting is None:
+        return []
+    info = read_run(inputs.run.checkpoint(step))
+    path = inputs.run.train / AVERAGE_FILE
+    weights = averaged(info.stages, Skips.of(info.skips).reach(info.samples)) if info.stages else info.weights
+    atomic_write(path, dump_yaml({"mixture": {"weights": weights}}))
+    return [path]
 
 
 def _recipe(inputs: Inputs) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor
 from headwater.core.errors import TrainError
 from headwater.core.manifest import ArtifactWriter, Manifest, is_artifact
 from headwater.core.run import RUN_FILE, RunInfo
-from headwater.core.skips import KeptOrder, Skips
+from headwater.core.skips import KeptOrder
 from headwater.core.storage import atomic_write, storage_errors
 from headwater.train import PRODUCER
 from headwater.train.dcp import save_state, weights_digest
@@ -55,6 +55,7 @@ class Saving:
         inputs: The run's inputs.
         state: This rank's part of the state.
         draft: `run.json`, less the digests.
+        order: The order that it was trained in.
         others: Names of the state that are no weights.
         kept: Step → validation loss of the checkpoints that there are.
         superseded: Steps of later checkpoints, which go once this one is whole.
@@ -66,6 +67,7 @@ class Saving:
     inputs: Inputs
     state: dict[str, Any]
     draft: RunInfo
+    order: KeptOrder
     others: tuple[str, ...]
     kept: dict[int, float | None]
     superseded: Sequence[int]
@@ -118,7 +120,7 @@ class Saving:
 
     def _finish(self, folder: Path) -> tuple[Manifest, list[int]]:
         digest = weights_digest(folder, self.others)
-        order_digest = KeptOrder(self.inputs.order, Skips.of(self.draft.skips)).digest(self.draft.samples)
+        order_digest = self.order.digest(self.draft.samples)
         run = self.draft.model_copy(update={"weights_digest": digest, "order_digest": order_digest})
         atomic_write(folder / RUN_FILE, run.dump())
         counters: dict[str, Any] = {"step": run.step, "samples": run.samples, "weights_digest": digest}

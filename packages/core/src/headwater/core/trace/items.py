@@ -251,7 +251,7 @@ def _overlap(found: _Found, n: int, training: Training | None, sidecars: Sidecar
     place = sidecars.place(found.source, found.id) if found.rejection is None else None
     readings: list[Reading] = []
     if training is not None and place is not None and place.split == "train":
-        readings = training.readings(found.source, place.token_start, place.token_count)
+        readings = training.readings(place.source, place.token_start, place.token_count)
     return Overlap(
         id=found.id, source=found.source, url=found.url, longest=found.longest,
         coverage=None if found.coverage is None else found.coverage / 1000,

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from headwater.core.buckets import bucket_of
 from headwater.core.console import Progress, progress
 from headwater.core.errors import HeadwaterError, ManifestError
 from headwater.core.layout import RunLayout
@@ -16,7 +17,7 @@ from headwater.core.verify.files import check_files, check_unlisted, listed_file
 from headwater.core.verify.findings import REMAKE, Finding, Findings
 from headwater.core.verify.parents import check_parents
 from headwater.core.verify.recipe import check_recipe
-from headwater.core.verify.tokens import check_tokens
+from headwater.core.verify.tokens import check_buckets, check_tokens
 from headwater.core.verify.training import check_checkpoint, check_training
 from headwater.core.verify.walk import Artifact, Walk, walk
 
@@ -114,6 +115,8 @@ def _derive(run: RunLayout, sound: Walk, findings: Findings, bar: Progress) -> N
         guarded(artifact, lambda artifact=artifact: documents(artifact))
     for artifact in sound.of_kind("tokens"):
         guarded(artifact, lambda artifact=artifact: check_tokens(artifact, index, findings))
+    if buckets := [each for each in sound.of_kind("tokens") if bucket_of(each.manifest) is not None]:
+        guarded(buckets[0], lambda: check_buckets(buckets, index, findings))
     for artifact in checkpoints:
         guarded(artifact, lambda artifact=artifact: check_checkpoint(run, artifact, findings))
     for artifact in sound.of_kind("training"):

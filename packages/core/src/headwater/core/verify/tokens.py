@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from headwater.core.buckets import bucket_of
 from headwater.core.documents import SPLITS
 from headwater.core.parquet import read_rows
 from headwater.core.tokens import MegatronReader
@@ -28,7 +30,11 @@ def check_tokens(artifact: Artifact, documents: DocumentIndex | None, findings: 
         _check_split(artifact, split, rows, findings)
     made_from = {parent.kind for parent in artifact.manifest.parents}
     if documents is not None and "documents" in made_from:  # others were imported
-        _check_complete(artifact, sidecar, documents.kept.get(artifact.folder.name, {}), findings)
+        of = bucket_of(artifact.manifest)
+        kept = documents.kept.get(of or artifact.folder.name, {})
+        _check_kept(artifact, sidecar, kept, findings)
+        if of is None:
+            _check_complete(artifact, {row["id"] for row in sidecar}, kept, findings)
 
 
 def _check_split(artifact: Artifact, split: str, rows: list[dict[str, Any]], findings: Findings) -> None:
@@ -81,22 +87,42 @@ def _check_split(artifact: Artifact, split: str, rows: list[dict[str, Any]], fin
             )
 
 
+def check_buckets(artifacts: Sequence[Artifact], documents: DocumentIndex | None, findings: Findings) -> None:
+    """Checks that the buckets of a source hold every kept document once between them."""
+    sources: dict[str, list[Artifact]] = {}
+    for artifact in artifacts:
+        if (of := bucket_of(artifact.manifest)) is not None:
+            sources.setdefault(of, []).append(artifact)
+    for of, buckets in sources.items():
+        found = [row["id"] for each in buckets for row in read_rows(each.folder / "documents.parquet")]
+        file = f"{buckets[0].label}/documents.parquet"
+        findings.equal(buckets[0].label, file, f"the buckets of {of} share documents", len(found), len(set(found)))
+        if documents is not None:
+            _check_complete(buckets[0], set(found), documents.kept.get(of, {}), findings)
+
+
 def _check_complete(
-    artifact: Artifact, sidecar: list[dict[str, Any]], kept: dict[str, tuple[str, int]], findings: Findings
-) -> None:
-    """Every kept document is in the tokens, once, in its split, with its size; and nothing else is."""
-    file = f"{artifact.label}/documents.parquet"
-    there = {row["id"]: (row["split"], row["text_bytes"]) for row in sidecar}
-    findings.equal(artifact.label, file, "holds a document more than once", len(sidecar), len(there))
-    for identifier in sorted(kept.keys() - there.keys())[:1]:
+    artifact: Artifact, there: set[str], kept: dict[str, tuple[str, int]], findings: Findings
+) -> None:  # fmt: skip
+    """Every kept document is in the tokens."""
+    for identifier in sorted(kept.keys() - there)[:1]:
         findings.error(
             artifact.label,
-            file,
-            f"{len(kept.keys() - there.keys()):,} kept documents have no tokens",
+            f"{artifact.label}/documents.parquet",
+            f"{len(kept.keys() - there):,} kept documents have no tokens",
             found=f"for example not {identifier}",
             expected="every kept document",
             hint="run: headwater data tokenize",
         )
+
+
+def _check_kept(
+    artifact: Artifact, sidecar: list[dict[str, Any]], kept: dict[str, tuple[str, int]], findings: Findings
+) -> None:
+    """The tokens hold nothing but kept documents, each once, in its split, with its size."""
+    file = f"{artifact.label}/documents.parquet"
+    there = {row["id"]: (row["split"], row["text_bytes"]) for row in sidecar}
+    findings.equal(artifact.label, file, "holds a document more than once", len(sidecar), len(there))
     for identifier in sorted(there.keys() - kept.keys())[:1]:
         findings.error(
             artifact.label,

@@ -97,14 +97,36 @@ class TokenizerConfig(Section):
         return {source: int(self.sample_bytes * self.sample_weights.get(source, 0) / total) for source in sources}
 
 
-class TokensConfig(Section):
-    """The `tokens` section: encoding. Nothing here changes a byte of what comes out.
+class BucketsConfig(Section):
+    """A source in buckets of equally many documents, each of which is a source of the mixture: `web-1of4`, …
 
     Attributes:
+        by: The operator whose figure the documents are ranked by, lowest first; the source has it among its operators.
+        count: How many buckets.
+        unscored: What becomes of documents without a figure: an error, or the number of the bucket that takes them.
+    """
+
+    by: Literal["perplexity", "quality_classifier", "educational_value", "toxicity"] = "perplexity"
+    count: int = Field(default=4, ge=2, le=32)
+    unscored: Literal["error"] | Annotated[int, Field(ge=1)] = "error"
+
+    @model_validator(mode="after")
+    def _there(self) -> BucketsConfig:
+        if self.unscored != "error" and self.unscored > self.count:
+            raise ValueError(f"unscored is error, or a bucket from 1 to {self.count}")
+        return self
+
+
+class TokensConfig(Section):
+    """The `tokens` section: encoding. Only `buckets` changes what comes out.
+
+    Attributes:
+        buckets: Sources that are cut into buckets, each a token data set of its own.
         workers: Processes; 0 means one a core.
         encoder: `auto` takes the fastest that gives the reference's tokens, and is checked against it; `reference` is
             Hugging Face tokenizers alone.
     """
 
+    buckets: dict[str, BucketsConfig] = Field(default_factory=dict)
     workers: int = Field(default=0, ge=0, le=512)
     encoder: Literal["auto", "reference"] = "auto"

@@ -18,6 +18,7 @@ from headwater.core.documents import SPLITS
 from headwater.core.storage import storage_errors
 from headwater.core.tokens import token_dtype
 from headwater.data.arrow import column, compute, table
+from headwater.data.tokens.buckets import Bucket, inside
 from headwater.data.tokens.chat import Chat
 from headwater.data.tokens.encoder import Fast, NotCovered, Reference, text_buffers
 from headwater.data.tokens.exact import Exact
@@ -35,7 +36,7 @@ _COLUMNS = ["id", "url", "split", "text_bytes", "text"]
 class Slice(NamedTuple):
     """One unit of work: a source's documents in the row groups [first, stop) of a file; and where they go, encoded.
 
-    `chat` says that they are conversations.
+    `chat` says that they are conversations; with a `bucket`, only its documents are meant.
     """
 
     source: str
@@ -44,6 +45,12 @@ class Slice(NamedTuple):
     stop: int
     target: str
     chat: bool = False
+    bucket: Bucket | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the token data set that it is a part of."""
+        return self.bucket.name if self.bucket is not None else self.source
 
 
 def slices_of(documents: Path, works: dict[str, Path], conversations: Collection[str] = ()) -> list[Slice]:
@@ -130,14 +137,17 @@ def _attempt(tokenizer: str, piece: Slice, target: Path, *, fast: bool, problem:
     encoder = _exact(tokenizer) if fast else reference
     before = getattr(encoder, "rerouted", 0)
     compared, parts = 0, list[pa.Table]()
+    columns = [*_COLUMNS, "verdicts"] if piece.bucket is not None else _COLUMNS
     try:
         with storage_errors("write", target), ExitStack() as opened:
             streams = {split: opened.enter_context(open(temporary[path], "wb")) for split, path in made.items()}
             file = opened.enter_context(pq.ParquetFile(piece.documents))
             for groups in _together(file, piece):
-                rows = file.read_row_groups(groups, columns=[*_COLUMNS, "source"])
+                rows = file.read_row_groups(groups, columns=[*columns, "source"])
                 if any(one_source(file, group) != piece.source for group in groups):
                     rows = rows.filter(compute.equal(rows.column("source"), piece.source))
+                if piece.bucket is not None:
+                    rows = rows.filter(inside(piece.bucket, rows))
                 counts = np.zeros(len(rows), np.int64)
                 for split, stream in streams.items():
                     mine = compute.equal(rows.column("split"), split)

@@ -22,6 +22,8 @@ _SHOWN = (
 )  # fmt: skip
 #: Documents of an event that are named; the event holds them all.
 _DOCUMENTS = 5
+#: Weights of a change that are named, the largest first; the event holds them all.
+_WEIGHTS = 8
 
 
 def read_training(files: RunFiles, run: RunLayout) -> Training | None:
@@ -94,6 +96,9 @@ def curve(name: str, rows: Sequence[Row], *fields: str) -> Curve:
 def event(row: Row) -> Event:
     """An event with the words of its tooltip: the decision, and the documents it is about."""
     words = [f"{name.replace('_', ' ')} {_value(row[name])}" for name in _SHOWN if row.get(name) is not None]
+    if isinstance(after := row.get("after"), dict):
+        shares = sorted(after.items(), key=lambda item: -item[1])[:_WEIGHTS]
+        words.append("weights " + ", ".join(f"{source} {fmt.percent(share)}" for source, share in shares))
     samples = row.get("samples")
     if isinstance(samples, list) and len(samples) == 2 and all(isinstance(one, int) for one in samples):
         words.append(f"samples {samples[0]:,} to {samples[1] - 1:,}")

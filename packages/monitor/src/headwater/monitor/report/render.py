@@ -13,7 +13,7 @@ from headwater.core.page.whisker import whisker_chart
 
 from .charts.funnel import funnel_chart
 from .charts.lineage import lineage_chart
-from .charts.mixture import mixture_chart
+from .charts.mixture import mixture_chart, weight_curves
 from .view import History, RunView
 
 _TEMPLATES = files("headwater.monitor.report") / "templates"
@@ -23,6 +23,7 @@ _SECTIONS = [
     ("reproduce", "Reproduce"),
 ]  # fmt: skip
 #: Rows of a table that stands for a curve.
+_STAGE_ROWS = 24
 _TABLE_ROWS = 24
 
 
@@ -38,7 +39,7 @@ def render(view: RunView, *, title: str, theme: str, again: list[str]) -> str:
     return draw(
         _TEMPLATES, "report", title=title or view.name, kind="Headwater run report", sections=_SECTIONS, theme=theme,
         view=view, again=again, charts=_charts(view), samples=samples, missing=_missing(view), key_glyph=key_glyph,
-        event_kinds=_event_kinds(view), share=_share,
+        event_kinds=_event_kinds(view), share=_share, stage_rows=_STAGE_ROWS,
     )  # fmt: skip
 
 
@@ -57,6 +58,11 @@ def _charts(view: RunView) -> dict[str, Markup]:
         charts["funnel"] = funnel_chart(view.funnel, view.colours, key="funnel")
     if view.mixture:
         charts["mixture"] = mixture_chart(view.mixture, view.colours, key="mixture")
+    if len(view.stages) > 1:
+        charts["weights"] = line_chart(
+            weight_curves(view.stages, view.colours), key="weights", title="Weights of the sources over steps",
+            label="share of the samples", zero=True, height=230, show=_percent,
+        )  # fmt: skip
     if view.lineage:
         charts["lineage"] = lineage_chart(view.lineage, key="lineage")
     drawable = [score for score in view.evaluation.top if score.is_share] if view.evaluation else []

@@ -24,6 +24,7 @@ from torchtitan.components.checkpointer.dcp import CheckpointManager
 from headwater.core.console import warn
 from headwater.core.manifest import is_artifact
 from headwater.core.run import RunInfo
+from headwater.core.skips import KeptOrder, Skips
 from headwater.train.inputs import Inputs
 from headwater.train.resume import checkpoint_folders
 from headwater.train.saving import Saved, Saving
@@ -76,8 +77,9 @@ class HeadwaterCheckpoints(CheckpointManager):
         if self._host is not None:
             state = self._host.take(state)
         others = tuple(name for name in self.states if name != MODEL)
+        order = KeptOrder(self.inputs.order, Skips.of(draft.skips))
         saving = Saving(
-            self.inputs, state, draft, others=others, kept=dict(self.saved), superseded=superseded,
+            self.inputs, state, draft, order, others=others, kept=dict(self.saved), superseded=superseded,
             began=began, group=self._group, sync_logs=sync_logs,
         )  # fmt: skip
         self._pending = self._thread.submit(saving.run)

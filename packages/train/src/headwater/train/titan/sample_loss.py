@@ -65,8 +65,9 @@ class SampleLoss(CrossEntropyLoss):
 
     Attributes:
         is_of_text: Whether the loss of the text itself is asked for (see `of_text`).
-        kept: Of the latest micro-batches of a training, oldest first: each sample's loss, shape [B].
+        kept: Of the latest micro-batches, oldest first: each sample's loss, shape [B].
         scaled: What multiplies the gradients of a loss, and not its value (`loss_scale`).
+        keeping: Whether they are kept without a backward pass too.
     """
 
     @dataclass(kw_only=True, slots=True)
@@ -86,13 +87,14 @@ class SampleLoss(CrossEntropyLoss):
         self.kept: deque[torch.Tensor] = deque()
         self.is_of_text = False
         self.scaled: Callable[[torch.Tensor], torch.Tensor] = lambda loss: loss
+        self.keeping = False
 
     def __call__(
         self, pred: Any, labels: torch.Tensor, global_valid_tokens: torch.Tensor | None = None, **more: Any
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The loss of a micro-batch, as a share of the global batch's mean where its number of tokens is given."""
         losses_B = self.losses(pred, labels, more.get("positions"))
-        if torch.is_grad_enabled():
+        if self.keeping or torch.is_grad_enabled():
             self.kept.append(losses_B.detach())
         loss = losses_B.sum()
         return self.scaled(loss if global_valid_tokens is None else loss / global_valid_tokens), {}

@@ -10,7 +10,7 @@ Legend: S sources, M micro-batches of a step on this process, B samples of one.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -65,7 +65,7 @@ class Sources:
             self._tokens += tokens
 
     def take(self, until: int, order: KeptOrder) -> dict[str, float]:
-        """Series of the losses since the last call, of sources that came up, and of the tokens of all.
+        """Series of the losses since the last call, of sources that came up, and of tokens and weights of all.
 
         Args:
             until: How many samples were trained on so far.
@@ -83,4 +83,23 @@ class Sources:
             if scored:
                 found[names.TRAIN_SOURCE_LOSS.series(source=label)] = float(nats) / float(scored)
         self.forget()
-        return found
+        now = order.order.stages[order.stage_at(max(until - 1, 0))].weights
+        return found | self.weights(now)
+
+    def weights(self, weights: Mapping[str, float]) -> dict[str, float]:
+        """Series of the shares that weights of sources give."""
+        shares, total = np.zeros(len(self.labels)), math.fsum(weights.values())
+        for number, source in enumerate(self._inputs.order.sources):
+            shares[self._label_of[number]] += weights.get(source.name, 0.0) / total
+        return {
+            names.TRAIN_SOURCE_WEIGHT.series(source=label): float(share)
+            for label, share in zip(self.labels, shares, strict=True)
+        }
+
+    def validation(self, losses: Mapping[str, float]) -> dict[str, float]:
+        """Series of the validation losses of the sources that have a label of their own."""
+        return {
+            names.TRAIN_SOURCE_VALIDATION_LOSS.series(source=name): loss
+            for name, loss in losses.items()
+            if name in self.labels
+        }

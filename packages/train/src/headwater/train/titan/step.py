@@ -14,6 +14,7 @@ from torchtitan.trainer import Trainer
 from headwater.core.skips import KeptOrder
 from headwater.train.guard.guard import Guard
 from headwater.train.inputs import Inputs
+from headwater.train.reweigher import Reweigher
 from headwater.train.session import Session
 from headwater.train.titan import profile
 from headwater.train.titan.checkpoint import HeadwaterCheckpoints
@@ -60,6 +61,9 @@ class StepTrainer(Trainer):
         self.guard = Guard(inputs.config.guard, self._another_stage)
         super().__init__(config)
         self.checkpointer.states["guard"] = self.guard
+        self.reweigher = Reweigher(inputs) if inputs.config.reweighting is not None else None
+        if self.reweigher is not None:
+            self.checkpointer.states["reweighting"] = self.reweigher
         self._clip = clipper(inputs.config.adaptive_clip, self.model_parts, self.device)
         if self._clip is not None:
             self.checkpointer.states["clip"] = self._clip
@@ -131,7 +135,9 @@ class StepTrainer(Trainer):
         return self.inputs.config.optimizer.learning_rate * rate_factor(self.inputs.config, self.step - 1) * factor
 
     def _another_stage(self, step: int) -> bool:
-        """Whether another stage of the mixture begins in a step."""
+        """Whether another stage of the mixture begins in a step, or other weights that tell in the loss."""
+        if self.reweigher is not None:
+            return self.reweigher.begins(step)
         if step < 2 or len(self.inputs.order.stages) == 1:
             return False
         order = KeptOrder(self.inputs.order, self.guard.ledger.skips)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -135,7 +136,9 @@ class HeadwaterTrainer(StepTrainer):
         self.dataloader.skips = self.guard.ledger.skips
         info = read_run(self.inputs.run.checkpoint(step))
         if info.validation_loss is not None:
-            self._validated = (step, HeldOutFigures(info.validation_loss, info.validation_bits_per_byte, 0, 0))
+            self._validated = (step, HeldOutFigures(
+                info.validation_loss, info.validation_bits_per_byte, 0, 0, info.validation_losses
+            ))  # fmt: skip
 
     def _loop(self, profiled: Callable[[], None]) -> str:
         plan = self.inputs.config
@@ -147,11 +150,14 @@ class HeadwaterTrainer(StepTrainer):
             last = self.step == plan.steps
             save = self._is_saved(self.step)
             due = self._is_validated(self.step)
-            heard = self._listen(all_of_them=due or save)
+            change = self.reweigher is not None and self.reweigher.due(self.step)
+            heard = self._listen(all_of_them=due or save or change)
             profiled()
             stop = heard == "stop"
             if stop:  # on every process: they heard it with the figures of one and the same step
                 heard = self._listen(all_of_them=True)
+            if heard != "back" and change:
+                self._reweigh()
             if heard != "back" and due and (last or not stop):
                 heard = self._validate()
             if heard == "back":
@@ -180,6 +186,16 @@ class HeadwaterTrainer(StepTrainer):
         assert self._patience is not None
         best_step, best_loss = self._patience.best
         self._event("early_stop", best_step=best_step, best_loss=best_loss)
+
+    def _reweigh(self) -> None:
+        """Changes the weights of the mixture from the next step on, by the losses up to this one."""
+        assert self.reweigher is not None
+        change = on_main(partial(self.reweigher.decide, self.step))  # one decision, on which all processes agree
+        skips, plan = self.guard.ledger.skips, self.inputs.config
+        stop = skips.reach(plan.step_samples.consumed(plan.steps))
+        self.reweigher.apply(self.step, change, skips.reach(self.dataloader.samples), stop)
+        self._event("reweigh", losses=change.losses, excess=change.excess, before=change.before, after=change.after)
+        self.metrics_processor.log_values(self.step, self._sources.weights(change.after))
 
     def _work_in_loop(self) -> None:
         """Does with this step's checkpoint what other packages do with it; the training is as it was afterwards."""
@@ -265,6 +281,8 @@ class HeadwaterTrainer(StepTrainer):
         samples = sent.start + size
         tokens = samples * plan.seq_len
         order = KeptOrder(self.inputs.order, self.guard.ledger.skips)
+        if self.reweigher is not None and not figures.refused:
+            self.reweigher.add(figures.source_nats, figures.source_tokens)
         if self.is_main:
             self._sources.add(figures.source_nats, figures.source_tokens)
         speed = self.metrics_processor.log_step(
@@ -292,12 +310,12 @@ class HeadwaterTrainer(StepTrainer):
         self._validated = (self.step, figures)
         if self._patience is not None:
             self._patience.see(self.step, figures.loss)
-        found = {"headwater_train_validation_loss": figures.loss}
+        found = {"headwater_train_validation_loss": figures.loss, **self._sources.validation(figures.sources)}
         if figures.bits_per_byte is not None:
             found["headwater_train_validation_bits_per_byte"] = figures.bits_per_byte
         self.metrics_processor.log_values(self.step, found)
         self._event("validation", loss=figures.loss, bits_per_byte=figures.bits_per_byte, tokens=figures.tokens,
-                    text_bytes=figures.text_bytes)  # fmt: skip
+                    text_bytes=figures.text_bytes, sources=dict(figures.sources))  # fmt: skip
         return "on"
 
     def save(self, superseded: Sequence[int] = ()) -> None:
@@ -357,11 +375,12 @@ class HeadwaterTrainer(StepTrainer):
             step=self.step, samples=samples, seq_len=inputs.config.seq_len, global_batch=inputs.config.global_batch,
             batch_ramp=inputs.config.batch_ramp, seed=inputs.base.seed, steps_planned=inputs.config.steps,
             model=inputs.shape, tokenizer_digest=inputs.tokenizer_digest, tokens=inputs.token_digests,
-            weights=inputs.mixture.normalised(), stages=inputs.stages, block=inputs.mixture.block,
+            weights=inputs.weights, stages=inputs.stages, block=inputs.mixture.block,
             skips=self.guard.ledger.skips.as_json(), order_digest="", weights_digest="",
             init_digest=inputs.initial.digest if inputs.initial else None,
             validation_loss=figures.loss if figures else None,
             validation_bits_per_byte=figures.bits_per_byte if figures else None,
+            validation_losses=dict(figures.sources) if figures else {},
             config=recorded(inputs.config),
         )  # fmt: skip
 

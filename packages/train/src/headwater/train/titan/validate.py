@@ -6,6 +6,7 @@ trains that; another pass finds them unless the objective is causal language mod
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +23,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HeldOutFigures:
-    """What a validation found: mean loss in nats a token, bits a byte of text if it can be said, and how much was
-    scored.
+    """What a validation found: mean loss in nats a token, bits a byte of text if it can be said, how much was scored,
+    and the mean loss of each source.
     """
 
     loss: float
     bits_per_byte: float | None
     tokens: int
     text_bytes: int
+    sources: Mapping[str, float]
 
 
 class HeldOutValidator(Validator):
@@ -60,18 +62,21 @@ class HeldOutValidator(Validator):
         data, scored, bits = self._data, self._objective, None
         if scored is None or self._left_to_right:
             with trainer.loss_fn.of_text():
-                nats = self._nats(trainer, data)
+                nats, nats_S = self._nats(trainer, data)
             bits = data.bits_per_byte(nats)
             if scored is None:
-                return HeldOutFigures(nats / data.tokens, bits, data.tokens, data.text_bytes)
-        counted = int(trainer.loss_fn.tokens(torch.from_numpy(scored.labels_BL)).sum())
-        return HeldOutFigures(self._nats(trainer, scored) / counted, bits, scored.tokens, data.text_bytes)
+                sources = data.by_source(nats_S, (data.labels_BL != IGNORE).sum(axis=1))
+                return HeldOutFigures(nats / data.tokens, bits, data.tokens, data.text_bytes, sources)
+        counted_B = trainer.loss_fn.tokens(torch.from_numpy(scored.labels_BL)).numpy()
+        nats, nats_S = self._nats(trainer, scored)
+        sources = scored.by_source(nats_S, counted_B)
+        return HeldOutFigures(nats / int(counted_B.sum()), bits, scored.tokens, data.text_bytes, sources)
 
-    def _nats(self, trainer: HeadwaterTrainer, data: HeldOut) -> float:
-        """The summed loss of windows, the same on every process."""
+    def _nats(self, trainer: HeadwaterTrainer, data: HeldOut) -> tuple[float, list[float]]:
+        """The summed loss of windows, of all and of each source, the same on every process."""
         for part in trainer.model_parts:
             part.eval()
-        total = torch.zeros((), dtype=torch.float64, device=trainer.device)
+        sums = torch.zeros(1 + len(data.sources), dtype=torch.float64, device=trainer.device)
         windows = data.labels_BL.shape[0]
         count, micro = trainer.num_pipeline_parallel_microbatches, trainer.inputs.config.micro_batch
         # Every process makes the same number of passes, or they would wait for each other for ever.
@@ -79,10 +84,17 @@ class HeldOutValidator(Validator):
             start = first + self._rank * count * micro
             trainer.alive()
             starts = range(start, start + count * micro, micro)
-            total += self._loss(trainer, [self._batch(data, at, micro, trainer) for at in starts])
+            trainer.loss_fn.keeping = True
+            sums[0] += self._loss(trainer, [self._batch(data, at, micro, trainer) for at in starts])
+            trainer.loss_fn.keeping = False
+            losses_MB = trainer.loss_fn.take(count)
+            for at, losses_B in zip(starts, losses_MB if losses_MB is not None else (), strict=False):
+                of = torch.from_numpy(data.sources_B[at : at + micro]).to(trainer.device)
+                sums[1:].index_add_(0, of, losses_B[: len(of)].double())
         for part in trainer.model_parts:
             part.train()
-        return float(trainer.parallel_sum(total).item())
+        nats, *nats_S = trainer.parallel_sum(sums).tolist()
+        return nats, nats_S
 
     def _loss(self, trainer: HeadwaterTrainer, micro_batches: list[Any]) -> torch.Tensor:
         with trainer.train_context():

@@ -8,15 +8,36 @@ from markupsafe import Markup
 
 from headwater.core.page import format as fmt
 from headwater.core.page import svg
+from headwater.core.page.line import Curve
 
-from ..view import MixtureRow
+from ..view import MixtureRow, StageRow
 
 ROW = 62.0
+_COLOURS = 6
 
 
 def mixture_chart(rows: Sequence[MixtureRow], colours: Mapping[str, str], *, key: str) -> Markup:
     """Two bars a source on one scale: configured weight (outlined) over samples drawn (solid)."""
     return svg.responsive(lambda width, unique: _draw(rows, colours, width, unique), key)
+
+
+def weight_curves(stages: Sequence[StageRow], colours: Mapping[str, str]) -> list[Curve]:
+    """For each source its weight over the steps, level within a stage; at most one curve a colour, the heaviest."""
+    totals: dict[str, float] = {}
+    for stage in stages:
+        for source, weight in stage.weights.items():
+            totals[source] = totals.get(source, 0.0) + weight * (stage.last_step - stage.first_step + 1)
+    chosen = sorted(sorted(totals, key=lambda source: (-totals[source], source))[:_COLOURS])
+    steps = [float(step) for stage in stages for step in (stage.first_step, stage.last_step)]
+    used: set[int] = set()
+    curves: list[Curve] = []
+    for source in chosen:
+        colour = int(colours[source][1:])
+        colour = colour if colour not in used else min(set(range(1, _COLOURS + 1)) - used)
+        used.add(colour)
+        shares = [stage.weights.get(source, 0.0) for stage in stages for _ in range(2)]
+        curves.append(Curve(source, steps, shares, colour=colour, has_dots=False))
+    return curves
 
 
 def _draw(rows: Sequence[MixtureRow], colours: Mapping[str, str], width: float, key: str) -> Markup:
