@@ -155,7 +155,7 @@ def test_a_re_weighted_run_shows_its_latest_stages_and_every_weight_in_a_chart(t
     path = run.checkpoint(STEPS) / "run.json"
     info = json.loads(path.read_text())
     info["stages"] = [
-        {"name": f"after step {10 * n}", "samples": 80, "weights": {"web": 0.5 + n / 100, "code": 0.5 - n / 100}}
+        {"name": f"after step {10 * n}", "samples": 80, "weights": {"web": 60 + n, "code": 50 - n, "reference": 9}}
         for n in range(40)
     ]
     path.write_text(json.dumps(info))
