@@ -312,7 +312,7 @@ class HeadwaterTrainer(StepTrainer):
             self._patience.see(self.step, figures.loss)
         found = {"headwater_train_validation_loss": figures.loss, **self._sources.validation(figures.sources)}
         if figures.bits_per_byte is not None:
-            found["headwater_train_validation_bits_per_byte"] = figures.bits_per_byte
+            found |= {"headwater_train_validation_bits_per_byte": figures.bits_per_byte}
         self.metrics_processor.log_values(self.step, found)
         self._event("validation", loss=figures.loss, bits_per_byte=figures.bits_per_byte, tokens=figures.tokens,
                     text_bytes=figures.text_bytes, sources=dict(figures.sources))  # fmt: skip
