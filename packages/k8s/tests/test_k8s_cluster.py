@@ -42,7 +42,7 @@ WAIT_SECONDS = 1800
 
 CLUSTER = {
     "kind": "jobset", "nodes": 1, "gpus_per_node": 2, "cpu_only": True, "monitoring": False, "grace_seconds": 120,
-    "resources": {"cpu": 1, "memory": "6Gi"}, "shared_memory": "1Gi",
+    "resources": {"cpu": 1, "memory": "16Gi"}, "shared_memory": "1Gi",
     "spark": {"executors": 2, "driver": {"cpu": 1, "memory": "3Gi"}, "executor": {"cpu": 1, "memory": "3Gi"}},
 }  # fmt: skip
 TRAINING = {
@@ -58,7 +58,7 @@ DOCUMENTS = {
     "name": "spark-pods", "seed": 3,
     "sources": {"code": {"kind": "tree", "paths": {"python://stdlib/": "{stdlib}"}, "date": "2026-01-01T00:00:00Z",
                          "include": ["json/*.py", "email/*.py", "http/*.py", "logging/*.py"]}},
-    "documents": {"sources": {"code": ["extract", "pii"]}, "validation_ratio": 0.1,
+    "documents": {"sources": {"code": ["extract", "pii"]}, "validation_ratio": 0.1, "decontaminate": None,
                   "engine": {"partition_bytes": 50_000}},
     "cluster": CLUSTER,
 }  # fmt: skip

@@ -67,7 +67,7 @@ inputs=$(grep -rlE --include='*.go' '^// *\+k8s:openapi-gen=' vendor/k8s.io/*/ p
     -h vendor/k8s.io/code-generator/hack/boilerplate.go.txt -r "$folder/violations"
 flags="-s -w"
 for value in gitVersion=v1.20.2 gitMajor=1 gitMinor=20 gitTreeState=clean; do
-    flags+=" -X $here/vendor/k8s.io/component-base/version.$value"
+    for package in component-base/version client-go/pkg/version; do flags+=" -X $here/vendor/k8s.io/$package.$value"; done
 done
 # Without the clouds' own code and Docker's, which are a good part of it.
 go build -tags providerless,dockerless -ldflags "$flags" -o "$folder/bin/" \

@@ -27,7 +27,7 @@ VENV = "opt/venv"
 SITE = f"{VENV}/lib/python3.11/site-packages"
 ROOT = Path(__file__).resolve().parents[4]
 
-_NOT_NEEDED = ("torch/include/", "torch/share/", "torch/bin/", "pyspark/examples/", "pyspark/data/")
+_NOT_NEEDED = ("torch/include/", "torch/share/", "pyspark/examples/", "pyspark/data/")
 """Folders of distributions that nothing runs."""
 
 ENVIRONMENT = [

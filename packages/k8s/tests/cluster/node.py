@@ -146,14 +146,20 @@ def main() -> None:
     os.environ["LD_LIBRARY_PATH"] = f"{binaries}/lib"
     os.environ["XTABLES_LIBDIR"] = f"{binaries}/lib/xtables"
     prepare(binaries, state, cgroup)
-    started: dict[int, str] = {}
-    for name, command in servers(state).items():
-        with (state / f"{name}.log").open("wb") as log:
-            started[subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log).pid] = name
-    while not select.select([sys.stdin], [], [], 0.2)[0]:  # it ends when the test that started it does
+    commands = servers(state)
+    running = {_start(name, command, state): name for name, command in commands.items()}
+    while not select.select([sys.stdin], [], [], 0.5)[0]:  # it ends when the test that started it does
         while ended := _ended():
-            if ended[0] in started:  # others are containers' shims
-                print(f"{started[ended[0]]} ended: status {ended[1]}", flush=True)
+            name = running.pop(ended[0], None)  # none: a container's shim
+            if name is not None:  # as systemd would; some give up when the API server takes long to start
+                print(f"{name} ended: status {ended[1]}", flush=True)
+                running[_start(name, commands[name], state)] = name
+
+
+def _start(name: str, command: list[str], state: Path) -> int:
+    """Starts a server; its process's number."""
+    with (state / f"{name}.log").open("ab") as log:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log).pid
 
 
 def _ended() -> tuple[int, int] | None:
