@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 STAMPS = ROOT / ".stamps"
-OPTIONAL_SERVERS = ("HEADWATER_CRD_SERVER", "HEADWATER_CRDS")  # see packages/k8s/tests/crd_server/
+OPTIONAL_SERVERS = ("HEADWATER_CRD_SERVER", "HEADWATER_CRDS", "HEADWATER_CLUSTER")  # see packages/k8s/tests/
 OPTIONAL_TOOLS = ("bwrap", "chromium", "chromedriver", "promtool", "java", "nvidia-smi")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -73,7 +74,7 @@ def test_spark_submit_has_what_the_operator_has(tmp_path):
     for role in ("driver", "executor"):
         pod = yaml.safe_load((tmp_path / f"{role}.yaml").read_text())
         assert {"metadata": pod["metadata"], "spec": pod["spec"]} == application["spec"][role]["template"]
-        assert f"spark.kubernetes.{role}.podTemplateFile={tmp_path}/{role}.yaml" in command
+        assert f"spark.kubernetes.{role}.podTemplateFile=./{role}.yaml" in command
     assert command.rstrip().endswith(" ".join(application["spec"]["arguments"]))
 
 
@@ -84,6 +85,15 @@ def test_each_data_stage_is_submitted_as_a_job(kubectl, stage):
     assert kinds == ["ConfigMap", "NetworkPolicy", "Job"]
     run("submit", "data", "--stage", "documents", "--recipe", str(RECIPE))
     assert "SparkApplication" in kubectl()["given"]
+
+
+def test_the_spark_script_finds_its_pod_templates_from_anywhere(tmp_path):
+    folder = tmp_path / "spark"
+    run("render", "data", "--recipe", str(RECIPE), "--spark-submit", "https://10.0.0.1:6443", "--output", str(folder))
+    (tmp_path / "spark-submit").write_text("#!/bin/sh\nls ./driver.yaml ./executor.yaml\n")
+    (tmp_path / "spark-submit").chmod(0o755)
+    paths = f"{tmp_path}:{os.environ['PATH']}"
+    subprocess.run(["bash", str(folder / "submit.sh")], cwd="/", env=os.environ | {"PATH": paths}, check=True)
 
 
 def test_client_dry_run_asks_no_cluster(kubectl, tmp_path):

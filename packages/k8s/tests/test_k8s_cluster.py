@@ -11,11 +11,12 @@ import copy
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,12 @@ from headwater.train.synthetic import make_tokenizer, make_tokens
 
 sys.path.insert(0, str(Path(__file__).parent / "cluster"))
 
-from cluster import SERVER, Cluster, missing
+from cluster import SERVER, SOCKET, Cluster, missing
 
 pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.timeout(3600)]
 
 SPACE = "headwater"
+HEADWATER = (sys.executable, "-m", "headwater.core.cli")
 STEPS = 400
 WAIT_SECONDS = 1800
 """For a whole job, on a machine that has other things to do."""
@@ -93,7 +95,9 @@ def of_1_20(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 class Watch:
-    """What happens to the pods of a run, as the API server tells it, from now on.
+    """What happens to the pods of a run from now on, as the API server tells it; exit codes, as containerd does.
+
+    This kubelet removes the containers of a deleted pod before it has read their exit codes, and reports 137 for them.
 
     Args:
         cluster: The cluster.
@@ -103,14 +107,19 @@ class Watch:
     def __init__(self, cluster: Cluster, run: str) -> None:
         self._start = time.monotonic()
         self._last: dict[str, str] = {}
+        self._pods: dict[str, str] = {}  # container -> pod
         self.lines: list[str] = []
         self.logs: dict[str, Path] = {}
         self.exit_codes: dict[str, int] = {}
         self._cluster, self._run = cluster, run
         selector = f"labelSelector=app.kubernetes.io%2Finstance%3D{run}"
         path = f"/api/v1/namespaces/{SPACE}/pods?watch=true&{selector}"
-        self._processes = [self._open("kubectl", "get", f"--raw={path}", stdout=subprocess.PIPE)]
-        threading.Thread(target=self._read, daemon=True).start()
+        events = ["ctr", "--address", SOCKET, "--namespace", "k8s.io", "events"]
+        self._processes: list[subprocess.Popen[str]] = []
+        for command, see in ((["kubectl", "get", f"--raw={path}"], self._see_pod), (events, self._see_container)):
+            process = self._open(*command, stdout=subprocess.PIPE)
+            self._processes.append(process)
+            threading.Thread(target=_read, args=(process, see), daemon=True).start()
 
     def _open(self, *command: str, stdout: Any) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -118,33 +127,35 @@ class Watch:
             text=True,
         )  # fmt: skip
 
-    def _read(self) -> None:
-        stream = self._processes[0].stdout
-        assert stream is not None
-        for line in stream:
-            event = json.loads(line)
-            self._see(event["type"], event["object"])
-
-    def _see(self, kind: str, pod: dict[str, Any]) -> None:
+    def _see_pod(self, line: str) -> None:
+        event = json.loads(line)
+        pod = event["object"]
         name, status = pod["metadata"]["name"], pod["status"]
         what = status.get("phase", "")
         if "deletionTimestamp" in pod["metadata"]:
             what += ", terminating"
-        if status.get("containerStatuses"):
-            terminated = status["containerStatuses"][0]["state"].get("terminated")
-            if terminated:
-                self.exit_codes[name] = terminated["exitCode"]
-                what += f", exit code {terminated['exitCode']}"
-            elif status["phase"] == "Running" and name not in self.logs:
-                self.logs[name] = self._cluster.state / f"pod-{name}.txt"
-                with self.logs[name].open("w") as log:
-                    arguments = ["logs", "--follow", f"--namespace={SPACE}", name]
-                    self._processes.append(self._open("kubectl", *arguments, stdout=log))
-        if kind == "DELETED":
+        for each in status.get("containerStatuses", []):
+            if each.get("containerID"):
+                self._pods[each["containerID"].removeprefix("containerd://")] = name
+        if status.get("phase") == "Running" and name not in self.logs:
+            self.logs[name] = self._cluster.state / f"pod-{name}.txt"
+            with self.logs[name].open("w") as log:
+                arguments = ["logs", "--follow", f"--namespace={SPACE}", name]
+                self._processes.append(self._open("kubectl", *arguments, stdout=log))
+        if event["type"] == "DELETED":
             what = "deleted"
         if self._last.get(name) != what:
             self._last[name] = what
             self.say(f"pod {name}: {what}")
+
+    def _see_container(self, line: str) -> None:
+        if " /tasks/exit " not in line:
+            return
+        event = json.loads(line[line.index("{") :])
+        name = self._pods.get(event["id"])
+        if name is not None:
+            self.exit_codes[name] = event.get("exit_status", 0)
+            self.say(f"container of {name}: ended with {self.exit_codes[name]}")
 
     def say(self, what: str) -> None:
         """Notes something with the time."""
@@ -163,6 +174,12 @@ class Watch:
         return "\n".join(
             [*self.lines, *(f"--- {name}\n{path.read_text()[-4000:]}" for name, path in self.logs.items())]
         )
+
+
+def _read(process: subprocess.Popen[str], see: Callable[[str], None]) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        see(line)
 
 
 def recipe_of(folder: Path, name: str, values: dict[str, Any], **cluster: Any) -> Recipe:
@@ -273,20 +290,14 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-def headwater(*arguments: str | Path) -> None:
-    command = [sys.executable, "-m", "headwater.core.cli", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-
-
 def test_spark_executors_as_pods_make_the_documents_of_the_local_engine(cluster: Cluster, tmp_path: Path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(yaml.safe_dump({key: value for key, value in DOCUMENTS.items() if key != "cluster"}))
     local, run = tmp_path / "local", cluster.storage / "spark-pods"
-    for folder in (local, run):
-        headwater("data", "collect", "--recipe", recipe, "--run", folder)
-    headwater("data", "run", "--recipe", recipe, "--run", local)
+    subprocess.run([*HEADWATER, "data", "collect", "--recipe", recipe, "--run", run], check=True)
+    shutil.copytree(run, local)
     own(run)
+    here = subprocess.Popen([*HEADWATER, "data", "run", "--recipe", recipe, "--run", local])
 
     written = recipe_of(tmp_path, "spark-pods", DOCUMENTS)
     for path in data.write_spark_submit(tmp_path / "spark", written, SERVER):
@@ -305,6 +316,7 @@ def test_spark_executors_as_pods_make_the_documents_of_the_local_engine(cluster:
     )  # fmt: skip
     watch.close()
     assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-6000:]}\n{watch.said()}"
+    assert here.wait() == 0
     executors = [name for name in watch.logs if "-exec-" in name]
     assert len(executors) == 2, watch.said()
     assert digests(run / "documents") == digests(local / "documents")

@@ -153,7 +153,8 @@ class Cluster:
         children = Path(f"/proc/{self._node.pid}/task/{self._node.pid}/children").read_text().split()
         if not children:
             raise RuntimeError(f"the cluster has ended\n{self.said()}")
-        return ["nsenter", f"--target={children[0]}", "--net", "--mount", *command]
+        mounts = ["--mount"] if command[0] == "ctr" else []  # containerd's socket is there; /proc is the cluster's own
+        return ["nsenter", f"--target={children[0]}", "--net", *mounts, *command]
 
     @property
     def environment(self) -> dict[str, str]:

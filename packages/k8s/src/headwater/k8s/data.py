@@ -34,6 +34,12 @@ DRIVER_ACCOUNT = "headwater-spark"
 MAIN = "/opt/headwater/headwater_submit.py"
 """In the image: what spark-submit starts."""
 
+SCRIPT = """\
+#!/usr/bin/env bash
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"  # the pod templates lie beside this
+"""
+
 _CONTAINERS = {"driver": "spark-kubernetes-driver", "executor": "spark-kubernetes-executor"}
 """Spark's names for the containers that it fills in."""
 
@@ -132,7 +138,7 @@ def write_spark_submit(folder: Path, recipe: Recipe, api_server: str) -> list[Pa
         StorageError: The disk refused.
     """
     cluster, run = recipe.cluster, recipe.run
-    command = spark_submit(recipe, api_server, str(folder))
+    command = spark_submit(recipe, api_server, ".")
     config = config_of(recipe)
     files = write_files(folder, [config, of_data(cluster, run, crawls=fetches(recipe))])
     for role in _CONTAINERS:
@@ -140,7 +146,7 @@ def write_spark_submit(folder: Path, recipe: Recipe, api_server: str) -> list[Pa
         pod = {"apiVersion": "v1", "kind": "Pod"} | pod_template(cluster, run, role, config["metadata"]["name"])
         atomic_write(path, as_yaml([pod]))
         files.append(path)
-    atomic_write(folder / "submit.sh", "#!/usr/bin/env bash\nset -euo pipefail\n" + command)
+    atomic_write(folder / "submit.sh", SCRIPT + command)
     return [*files, folder / "submit.sh"]
 
 
