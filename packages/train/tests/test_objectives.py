@@ -78,7 +78,7 @@ def test_a_sample_does_not_depend_on_the_batch_that_it_is_in(open_kind: Open, ki
 
 def test_masks_are_bert_s_and_new_each_time_a_text_is_read(open_kind: Open) -> None:
     inputs = open_kind("masked")
-    count = 1500
+    count = 800
     found = samples(inputs, count)
     text = chosen = masked = kept = 0
     for sample in found:
@@ -95,7 +95,7 @@ def test_masks_are_bert_s_and_new_each_time_a_text_is_read(open_kind: Open) -> N
     for sample in found:
         seen.setdefault(tuple(sample.read), []).append(sample.labels)
     again = [labels for labels in seen.values() if len(labels) > 1]
-    assert len(again) > 50 and all(labels[0] != labels[1] for labels in again)
+    assert len(again) > 20 and all(labels[0] != labels[1] for labels in again)
 
 
 def test_half_of_the_mixture_is_causal(open_kind: Open) -> None:
@@ -117,10 +117,10 @@ def test_whole_documents_are_rearranged_before_they_are_packed(open_kind: Open) 
     inputs = open_kind("fill_in_the_middle", "train.objective.spm_rate=0.25")
     order, reader = inputs.order, inputs.readers["web"]
     batches: dict[int, dict[int, list[int]]] = {0: {}, 1: {}}
-    for index in range(3000):
+    for index, given in enumerate(read_batch(inputs, 0, 600).inputs_BL.tolist()):
         sample = order.locate(index)
         if sample.source == "web" and sample.epoch in batches:
-            batches[sample.epoch][sample.slot] = read_batch(inputs, index, index + 1).inputs_BL[0].tolist()
+            batches[sample.epoch][sample.slot] = given
     slots = order.samples_per_epoch("web")
     assert all(len(batch) == slots for batch in batches.values())
     streams = [[token for slot in range(slots) for token in batch[slot]] for batch in batches.values()]

@@ -14,7 +14,7 @@ from headwater.train.clipping import AdaptiveClip
 from headwater.train.guard.config import GuardConfig
 from headwater.train.model import Model
 from headwater.train.mup import Mup
-from headwater.train.objectives.config import Causal, MultiToken, ObjectiveConfig, ReplacedToken
+from headwater.train.objectives.config import Causal, ObjectiveConfig
 from headwater.train.objectives.config import problems as objective_problems
 from headwater.train.optimizers.config import Adafactor, AdamW, Optimizer, Sgd
 from headwater.train.parallel import SPLIT_BACKWARD, Parallel, problems
@@ -133,8 +133,8 @@ class TrainConfig(Section):
             self.parallel, self.model, seq_len=self.seq_len, global_batch=self.global_batch,
             micro_batch=self.micro_batch, compiled=self.compile,
         )  # fmt: skip
-        own = objective_problems(self.objective, self.model, self.parallel, init_from=self.init_from)
-        if problem := next(chain(found, self._ramp_problems(), self._optimizer_problems(), own), None):
+        objective = objective_problems(self.objective, self.model, self.parallel, init_from=self.init_from)
+        if problem := next(chain(found, objective, self._ramp_problems(), self._optimizer_problems()), None):
             raise ValueError(problem)
         if self.activation_checkpointing == "selective" and self.parallel.schedule in SPLIT_BACKWARD:
             raise ValueError(
@@ -183,13 +183,15 @@ class TrainConfig(Section):
             yield "optimizer.nesterov needs optimizer.momentum above 0"
         if optimizer.layer_decay < 1 and self.model.tied:
             yield "optimizer.layer_decay does not go with model.tied: the embedding is the first layer and the last"
+        if optimizer.layer_decay < 1 and self.objective.kind in ("replaced_token", "multi_token"):
+            yield f"optimizer.layer_decay does not go with objective {self.objective.kind}: it has more than one stack"
         if self.mup is not None:
             if isinstance(optimizer, Adafactor | Sgd):
                 yield f"mup does not go with optimizer {optimizer.name}: its rules are those of adamw, lion and muon"
+            if self.objective.kind == "replaced_token":
+                yield "mup does not go with objective replaced_token: the generator's width has no rule"
             if self.model.tied or self.model.family == "deepseek_v3":
                 yield "mup does not go with model.tied, nor with family deepseek_v3: it has not been checked there"
-            if isinstance(self.objective, MultiToken | ReplacedToken):
-                yield f"mup does not go with objective {self.objective.kind}: it has not been checked on its heads"
         if (self.z_loss or self.label_smoothing) and layout.tp > 1:
             yield "z_loss and label_smoothing do not go with parallel.tp: the loss is on shards of the vocabulary there"
         if self.attention in ("flex_flash", "varlen") and self.objective != Causal():

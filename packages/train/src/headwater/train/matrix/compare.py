@@ -138,7 +138,7 @@ def reference(inputs: Inputs, tokens: Tokens) -> Reference:
         for fault in wrong(objective.kind, sample, tokens)
     ]
     batch = read_batch(inputs, 0, inputs.config.global_batch)
-    model: Any = model_spec(inputs.shape, "cpu", inputs.base.seed, objective=objective).model.build()
+    model: Any = model_spec(inputs.shape, "cpu", inputs.base.seed, inputs.config.mup, objective).model.build()
     model.init_weights(buffer_device=None)
     examples = Examples(batch.inputs_BL, batch.labels_BL, batch.positions_BL, batch.seen_BL, batch.chances_BL)
     return Reference(faults, plain_loss(model.eval(), examples, objective))

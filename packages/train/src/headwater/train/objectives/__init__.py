@@ -1,8 +1,6 @@
 """What a model is trained to predict: a sample of the order, as it lies in the token files, becomes inputs and labels.
 
-config.py        the recipe's `train.objective`
-opened.py        from the section to an objective: token names become ids
-causal.py · masked.py · mixture.py · prefix.py · middle.py · spans.py · denoisers.py · replaced.py
-                 one objective each
-reference.py     the same, document by document in plain Python: what tests and `headwater train matrix` compare with
+`config` is the recipe's section, `opened` makes an objective of it, `held_out` its validation set. Every other module
+is one objective, but `examples`, which has what they take and give, and `draws`, their random numbers. What must hold
+of their samples is said apart from them in `train.matrix`.
 """

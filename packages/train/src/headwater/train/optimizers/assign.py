@@ -11,7 +11,7 @@ from headwater.core.errors import ConfigError
 from headwater.train.mup import Mup
 from headwater.train.optimizers.config import Adafactor, AdamW, AdamWBeside, Lion, Muon, Optimizer, Sgd
 
-_LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
+_LAYER = re.compile(r"(?:^|\.)(?:mtp_)?layers\.(\d+)\.")
 _EMBEDDING = re.compile(r"(?:^|\.)(tok|pos)_embeddings\.")
 _FUSED_HEADS = "qkv_linear.wqkv.weight"
 

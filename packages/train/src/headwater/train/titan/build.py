@@ -105,9 +105,8 @@ def parallelism(config: TrainConfig) -> ParallelismConfig:
 
 def _validator(inputs: Inputs, data: HeldOut | None) -> HeldOutValidator.Config:
     objective = inputs.objective
+    made = None if data is None or type(objective) is Causal else of_objective(data, objective, inputs.end_of_text)
     return HeldOutValidator.Config(
-        enable=data is not None and inputs.config.validation.every > 0, _data=data,
-        _objective=None if data is None or type(objective) is Causal
-        else of_objective(data, objective, inputs.end_of_text),
+        enable=data is not None and inputs.config.validation.every > 0, _data=data, _objective=made,
         _left_to_right=objective.left_to_right,
     )  # fmt: skip

@@ -28,9 +28,9 @@ class EvenLoss(SampleLoss):
     def losses(self, pred: Any, labels_BL: torch.Tensor, positions_BL: torch.Tensor | None) -> torch.Tensor:
         """See `SampleLoss.losses`."""
         if self.is_of_text:
-            return self.cross_entropy(pred, labels_BL)
+            return self.of_logits(pred, labels_BL)
         scored_B = super().tokens(labels_BL)
-        return self.cross_entropy(pred, labels_BL) * (self.tokens(labels_BL) / scored_B.clamp(min=1))
+        return self.of_logits(pred, labels_BL) * (self.tokens(labels_BL) / scored_B.clamp(min=1))
 
     def tokens(self, labels_BL: torch.Tensor) -> torch.Tensor:
         """See `SampleLoss.tokens`: all of a sample's, where any is scored."""
@@ -66,7 +66,7 @@ class ReplacedTokenLoss(SampleLoss):
         masked_BL = labels_BL != IGNORE_INDEX
         replaced_BL = masked_BL & (put_BL != labels_BL)
         found_BL = F.binary_cross_entropy_with_logits(scores_BL.float(), replaced_BL.float(), reduction="none")
-        return self.cross_entropy(logits_BLV, labels_BL) + self.weight * found_BL.mean(dim=1) * masked_BL.sum(dim=1)
+        return self.of_logits(logits_BLV, labels_BL) + self.weight * found_BL.mean(dim=1) * masked_BL.sum(dim=1)
 
 
 class MultiTokenLoss(SampleLoss):
@@ -92,25 +92,26 @@ class MultiTokenLoss(SampleLoss):
             labels_BL: The next tokens.
             positions_BL: Places in the documents.
         """
-        loss_B = self.cross_entropy(pred[0], labels_BL)
+        loss_B = self.of_logits(pred[0], labels_BL)
         if self.is_of_text or not torch.is_grad_enabled():
             return loss_B
         assert positions_BL is not None
         for shift, logits_BLV in enumerate(pred[1:], 1):
             later_BL = roll_mtp_sequence(labels_BL, shift=shift, fill_value=IGNORE_INDEX, positions=positions_BL)
-            loss_B = loss_B + self.cross_entropy(logits_BLV, later_BL) * (self.weight / (len(pred) - 1))
+            assert isinstance(later_BL, torch.Tensor)
+            loss_B = loss_B + self.of_logits(logits_BLV, later_BL) * (self.weight / (len(pred) - 1))
         return loss_B
 
 
 def loss_config(config: TrainConfig) -> SampleLoss.Config:
-    """The loss of a training."""
-    added: dict[str, Any] = {"_z_loss": config.z_loss, "_smoothing": config.label_smoothing}
-    match config.objective:
+    """The loss of a run."""
+    shared: dict[str, Any] = {"_z_loss": config.z_loss, "_smoothing": config.label_smoothing}
+    match objective := config.objective:
         case kinds.CausalAndMasked():
-            return EvenLoss.Config(**added)
-        case kinds.ReplacedToken() as objective:
-            return ReplacedTokenLoss.Config(weight=objective.weight, **added)
-        case kinds.MultiToken() as objective:
-            return MultiTokenLoss.Config(weight=objective.weight, **added)
+            return EvenLoss.Config(**shared)
+        case kinds.ReplacedToken():
+            return ReplacedTokenLoss.Config(weight=objective.weight, **shared)
+        case kinds.MultiToken():
+            return MultiTokenLoss.Config(weight=objective.weight, **shared)
         case _:
-            return SampleLoss.Config(**added)
+            return SampleLoss.Config(**shared)

@@ -110,10 +110,10 @@ class SampleLoss(CrossEntropyLoss):
 
     def losses(self, pred: Any, labels_BL: torch.Tensor, positions_BL: torch.Tensor | None) -> torch.Tensor:
         """The loss of each sample, shape [B]: what its tokens lose together."""
-        return self.cross_entropy(pred, labels_BL)
+        return self.of_logits(pred, labels_BL)
 
-    def cross_entropy(self, logits_BLV: torch.Tensor, labels_BL: torch.Tensor) -> torch.Tensor:
-        """Of each sample, shape [B]; in training, with what training adds to it."""
+    def of_logits(self, logits_BLV: torch.Tensor, labels_BL: torch.Tensor) -> torch.Tensor:
+        """The cross-entropy of each sample's labels, shape [B]; in training with what is added to it."""
         return (self.fn if torch.is_grad_enabled() else self._plain)(logits_BLV, labels_BL)
 
     def tokens(self, labels_BL: torch.Tensor) -> torch.Tensor:
