@@ -8,7 +8,7 @@ documents of 4 L tokens from the same weights (`train.init_from`). Each model is
 `headwater_needle` at L, 2 L and 4 L tokens. A needle counts as found when greedy decoding gives all of its digits.
 
 A model of this size learns to look things up only if its training text makes it: the documents are synthetic, made of
-the sentences of `headwater_needle` with one fact, said once or four times, and a question about it at the end, in the
+the sentences of `headwater_needle` with one fact, said once or over and over, and a question about it at the end, in the
 form of the task. Places are those of the task; numbers and texts are drawn anew. The tokenizer has one entry a word and
 one for each two digits. So the figures compare ways to stretch a context, and say nothing of models of other sizes.
 """
@@ -143,9 +143,10 @@ def _document(tokenizer: Tokenizer, length: int, number: int) -> list[int]:
     """A fact among sentences, and a question about it; the beginning is cut to the length."""
     draw = random.Random(f"{length} {number}")
     place, secret = draw.choice(PLACES), str(draw.randrange(10_000, 100_000))
-    # In half of the documents the fact is said four times: that teaches a model to copy, sooner than questions do.
-    known = [tokenizer.encode(fact(place, secret)).ids] * draw.choice((1, 4))
+    known = [tokenizer.encode(fact(place, secret)).ids]
     end = tokenizer.encode(f"{question_about(place)} {secret}.").ids
+    # Two of three documents say little else than the fact: that teaches a model to copy, far sooner than questions do.
+    known *= draw.choice((1, *[(length - len(end)) // len(known[0]) - 1] * 2))
     room = length - len(end) - sum(map(len, known))
     parts: list[list[int]] = []
     while sum(map(len, parts)) < room:
