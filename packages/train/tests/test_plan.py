@@ -112,6 +112,7 @@ def test_activations_of_a_gpt_block_are_those_of_korthikanti_et_al() -> None:
     """sbh (34 + 5 a s / h), less the 3 bytes of its dropout masks' scores and inputs that a model without dropout has
     not: 34 - 2 outside attention's scores, and 5 with materialised ones."""
     gpt = model_of("1b", "gpt2").shape(50_304, 2048)
+    gpt = gpt.model_copy(update={"ffn_dim": 4 * gpt.dim})
     one = Job(gpt, Degrees(), 2048, 1, 1, kernels="eager", attention="materialised")
     s, h, a = 2048, gpt.dim, gpt.n_heads
     logarithms = 4 * a
@@ -331,7 +332,7 @@ def test_adapters_have_a_plan_without_a_recipe(tmp_path: Path) -> None:
         (["--size", "8b", "--cluster", "h100:-8"], "no such number of GPUs"),
         (["--size", "8b", "--cluster", "h100:12"], "not whole"),
         (["--size", "8b", "--cluster", "h10:8"], "did you mean h100?"),
-        (["--size", "8x", "--cluster", "h100:8"], "cannot read --size"),
+        (["--size", "8x", "--cluster", "h100:8"], "cannot read the size"),
         (["--size", "9t", "--cluster", "h100:8"], "out of range"),
         (["--size", "8b", "--tokens", "2X", "--cluster", "h100:8"], "cannot read --tokens"),
         (["--size", "8b", "--tokens", "0", "--cluster", "h100:8"], "--tokens is out of range"),
