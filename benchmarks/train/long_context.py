@@ -8,9 +8,10 @@ documents of 4 L tokens from the same weights (`train.init_from`). Each model is
 `headwater_needle` at L, 2 L and 4 L tokens. A needle counts as found when greedy decoding gives all of its digits.
 
 A model of this size learns to look things up only if its training text makes it: the documents are synthetic, made of
-the sentences of `headwater_needle` with one fact, said once or over and over, and a question about it at the end, in the
-form of the task. Places are those of the task; numbers and texts are drawn anew. The tokenizer has one entry a word and
-one for each two digits. So the figures compare ways to stretch a context, and say nothing of models of other sizes.
+the sentences of `headwater_needle` with one fact, said once or over and over, and a question about it at the end, in
+the form of the task. Places are those of the task; numbers and texts are drawn anew. The tokenizer has one entry a
+word and one for each two digits. So the figures compare ways to stretch a context, and say nothing of models of other
+sizes.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from pydantic import Field
 
@@ -95,5 +95,6 @@ def step_samples_of(train: Mapping[str, Any], global_batch: int) -> StepSamples:
     ramp: Any = train.get("batch_ramp") or ()
     if not isinstance(ramp, list | tuple):
         raise ConfigError("train.batch_ramp is not a list", found=ramp, expected="[{batch: 4, steps: 100}, …]")
-    stages = [validate(RampStage, stage, f"train.batch_ramp.{place}") for place, stage in enumerate(ramp)]
+    given = cast("Sequence[object]", ramp)
+    stages = [validate(RampStage, stage, f"train.batch_ramp.{place}") for place, stage in enumerate(given)]
     return StepSamples(global_batch, tuple(stages))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torchtitan.models.common import ComplexRoPE, CosSinRoPE
@@ -66,7 +67,7 @@ class StretchedHalves(CosSinRoPE):
         return torch.cat([both_LK.cos() * length, both_LK.sin() * length], dim=-1)
 
 
-def _angles(config: StretchedPairs.Config | StretchedHalves.Config) -> tuple[torch.Tensor, float]:
+def _angles(config: Any) -> tuple[torch.Tensor, float]:
     inverse_K, length = inverse_frequencies(config.dim, config.theta, config.stretch)
     return torch.outer(torch.arange(config.max_seq_len, dtype=torch.float32), inverse_K), length
 
