@@ -36,15 +36,16 @@ SUITES: dict[str, list[tuple[int, float | str]]] = {
 }  # fmt: skip
 
 
-def answers(items: int, kind: float | str, loss: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def answers(items: int, kind: float | str, loss: float, rng: np.random.Generator) -> tuple[list[float], list[float]]:
     """Right and wrong answers of both, or bits per byte."""
     if isinstance(kind, str):
         base = rng.gamma(4.0, 0.25, items)
         skewed = rng.exponential(0.1, items) - 0.1
-        return base, base + loss + {"large losses": skewed, "large gains": -skewed}.get(kind, rng.normal(0, 0.1, items))
+        drawn = {"large losses": skewed, "large gains": -skewed}.get(kind, rng.normal(0, 0.1, items))
+        return base.tolist(), (base + loss + drawn).tolist()
     which = rng.choice(3, items, p=[(kind - loss) / 2, (kind + loss) / 2, 1 - kind])
     base = np.where(which == 2, rng.random(items) < 0.5, which == 1).astype(float)
-    return base, np.where(which == 2, base, which == 0).astype(float)
+    return base.tolist(), np.where(which == 2, base, which == 0).astype(float).tolist()
 
 
 def detectable(items: int, kind: float | str, level: float) -> float | None:
