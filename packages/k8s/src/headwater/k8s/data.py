@@ -214,6 +214,12 @@ def _properties(cluster: Cluster) -> dict[str, str]:
         "spark.decommission.enabled": "true",
         "spark.storage.decommission.enabled": "true",
         "spark.storage.decommission.shuffleBlocks.enabled": "true",
+        # Spark gives up after ten seconds, and leaves what it asked for behind: a busy API server takes longer.
+        **{
+            f"spark.kubernetes.{who}.{what}Timeout": "60000"
+            for who in ("submission", "driver")
+            for what in ("connection", "request")
+        },
         "spark.kubernetes.executor.deleteOnTermination": "true",
         "spark.kubernetes.authenticate.executor.serviceAccountName": WORKER_ACCOUNT,
         "spark.kubernetes.driver.reusePersistentVolumeClaim": "false",
