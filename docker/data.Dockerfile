@@ -21,6 +21,7 @@ RUN apt-get update \
     && printf 'from headwater.core.cli import main\n\nmain()\n' > /opt/headwater/headwater_submit.py
 COPY --from=build /opt/venv /opt/venv
 COPY --chmod=0555 docker/spark-entrypoint.sh /opt/entrypoint.sh
+COPY --chmod=0555 docker/spark-decommission.sh /opt/decom.sh
 ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
     SPARK_HOME=/opt/venv/lib/python3.11/site-packages/pyspark PYSPARK_PYTHON=/opt/venv/bin/python \
     PYSPARK_DRIVER_PYTHON=/opt/venv/bin/python

@@ -138,6 +138,7 @@ def _made() -> list[tuple[str, bytes, int]]:
         (f"{VENV}/bin/headwater", f"#!/{VENV}/bin/python\n".encode() + main, 0o755),
         ("opt/headwater/headwater_submit.py", main, 0o644),
         ("opt/entrypoint.sh", (ROOT / "docker" / "spark-entrypoint.sh").read_bytes(), 0o555),
+        ("opt/decom.sh", (ROOT / "docker" / "spark-decommission.sh").read_bytes(), 0o555),
         ("etc/passwd", b"root:x:0:0:root:/root:/bin/bash\nheadwater:x:10001:10001::/tmp:/usr/sbin/nologin\n", 0o644),
         ("etc/group", b"root:x:0:\nheadwater:x:10001:\n", 0o644),
         ("etc/nsswitch.conf", b"passwd: files\ngroup: files\nhosts: files dns\n", 0o644),
