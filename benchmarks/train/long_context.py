@@ -1,6 +1,6 @@
 """A longer context: needles found by a small model before and after its rotary embedding is stretched.
 
-    python benchmarks/train/long_context.py [--folder FOLDER] [--steps 1200] [--extension-steps 60] [--json FILE]
+    python benchmarks/train/long_context.py [--folder FOLDER] [--steps 4000] [--extension-steps 60] [--json FILE]
 
 A model is trained on documents of L tokens. Then its context is made four times as long in each way that
 `train.model.rope_scaling` knows, and in none: once by changing the configuration alone, once by training on
@@ -9,9 +9,8 @@ documents of 4 L tokens from the same weights (`train.init_from`). Each model is
 
 A model of this size learns to look things up only if its training text makes it: the documents are synthetic, made of
 the sentences of `headwater_needle` with one fact, said once or over and over, and a question about it at the end, in
-the form of the task. Places are those of the task; numbers and texts are drawn anew. The tokenizer has one entry a
-word and one for each two digits. So the figures compare ways to stretch a context, and say nothing of models of other
-sizes.
+the form of the task. Places are those of the task; numbers and texts are drawn anew. The tokenizer has one entry a word
+and one for each two digits. So the figures compare ways to stretch a context, and say nothing of models of other sizes.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ def main() -> None:
     """Trains, evaluates and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="where the runs are made; default: a temporary folder")
-    parser.add_argument("--steps", type=int, default=1500, help="of the training at L tokens")
+    parser.add_argument("--steps", type=int, default=4000, help="of the training at L tokens")
     parser.add_argument("--extension-steps", type=int, default=60, help="of each training at 4 L tokens")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     arguments = parser.parse_args()
