@@ -73,7 +73,8 @@ def measure(folder: Path, steps: int, extension_steps: int) -> dict[str, Any]:
     began = time.process_time()
     base = RunLayout(folder / "base")
     tokenizer = make_data(base, "short", documents=16 * steps * 8 // 7 + 64, length=SHORT)
-    train(_recipe(folder, "base", {"short": 1.0}, steps=steps), base.root)
+    if train(_recipe(folder, "base", {"short": 1.0}, steps=steps), base.root).state == "terminated":
+        raise SystemExit("the first training was stopped")
     start = choose_checkpoint(base, "last")
     figures: dict[str, Any] = {"cpu_seconds": {"trained": time.process_time() - began}, "found": {}}
     print(f"{'':24}{''.join(f'{length:>10,}' for length in (SHORT, 2 * SHORT, LONG))}", flush=True)
