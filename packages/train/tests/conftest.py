@@ -45,7 +45,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, data: Path, long_recipe: Pat
 
 @pytest.fixture
 def trainer_class() -> Iterator[Any]:
-    """The trainer, whose own methods a test may replace for its duration; inherited ones with `monkeypatch`."""
+    """The trainer, whose methods a test may replace for its duration."""
     from headwater.train import titan
 
     titan.start("cpu", 1, 1)
@@ -53,7 +53,9 @@ def trainer_class() -> Iterator[Any]:
 
     saved = dict(vars(HeadwaterTrainer))
     yield HeadwaterTrainer
-    for name, value in saved.items():
-        if vars(HeadwaterTrainer)[name] is not value:
-            setattr(HeadwaterTrainer, name, value)
+    for name, value in list(vars(HeadwaterTrainer).items()):
+        if name not in saved:  # set again, not deleted: monkeypatch, which may come later, deletes what it set
+            setattr(HeadwaterTrainer, name, getattr(super(HeadwaterTrainer, HeadwaterTrainer), name))
+        elif saved[name] is not value:
+            setattr(HeadwaterTrainer, name, saved[name])
     titan.stop()

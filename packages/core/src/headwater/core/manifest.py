@@ -277,15 +277,18 @@ class ArtifactWriter:
     def open_work(self) -> Path:
         """The work folder; what another configuration left there is removed. An older artifact stays as it is."""
         work = self.folder / WORK
-        key_file = work / "key"
         with storage_errors("prepare", self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            mine = f"{self.kind} {self.key}"
-            if not key_file.is_file() or key_file.read_text() != mine:
+            if not self.has_begun():
                 shutil.rmtree(work, ignore_errors=True)
                 work.mkdir()
-                atomic_write(key_file, mine)
+                atomic_write(work / "key", f"{self.kind} {self.key}")
         return work
+
+    def has_begun(self) -> bool:
+        """Whether the folder holds unfinished work of exactly this."""
+        key_file = self.folder / WORK / "key"
+        return key_file.is_file() and key_file.read_text(errors="replace").split()[-1:] == [self.key]
 
     def begin(self, keep: Iterable[Path] = ()) -> Path:
         """Opens the artifact for writing and returns its work folder.

@@ -131,15 +131,13 @@ def _begin(writer: ArtifactWriter, replace: bool) -> Path:
         ConfigError: the folder holds files of that name that are not this collection's.
     """
     folder = writer.folder
-    work = folder / WORK
     if replace or not folder.is_dir():
         return writer.begin()
-    key = work / "key"
-    held = None
+    work, held = folder / WORK, None
     if is_artifact(folder):
         held = "a collection made with other settings, or changed since"
-    elif key.is_file():
-        if key.read_text() != writer.key and any(work.rglob("*.warc.gz")):
+    elif work.is_dir():
+        if not writer.has_begun() and any(work.rglob("*.warc.gz")):
             held = "an unfinished collection with other settings"
     else:
         held = next((path.name for path in folder.glob(f"{writer.name}-*.warc.gz")), None)

@@ -108,7 +108,7 @@ class BucketsConfig(Section):
 
     by: Literal["perplexity", "quality_classifier", "educational_value", "toxicity"] = "perplexity"
     count: int = Field(default=4, ge=2, le=32)
-    unscored: Literal["error"] | Annotated[int, Field(ge=1)] = "error"
+    unscored: Literal["error"] | Annotated[int, Field(ge=1, le=32)] = "error"
 
     @model_validator(mode="after")
     def _there(self) -> BucketsConfig:
