@@ -92,9 +92,13 @@ class Processes:
             process.join()
 
     def last_words(self) -> str:
-        """The end of what the processes said."""
+        """The end of what the processes said; of a crash in native code its beginning, which names the signal."""
         text = self._log.read_text(errors="replace") if self._log.is_file() else ""
-        return "\n".join([line for line in text.splitlines() if line.strip()][-SHOWN_LINES:])
+        lines = [line for line in text.splitlines() if line.strip()]
+        for at, line in enumerate(lines):
+            if line.startswith("Fatal Python error"):  # the innermost call comes first
+                return "\n".join(lines[at : at + SHOWN_LINES])
+        return "\n".join(lines[-SHOWN_LINES:])
 
     def _failed(self) -> bool:
         return any(process.exitcode not in (None, 0) for process in self._processes)
