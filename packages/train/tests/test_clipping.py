@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
 from headwater.train import titan
 from headwater.train.clipping import AdaGC, ZClip
@@ -13,6 +14,7 @@ from headwater.train.stopping import EarlyStopping, Patience
 
 titan.start("cpu", 1, 1)
 from headwater.train.titan.clip import AdaGcClipper, ZClipper  # noqa: E402
+from headwater.train.titan.clip import clipper as clipper_of  # noqa: E402
 
 titan.stop()
 
@@ -82,6 +84,19 @@ def test_adagc_is_its_algorithm() -> None:
             assert float(parameter.grad.norm()) == pytest.approx(expected, rel=1e-5)  # type: ignore[union-attr]
     assert {name: float(value) for name, value in clipper.state_dict().items()} == pytest.approx(running, rel=1e-5)
     assert clipper.fixed(4, 1.0) == 1.0 and clipper.fixed(5, 1.0) == math.inf
+
+
+def test_adagc_keeps_its_names_when_blocks_are_wrapped() -> None:
+    """Activation checkpointing may be turned on when a run goes on."""
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2, bias=False))
+    names = []
+    for wrapped in (False, True):
+        if wrapped:
+            model[0] = checkpoint_wrapper(model[0])
+        clip = clipper_of(AdaGC(name="adagc"), [model], torch.device("cpu"))
+        assert clip is not None
+        names.append(list(clip.state_dict()))
+    assert names == [["0.weight"], ["0.weight"]]
 
 
 def test_patience_counts_validations_without_a_new_best() -> None:

@@ -132,17 +132,32 @@ def test_very_deep_models_have_no_label_for_every_layer() -> None:
     assert names.TRAIN_EXPERT_EVENNESS.series(layer="deeper") in found
 
 
-def test_a_training_tells_of_its_experts_and_a_dense_one_of_none(data: Path, whole: Path, tmp_path: Path) -> None:
+def test_a_training_tells_of_its_experts_and_a_dense_one_of_none(
+    data: Path, whole: Path, tmp_path: Path, trainer_class: Any
+) -> None:
     from headwater.train.runner import train
 
     run = shutil.copytree(data, tmp_path / "run")
+    counted: list[float] = []
+    passes = trainer_class._forward_backward
+
+    def poisoned(self: Any, *arguments: Any) -> Any:
+        found = passes(self, *arguments)
+        counted.append(float(self.model_parts[0].layers["1"].moe.tokens_per_expert_E.sum()))
+        if self.step == 5:  # Lion's update is left out, and torchtitan's hook with it
+            next(self.model_parts[0].parameters()).grad.mul_(math.nan)
+        return found
+
+    trainer_class._forward_backward = poisoned
     recipe = write_recipe(
         tmp_path / "moe.yaml", steps=10, validation={"every": 0}, activation_checkpointing="full",
+        optimizer={"name": "lion", "learning_rate": 1e-3},
         model={"family": "deepseek_v3", "dim": 32, "n_layers": 2, "n_heads": 2, "ffn_dim": 48,
                "experts": {"count": 4, "top_k": 2, "ffn_dim": 16},
                "latent": {"kv_rank": 16, "nope_dim": 8, "rope_dim": 8, "value_dim": 8}},
     )  # fmt: skip
     train(recipe, Path(run))
+    assert counted == [counted[0]] * 10 and counted[0] > 0
     rows = [json.loads(line) for line in (Path(run) / "train" / "metrics.jsonl").read_text().splitlines()]
     (told,) = [row for row in rows if names.TRAIN_DEAD_EXPERTS.name in row]
     assert told["step"] == 10 and told[names.TRAIN_DEAD_EXPERTS.name] == 0

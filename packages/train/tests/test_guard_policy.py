@@ -74,6 +74,13 @@ def test_a_guard_goes_on_from_its_state(cut: int):
     assert follow(second, values[cut:], cut + 1) == whole[cut:]
 
 
+def test_a_validation_that_is_not_finite_is_trouble_since_the_one_before_it_also_after_a_resume():
+    guard, resumed = Guard(config()), Guard(config())
+    assert guard.judge_validation(40, 3.0) == Verdict("none", "", 40)
+    resumed.load_state_dict(guard.state_dict())
+    assert resumed.judge_validation(50, math.nan) == Verdict("rollback", "nonfinite", 41)
+
+
 def test_skipping_that_does_not_help_becomes_a_rollback_to_before_the_first_skip():
     values = losses(100) + [math.nan] * 30
     verdicts = follow(Guard(config(skips=5)), values)
@@ -146,7 +153,7 @@ def test_too_many_rollbacks_in_a_row_halt_and_one_far_away_begins_anew():
         ledger = ledger.rolled_back(step, (step, step + 5), policy)
     guard = Guard(policy)
     guard.ledger = ledger
-    assert guard.judge_validation(600, 590).response == "halt"
+    assert guard.judge_validation(600, math.inf).response == "halt"
     assert ledger.in_a_row_at(661, policy) == 0
     assert ledger.rolled_back(661, (900, 901), policy).in_a_row == 1
 

@@ -115,7 +115,8 @@ def test_a_run_that_lost_its_folder_goes_on_from_the_copies_to_the_same_bytes(
     objects.delete(f"{place}/step-00000008/manifest.json")  # the machine went away while it was copied
     wrong = tmp_path / "wrong"
     wrong.write_bytes(b"another byte")
-    objects.put(wrong, f"{place}/step-00000006/__0_0.distcp")
+    for name in ("__0_0.distcp", "run.json"):
+        objects.put(wrong, f"{place}/step-00000006/{name}")
     again = train(recipe, run).manifest
     said = capsys.readouterr().err
     assert f"removed a copy in {place} that was not finished" in said

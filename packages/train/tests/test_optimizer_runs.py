@@ -87,11 +87,15 @@ def test_it_learns_and_goes_on_to_the_same_bytes(case: str, run: Path, tmp_path:
 
 
 def test_a_ramp_is_followed_healed_and_traced(run: Path, tmp_path: Path, data: Path, trainer_class: Any) -> None:
-    """A gradient that is not finite takes a run with Muon back, and it goes on as if its samples had never been."""
+    """A gradient that is not finite takes a run with Muon back, and it goes on as if its samples had never been.
+
+    That SIGTERM wrote a checkpoint right before changes nothing: it takes the place of none, and is not gone back to.
+    """
     section = {"optimizer": {"name": "muon", "learning_rate": 0.01}, "batch_ramp": RAMP}
-    guard = {"nonfinite": "rollback", "rollback": {"margin_steps": 1}}
-    recipe = recipe_for(tmp_path / "recipe.yaml", guard=guard, **section)
-    harmful, passes = SAMPLES.consumed(9), trainer_class._forward_backward
+    guard = {"nonfinite": "rollback", "rollback": {"margin_steps": 2}}
+    checkpoint = {"every": 3, "keep_last": 2, "keep_best": 0}
+    recipe = recipe_for(tmp_path / "recipe.yaml", guard=guard, checkpoint=checkpoint, **section)
+    harmful, passes, step = SAMPLES.consumed(9), trainer_class._forward_backward, trainer_class.train_step
 
     def poisoned(self: Any, *arguments: Any) -> Any:
         found = passes(self, *arguments)
@@ -100,11 +104,17 @@ def test_a_ramp_is_followed_healed_and_traced(run: Path, tmp_path: Path, data: P
             next(self.model_parts[0].parameters()).grad.mul_(math.nan)
         return found
 
-    trainer_class._forward_backward = poisoned
+    def terminated(self: Any, *arguments: Any) -> None:
+        self.session.terminated = self.step == 7  # heard with the figures, at step 8
+        step(self, *arguments)
+
+    trainer_class._forward_backward, trainer_class.train_step = poisoned, terminated
+    assert train(recipe, run).state == "terminated"
+    trainer_class.train_step = step
     train(recipe, run)
     (event,) = [event for event in read_events(run / "train" / "events.jsonl") if event["kind"] == "rollback"]
-    assert (event["to_step"], event["onset"]) == (8, 10)
-    window = [SAMPLES.consumed(8), SAMPLES.consumed(11)]
+    assert (event["to_step"], event["onset"]) == (6, 10)
+    window = [SAMPLES.consumed(7), SAMPLES.consumed(12)]
     info = read_run(RunLayout(run).checkpoint(STEPS))
     assert (info.skips, info.samples) == ([window], SAMPLES.consumed(STEPS))
 
@@ -128,7 +138,7 @@ def test_a_ramp_is_followed_healed_and_traced(run: Path, tmp_path: Path, data: P
     spans = [[SAMPLES.consumed(step - 1), SAMPLES.consumed(step)] for step in range(1, STEPS + 1)]
     assert [row["samples"] for row in rows] == spans
     assert [row["tokens"] for row in rows] == [stop * 32 for _, stop in spans]
-    traced = [[sample.index for sample in trace_step(RunLayout(run), step).samples] for step in (5, 6, 9)]
+    traced = [[sample.index for sample in trace_step(RunLayout(run), step).samples] for step in (5, 6, 8)]
     assert traced == [list(range(16, 20)), list(range(20, 28)), list(range(window[1], window[1] + 8))]
     training = read_training(RunLayout(run))
     assert training is not None
@@ -138,7 +148,7 @@ def test_a_ramp_is_followed_healed_and_traced(run: Path, tmp_path: Path, data: P
         assert step in [found for reading in readings for found in reading.steps]
 
 
-def test_a_run_ends_when_its_validation_loss_stays(run: Path, tmp_path: Path) -> None:
+def test_a_run_ends_when_its_validation_loss_stays(run: Path, tmp_path: Path, data: Path, trainer_class: Any) -> None:
     section: dict[str, Any] = {
         "optimizer": {"learning_rate": 1e-9}, "early_stopping": {"patience": 2, "min_delta": 0.01},
         "validation": {"every": 2, "batches": 2},
@@ -151,10 +161,23 @@ def test_a_run_ends_when_its_validation_loss_stays(run: Path, tmp_path: Path) ->
     assert (event["step"], event["best_step"]) == (6, 2) and events[-1]["kind"] == "finish"
     assert len(read_losses(run / "train" / "losses.jsonl")) == 6
     assert train(recipe, run).state == "up to date"
-    (run / "train" / "manifest.json").unlink()
-    result = train(recipe, run)
+
+    # SIGTERM leaves no time to validate: the run ends when it is opened again, with the same last checkpoint.
+    other, step = Path(shutil.copytree(data, tmp_path / "other")), trainer_class.train_step
+
+    def terminated(self: Any, *arguments: Any) -> None:
+        self.session.terminated = self.step == 6
+        step(self, *arguments)
+
+    trainer_class.train_step = terminated
+    assert train(recipe, other).state == "terminated"
+    trainer_class.train_step = step
+    result = train(recipe, other)
     assert (result.state, result.steps) == ("finished", 6)
-    assert len(read_losses(run / "train" / "losses.jsonl")) == 6
+    kinds = [event["kind"] for event in read_events(other / "train" / "events.jsonl")]
+    assert kinds.count("early_stop") == 1 and kinds[-1] == "finish"
+    for file in RunLayout(run).checkpoint(6).iterdir():
+        assert file.read_bytes() == (RunLayout(other).checkpoint(6) / file.name).read_bytes(), file.name
 
 
 def test_a_rule_for_no_parameter_is_refused(run: Path, tmp_path: Path) -> None:

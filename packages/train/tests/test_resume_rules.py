@@ -23,6 +23,12 @@ def test_the_newest_the_best_and_those_of_certain_steps_stay(
     assert to_delete(steps, **policy) == expected
 
 
+def test_what_sigterm_wrote_makes_none_of_the_others_go() -> None:
+    steps: list[tuple[int, float | None]] = [(5, 1.0), (10, 2.0), (12, None), (13, None)]
+    assert to_delete(steps, keep_last=2, keep_best=0, between={12, 13}) == [12]
+    assert to_delete([*steps, (15, 3.0)], keep_last=2, keep_best=0, between={12, 13}) == [5, 12, 13]
+
+
 def test_folders_come_in_order_of_step_and_others_are_left_alone(tmp_path: Path) -> None:
     for name in ("step-00000020", "step-00000003", "step-3", "notes"):
         (tmp_path / name).mkdir()

@@ -24,10 +24,18 @@ from headwater.core.events import read_events
 from headwater.core.fed import as_text, fed_digest, read_samples
 from headwater.core.layout import RunLayout
 from headwater.core.lock import exclusive
-from headwater.core.manifest import ArtifactWriter, is_artifact, read_manifest
+from headwater.core.manifest import (
+    ArtifactWriter,
+    FileEntry,
+    VolatileList,
+    is_artifact,
+    read_manifest,
+    read_volatile,
+)
 from headwater.core.mixture import Mixture
 from headwater.core.mixture_resolve import recorded_mixture, resolve_mixture
 from headwater.core.run import read_run
+from headwater.core.storage import file_sha256
 from headwater.core.tokens import MegatronReader
 from headwater.core.trace.steps import trace_step
 from headwater.core.trace.training import order_of
@@ -226,6 +234,7 @@ def test_damaged_newest_checkpoint_falls_back_to_the_one_before(
 ) -> None:
     unfinish(trained)
     (RunLayout(trained).checkpoint(STEPS) / ".metadata").write_bytes(b"not a pickle that anyone should open")
+    (RunLayout(trained).checkpoint(STEPS) / "run.json").write_bytes(b'{"step": ')
     train(long_recipe, trained)
     assert ".metadata does not have the checksum" in capsys.readouterr().err
     events = read_events(trained / "train" / "events.jsonl")
@@ -286,13 +295,27 @@ def test_retrained_tokenizer_is_refused_with_both_digests(trained: Path, long_re
     assert old in str(caught.value) and new in str(caught.value)
 
 
+def test_tokens_that_were_written_into_since_the_checkpoint_are_refused(trained: Path, long_recipe: Path) -> None:
+    unfinish(trained)
+    path = RunLayout(trained).tokens("web") / "train.bin"
+    before = path.read_bytes()
+    path.write_bytes(b"\1\0" + before[2:])  # another token of the vocabulary
+    with pytest.raises(TrainError, match=rf"web/train\.bin was changed since the checkpoint of step {STEPS}"):
+        train(long_recipe, trained)
+    assert steps_of(trained) and read_losses(trained / "train" / "losses.jsonl")
+    path.write_bytes(before)
+    assert train(long_recipe, trained).state == "finished"
+
+
 def test_fresh_and_on_change_restart_train_anew(trained: Path, long_recipe: Path) -> None:
     override = "train.steps=3"
     train(long_recipe, trained, [override], on_change="restart")
     assert steps_of(trained) == [3] and len(read_losses(trained / "train" / "losses.jsonl")) == 3
     shutil.copytree(RunLayout(trained).checkpoint(3), replacement(RunLayout(trained).checkpoint(9)))  # a kill left it
+    (trained / "train" / "guard").mkdir()  # documents that an event named
     train(long_recipe, trained, ["train.steps=2"], fresh=True)
     assert steps_of(trained) == [2] and len(read_losses(trained / "train" / "losses.jsonl")) == 2
+    assert not (trained / "train" / "guard").exists()
 
 
 def test_what_only_changes_how_a_run_is_kept_may_change(trained: Path, long_recipe: Path) -> None:
@@ -324,10 +347,19 @@ def test_a_kill_while_a_finished_run_is_opened_again_loses_nothing(
 def test_a_damaged_last_checkpoint_of_a_finished_run_is_made_again(
     whole: Path, trained: Path, long_recipe: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    evidence = trained / "train" / "guard" / "skip-00000003.jsonl"  # of an event that stays
+    evidence.parent.mkdir()
+    evidence.write_text("{}\n")
+    logs = [*read_volatile(trained / "train").files, FileEntry(path="guard/skip-00000003.jsonl", bytes=3,
+                                                              sha256=file_sha256(evidence))]  # fmt: skip
+    listed = VolatileList(schema_version=1, files=logs, digest="")
+    listed = listed.model_copy(update={"digest": listed.computed_digest()})
+    (trained / "train" / "volatile.json").write_text(listed.model_dump_json())
     flip(RunLayout(trained).checkpoint(STEPS) / "__0_0.distcp")
     assert train(long_recipe, trained).state == "finished"
     assert "__0_0.distcp changed after it was written" in capsys.readouterr().err
     assert_same_training(trained, whole)
+    assert evidence.is_file() and logs[-1] in read_volatile(trained / "train").files
 
 
 def test_a_damaged_earlier_checkpoint_is_told_with_what_to_do(

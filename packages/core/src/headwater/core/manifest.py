@@ -160,7 +160,7 @@ def _read_checked(path: Path, model: type[RecordT], what: str) -> RecordT:
     return record
 
 
-def changed_files(folder: str | Path) -> list[str]:
+def changed_files(folder: str | Path, since: int = 0) -> list[str]:
     """The listed files of a finished artifact, volatile ones too, that are missing or have other bytes.
 
     The manifest is written last, so a file that was touched after it (by its modification or status time) is hashed
@@ -169,6 +169,7 @@ def changed_files(folder: str | Path) -> list[str]:
 
     Args:
         folder: The artifact's folder.
+        since: A time in nanoseconds at which the files were as written; what was touched before it is not hashed.
 
     Returns:
         Paths relative to the folder. Empty: as written, unless bytes changed without any trace in the file system,
@@ -182,7 +183,7 @@ def changed_files(folder: str | Path) -> list[str]:
     entries = [*read_manifest(folder).files, *read_volatile(folder).files]
     changed: list[str] = []
     with storage_errors("read", folder):
-        sealed = latest = (folder / MANIFEST).stat().st_mtime_ns
+        sealed = latest = max((folder / MANIFEST).stat().st_mtime_ns, since)
         for entry in entries:
             path = folder / entry.path
             if not path.is_file():

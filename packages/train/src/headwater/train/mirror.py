@@ -10,9 +10,11 @@ import re
 import tempfile
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from headwater.core import objects
+from headwater.core.errors import ManifestError
 from headwater.core.manifest import MANIFEST, is_artifact
 from headwater.core.run import RUN_FILE, RunInfo, read_run
 from headwater.core.storage import storage_errors
@@ -52,12 +54,13 @@ class Mirror:
         return {step for step, names in self.steps().items() if MANIFEST in names}
 
     def infos(self) -> dict[int, RunInfo]:
-        """What `run.json` says of every checkpoint whose copy was finished."""
+        """What `run.json` says of every checkpoint whose copy was finished; one that cannot be read is left out."""
         found: dict[int, RunInfo] = {}
         with tempfile.TemporaryDirectory() as folder:
             for step in sorted(self.whole()):
                 objects.get(self._name(step, RUN_FILE), Path(folder) / RUN_FILE)
-                found[step] = read_run(Path(folder))
+                with suppress(ManifestError):
+                    found[step] = read_run(Path(folder))
         return found
 
     def sync(self, checkpoints: Path, keep: Collection[int], logs: Path, written: int | None = None) -> None:

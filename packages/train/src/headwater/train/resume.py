@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,6 +154,24 @@ def _quick_damage(path: Path) -> str | None:
     return f"{', '.join(changed)} changed after it was written" if changed else None
 
 
+def refuse_changed_data(found: Found, inputs: Inputs) -> None:
+    """Refuses to go on with a tokenizer or tokens that somebody wrote into since the checkpoint.
+
+    Raises:
+        TrainError: Naming the first file whose bytes are not those of its manifest.
+    """
+    if found.fetched:  # on a machine that has just been given them
+        return
+    since = (found.path / MANIFEST).stat().st_mtime_ns
+    for folder in (inputs.run.tokenizer, *map(inputs.run.tokens, inputs.token_digests)):
+        if changed := changed_files(folder, since):
+            raise TrainError(
+                f"{folder / changed[0]} was changed since the checkpoint of step {found.step}",
+                found=", ".join(changed), expected="the bytes that its manifest lists",
+                hint="restore it from a copy; or make the tokens again, and train with --fresh",
+            )  # fmt: skip
+
+
 def refuse_changed_logs(folder: Path) -> None:
     """Refuses to go on with the logs of a finished run when one was changed: its new manifest would vouch for that.
 
@@ -264,8 +282,18 @@ def remove_checkpoint(folder: Path) -> None:
             shutil.rmtree(folder)
 
 
+def is_between(info: RunInfo) -> bool:
+    """Whether a checkpoint is of a step at which the recipe asks for none: SIGTERM came, or the run ended early.
+
+    The guard does not go back to one, and none makes another go. So what a run does does not depend on where it was
+    stopped.
+    """
+    return info.step % int(info.config["checkpoint"]["every"]) != 0 and info.step != info.steps_planned
+
+
 def to_delete(
-    steps: list[tuple[int, float | None]], keep_last: int, keep_best: int, keep_every: int = 0
+    steps: list[tuple[int, float | None]], keep_last: int, keep_best: int, keep_every: int = 0,
+    between: Collection[int] = (),
 ) -> list[int]:  # fmt: skip
     """Which checkpoints go: all but the newest, the best by validation loss, and those of certain steps.
 
@@ -274,8 +302,10 @@ def to_delete(
         keep_last: How many of the newest stay.
         keep_best: How many of the best stay; of two equal ones the older.
         keep_every: Those whose step is a multiple of it stay for good; 0: none.
+        between: Those of `is_between`: the newest checkpoint of all stays besides, others of them go.
     """
-    newest = {step for step, _ in sorted(steps)[-keep_last:]}
+    ordered = [step for step, _ in sorted(steps)]
+    newest = {*[step for step in ordered if step not in between][-keep_last:], *ordered[-1:]}
     measured = sorted((loss, step) for step, loss in steps if loss is not None)
     best = {step for _, step in measured[:keep_best]}
     marked = {step for step, _ in steps if keep_every and step % keep_every == 0}

@@ -40,6 +40,7 @@ from headwater.train.resume import (
     find_checkpoint,
     find_damage,
     last_is_whole,
+    refuse_changed_data,
     refuse_changed_logs,
     refuse_if_changed,
     settle,
@@ -247,9 +248,11 @@ def _prepare(inputs: Inputs, writer: ArtifactWriter, session: Session, *, fresh:
     step = found.step if found else 0
     if found is not None:
         refuse_changed_logs(layout.train)
+        refuse_changed_data(found, inputs)
     metrics = layout.train / "metrics.jsonl"
     # They stay where they are, so that a kill from here on loses none of the steps that a checkpoint rests on.
-    writer.begin(keep=[layout.train / "losses.jsonl", layout.train / "events.jsonl", metrics])
+    evidence = sorted((layout.train / FOLDER).glob("*.jsonl"))
+    writer.begin(keep=[layout.train / "losses.jsonl", layout.train / "events.jsonl", metrics, *evidence])
     if found is None:
         _wipe(layout)
         if mirror is not None:
@@ -283,6 +286,7 @@ def _wipe(layout: RunLayout) -> None:
     for _, folder in checkpoint_folders(layout.checkpoints):
         with storage_errors("remove", folder):
             shutil.rmtree(folder)
+    shutil.rmtree(layout.train / FOLDER, ignore_errors=True)
     for name in ("losses.jsonl", "events.jsonl"):
         atomic_write(layout.train / name, "")
 

@@ -22,7 +22,7 @@ from headwater.train import PRODUCER
 from headwater.train.dcp import save_state, weights_digest
 from headwater.train.inputs import Inputs
 from headwater.train.mirror import Mirror
-from headwater.train.resume import remove_checkpoint, replace, replacement, to_delete
+from headwater.train.resume import is_between, remove_checkpoint, replace, replacement, to_delete
 from headwater.train.together import on_main
 
 
@@ -31,16 +31,14 @@ class Saved:
     """A checkpoint that was written.
 
     Attributes:
-        step: Its step.
-        validation_loss: Its validation loss, if it was measured.
+        info: Its `run.json`.
         digest: Digest of its manifest.
         bytes: Size of its files.
         seconds: From the end of the step to the manifest.
         deleted: Steps of the checkpoints that went for it.
     """
 
-    step: int
-    validation_loss: float | None
+    info: RunInfo
     digest: str
     bytes: int
     seconds: float
@@ -57,7 +55,7 @@ class Saving:
         draft: `run.json`, less the digests.
         order: The order that it was trained in.
         others: Names of the state that are no weights.
-        kept: Step → validation loss of the checkpoints that there are.
+        kept: Step → `run.json` of the checkpoints that there are.
         superseded: Steps of later checkpoints, which go once this one is whole.
         began: When the step ended, on the monotonic clock.
         group: The process group that the ranks talk over.
@@ -69,7 +67,7 @@ class Saving:
     draft: RunInfo
     order: KeptOrder
     others: tuple[str, ...]
-    kept: dict[int, float | None]
+    kept: dict[int, RunInfo]
     superseded: Sequence[int]
     began: float
     group: Any
@@ -87,10 +85,7 @@ class Saving:
         with storage_errors("write", folder):
             save_state(self.state, folder, self.group)
         manifest, deleted = on_main(lambda: self._finish(folder), self.group)
-        return Saved(
-            self.draft.step, self.draft.validation_loss, manifest.digest, manifest.total_bytes(),
-            time.monotonic() - self.began, deleted,
-        )  # fmt: skip
+        return Saved(self.draft, manifest.digest, manifest.total_bytes(), time.monotonic() - self.began, deleted)
 
     def _require_finite(self) -> None:
         bad = next((name for name, tensor in _tensors(self.state) if not _is_finite(tensor)), None)
@@ -132,8 +127,11 @@ class Saving:
         manifest = self._writer(folder).commit(counters)
         if folder != (final := self.inputs.run.checkpoint(run.step)):
             replace(final)
-        policy, there = self.inputs.config.checkpoint, {**self.kept, run.step: run.validation_loss}
-        deleted = to_delete(list(there.items()), policy.keep_last, policy.keep_best, policy.keep_every)
+        policy, there = self.inputs.config.checkpoint, {**self.kept, run.step: run}
+        deleted = to_delete(
+            [(step, info.validation_loss) for step, info in there.items()], policy.keep_last, policy.keep_best,
+            policy.keep_every, between={step for step, info in there.items() if is_between(info)},
+        )  # fmt: skip
         deleted += self.superseded
         if policy.mirror is not None:
             layout = self.inputs.run

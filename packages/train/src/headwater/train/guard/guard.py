@@ -68,7 +68,7 @@ class Guard:
         self._gradient = Explosion(z=config.gradient.z, ratio=config.gradient.ratio)
         self._divergence = Divergence(rise=config.divergence.rise, threshold=config.divergence.threshold)
         self._skipped: deque[int] = deque()
-        self._seen = 0
+        self._seen = self._validated = 0
 
     def forget(self) -> None:
         """Begins to watch anew: what comes is another kind of data, or there is no way back from where it is."""
@@ -120,9 +120,13 @@ class Guard:
             return self._spike("report", "gradient", step)
         return Verdict("none", "", step)
 
-    def judge_validation(self, step: int, since: int) -> Verdict:
-        """What is to be done when the validation after a step was not finite, and the last one was after `since`."""
-        return self._spike("halt" if self.config.nonfinite == "halt" else "rollback", "nonfinite", since + 1)
+    def judge_validation(self, step: int, loss: float) -> Verdict:
+        """Takes the loss of the validation after a step. Trouble is not older than the validation before it."""
+        if not math.isfinite(loss):
+            response: Response = "halt" if self.config.nonfinite == "halt" else "rollback"
+            return self._spike(response, "nonfinite", self._validated + 1)
+        self._validated = step
+        return Verdict("none", "", step)
 
     def _ago(self, steps: int) -> int:
         """The step that was so many steps ago, not counting skipped ones."""
@@ -162,9 +166,9 @@ class Guard:
     def state_dict(self) -> dict[str, Any]:
         """The state, as one string of JSON: the checkpoint keeps it as it is."""
         state = {
-            "seen": self._seen, "skipped": list(self._skipped), "outlier": self._outlier.state_dict(),
-            "gradient": self._gradient.state_dict(), "divergence": self._divergence.state_dict(),
-            "ledger": self.ledger.as_json(),
+            "seen": self._seen, "validated": self._validated, "skipped": list(self._skipped),
+            "outlier": self._outlier.state_dict(), "gradient": self._gradient.state_dict(),
+            "divergence": self._divergence.state_dict(), "ledger": self.ledger.as_json(),
         }  # fmt: skip
         return {"json": json.dumps(state, sort_keys=True, allow_nan=False)}
 
@@ -172,6 +176,7 @@ class Guard:
         """Goes on from a state."""
         state = json.loads(state_dict["json"])
         self._seen, self._skipped = int(state["seen"]), deque(state["skipped"])
+        self._validated = int(state.get("validated", 0))  # of a checkpoint from before it was kept: 0
         self._outlier.load_state_dict(state["outlier"])
         self._gradient.load_state_dict(state["gradient"])
         self._divergence.load_state_dict(state["divergence"])

@@ -41,7 +41,7 @@ class HeadwaterCheckpoints(CheckpointManager):
     At most one checkpoint is being written. The ranks' threads talk over a process group of their own.
 
     Attributes:
-        saved: Step → validation loss of every checkpoint that is there, finished and reported.
+        saved: Step → `run.json` of every checkpoint that is there, finished and reported.
     """
 
     @dataclass(kw_only=True, slots=True)
@@ -52,7 +52,7 @@ class HeadwaterCheckpoints(CheckpointManager):
 
     def __init__(self, config: Config, **arguments: Any) -> None:
         self.inputs: Inputs = config._inputs
-        self.saved: dict[int, float | None] = {}
+        self.saved: dict[int, RunInfo] = {}
         self._pending: Future[Saved] | None = None
         super().__init__(config, **arguments)
         self.states["rng"] = RandomState()
@@ -111,7 +111,7 @@ class HeadwaterCheckpoints(CheckpointManager):
             return None
         pending, self._pending = self._pending, None
         saved = pending.result()
-        self.saved[saved.step] = saved.validation_loss
+        self.saved[saved.info.step] = saved.info
         for step in saved.deleted:
             self.saved.pop(step, None)
         return saved

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
+from torchtitan.components.checkpointer.utils import canonical_fqn
 
 from headwater.train.clipping import AdaGC, AdaptiveClip, ZClip
 
@@ -45,9 +46,10 @@ class Clipper(Protocol):
 
 def clipper(config: AdaptiveClip | None, parts: Sequence[nn.Module], device: torch.device) -> Clipper | None:
     """The clipper of a recipe; none if it names none."""
-    named = [(name, parameter) for part in parts for name, parameter in part.named_parameters()]
     if config is None:
         return None
+    # Activation checkpointing puts a module around a block: the names in the checkpoint are those without it.
+    named = [(canonical_fqn(name), parameter) for part in parts for name, parameter in part.named_parameters()]
     if isinstance(config, ZClip):
         return ZClipper(config, [parameter for _, parameter in named], device)
     return AdaGcClipper(config, dict(named), device)

@@ -10,7 +10,7 @@ Shapes: N layers with experts, E experts of a layer.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 import torch.distributed as dist
@@ -56,11 +56,22 @@ class ExpertLoad:
         self._idle: list[list[int]] = []
 
     @torch.no_grad()
+    def begin(self) -> None:
+        """Sets the blocks' counts to zero before a step. The hook does so after it, unless the update is left out."""
+        for _, tokens_E in self._counts():
+            tokens_E.zero_()
+
+    @torch.no_grad()
     def add(self) -> None:
         """Counts a step, before the optimizer's hook takes the counts away."""
+        for row, tokens_E in self._counts():
+            self._tokens_NE[row] += tokens_E
+
+    def _counts(self) -> Iterator[tuple[int, torch.Tensor]]:
+        """Row of a block, and the tokens that went to each of its experts, as this process has them."""
         for row, block in self._blocks:
             tokens_E: torch.Tensor = block.moe.tokens_per_expert_E  # pyright: ignore
-            self._tokens_NE[row] += tokens_E.to_local() if isinstance(tokens_E, DTensor) else tokens_E
+            yield row, tokens_E.to_local() if isinstance(tokens_E, DTensor) else tokens_E
 
     def take(self, summed: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
         """The counts since it was last called, over all processes, of shape [N * E], on the device.

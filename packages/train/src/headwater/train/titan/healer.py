@@ -21,7 +21,7 @@ from headwater.train.guard.evidence import evidence
 from headwater.train.guard.guard import Verdict
 from headwater.train.guard.halted import Halted
 from headwater.train.losses import read_losses
-from headwater.train.resume import find_damage
+from headwater.train.resume import find_damage, is_between
 from headwater.train.session import TERMINATED
 from headwater.train.titan.readback import Figures
 from headwater.train.together import on_main
@@ -174,8 +174,8 @@ class Healer:
 
     def _target(self, onset: int) -> int | None:
         """The newest whole checkpoint before the onset, if possible by the margin; none if there is none."""
-        margin = self._guard.config.rollback.margin_steps
-        before = sorted((step for step in self._trainer.checkpointer.saved if step < onset), reverse=True)
+        margin, saved = self._guard.config.rollback.margin_steps, self._trainer.checkpointer.saved
+        before = sorted((step for step, info in saved.items() if step < onset and not is_between(info)), reverse=True)
         before.sort(key=lambda step: step > onset - 1 - margin)
         whole = (step for step in before if find_damage(self._inputs.run.checkpoint(step)) is None)
         return next(whole, None)

@@ -85,6 +85,7 @@ class StepTrainer(Trainer):
         """One optimizer step, sent to the device. The update is left out when the guard's limits say so."""
         self.metrics_processor.start_step(self.step)
         self.optimizers.zero_grad(set_to_none=True)
+        self._experts.begin()
         learning_rate = self._set_learning_rate()
         start = self.dataloader.samples
         with self._clock.part(profile.LOADER):

@@ -8,7 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 
 from headwater.core.console import warn
+from headwater.core.errors import ManifestError
 from headwater.core.fed import as_text
 from headwater.core.run import RunInfo, read_run
 from headwater.core.skips import KeptOrder
@@ -247,8 +248,11 @@ class HeadwaterTrainer(StepTrainer):
         """Validates a checkpoint that SIGTERM left no time to validate, and says so in it if it is one of the rest."""
         if self._is_validated(step) and read_run(self.inputs.run.checkpoint(step)).validation_loss is None:
             self._validate()
-            if self.step == step and self._is_saved(step):
+            over = self._is_over and step < self.inputs.config.steps
+            if self.step == step and (self._is_saved(step) or over):
                 self.save()
+            if over:
+                self._say_over()
 
     def _listen(self, *, all_of_them: bool) -> Heard:
         """Takes the figures that are due, and does what the guard says.
@@ -301,12 +305,11 @@ class HeadwaterTrainer(StepTrainer):
     def _validate(self) -> Heard:
         with self._clock.part(profile.VALIDATION):
             figures = self.validator.figures(self)
+        verdict = self.guard.judge_validation(self.step, figures.loss)
         if not math.isfinite(figures.loss):
             start = self.inputs.config.step_samples.consumed(self.step - 1)
-            since = self._validated[0] if self._validated else 0
             seen = Figures(Sent(self.step, start, 0.0), figures.loss, figures.loss, 0.0, False, (), 0)
-            went_back = self.healer.respond(self.guard.judge_validation(self.step, since), seen)
-            return "back" if went_back else "on"
+            return "back" if self.healer.respond(verdict, seen) else "on"
         self._validated = (self.step, figures)
         if self._patience is not None:
             self._patience.see(self.step, figures.loss)
@@ -349,23 +352,26 @@ class HeadwaterTrainer(StepTrainer):
             "headwater_train_checkpoint_timestamp_seconds": time.time(),
         })  # fmt: skip
         self.session.events.emit(
-            "checkpoint", saved.step, path=self.inputs.run.checkpoint(saved.step).name, digest=saved.digest,
+            "checkpoint", saved.info.step, path=self.inputs.run.checkpoint(saved.info.step).name, digest=saved.digest,
             bytes=saved.bytes, seconds=round(saved.seconds, 3), waited_seconds=round(self._waited_seconds, 3),
-            validation_loss=saved.validation_loss,
+            validation_loss=saved.info.validation_loss,
         )  # fmt: skip
         for step in saved.deleted:
-            self.session.events.emit("checkpoint_deleted", saved.step, path=self.inputs.run.checkpoint(step).name)
+            self.session.events.emit("checkpoint_deleted", saved.info.step, path=self.inputs.run.checkpoint(step).name)
 
     def _restore_saved(self, resume_step: int) -> None:
         """Tells the retention which checkpoints there are from before."""
-        there = on_main(self._validation_losses)
-        self.checkpointer.saved |= {step: loss for step, loss in there.items() if step <= resume_step}
+        there = on_main(self._infos)
+        self.checkpointer.saved |= {step: info for step, info in there.items() if step <= resume_step}
 
-    def _validation_losses(self) -> dict[int, float | None]:
-        """Step → validation loss of every finished checkpoint, here or in the mirror."""
+    def _infos(self) -> dict[int, RunInfo]:
+        """`run.json` of every finished checkpoint, here or in the mirror; one that cannot be read is left out."""
         uri = self.inputs.config.checkpoint.mirror
-        found = {} if uri is None else {step: info.validation_loss for step, info in Mirror(uri).infos().items()}
-        return found | {step: read_run(path).validation_loss for step, path in self.checkpointer.retained()}
+        found = {} if uri is None else Mirror(uri).infos()
+        for step, path in self.checkpointer.retained():
+            with suppress(ManifestError):
+                found[step] = read_run(path)
+        return found
 
     def _run_info(self) -> RunInfo:
         """`run.json`, less the digests, which are computed when it is written."""
