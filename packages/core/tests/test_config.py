@@ -97,6 +97,14 @@ def test_what_was_found_is_shown_in_part_when_it_is_long():
     assert str(error.value.expected).startswith("the weight of 0 must be")
 
 
+def test_a_list_that_is_too_short_is_named_with_what_it_lacks():
+    class Adam(Section):
+        betas: tuple[float, float]
+
+    with pytest.raises(ConfigError, match=r"^train\.optimizer\.betas\.1 is missing"):
+        validate(Adam, {"betas": [0.9]}, "train.optimizer")
+
+
 def test_base_is_checked(tmp_path):
     assert load_base(recipe(tmp_path, "name: a\nseed: 4\n")).seed == 4
     with pytest.raises(ConfigError, match="name is missing"):

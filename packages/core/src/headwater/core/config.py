@@ -236,7 +236,7 @@ def _keys_of(location: Sequence[int | str], value: Any, absent: bool) -> list[st
         known = {str(key): key for key in cast("Mapping[Any, Any]", here)} if isinstance(here, Mapping) else {}
         if str(part) in known:  # pydantic writes very large numbers as text
             here = cast("Mapping[Any, Any]", here)[known[str(part)]]
-        elif isinstance(here, list | tuple) and isinstance(part, int):
+        elif isinstance(here, list | tuple) and isinstance(part, int) and part < len(cast("Sequence[Any]", here)):
             here = cast("Sequence[Any]", here)[part]
         elif place < len(location) - 1 or not absent:
             continue  # no key of the value: the tag of a union, or pydantic's "[key]"

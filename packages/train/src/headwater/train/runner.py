@@ -250,13 +250,13 @@ def _prepare(inputs: Inputs, writer: ArtifactWriter, session: Session, *, fresh:
         refuse_changed_logs(layout.train)
         refuse_changed_data(found, inputs)
     metrics = layout.train / "metrics.jsonl"
+    if found is None and mirror is not None:  # before anything here goes: it may not be reached
+        mirror.clear()
     # They stay where they are, so that a kill from here on loses none of the steps that a checkpoint rests on.
     evidence = sorted((layout.train / FOLDER).glob("*.jsonl"))
     writer.begin(keep=[layout.train / "losses.jsonl", layout.train / "events.jsonl", metrics, *evidence])
     if found is None:
         _wipe(layout)
-        if mirror is not None:
-            mirror.clear()
     else:
         if mirror is not None and found.fetched:
             warn(f"the checkpoint of step {step} was not here or not whole: it was taken from {mirror.uri}")
