@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import optimizer_worker
 import pytest
 from train_fixtures import write_recipe
 
@@ -22,6 +23,7 @@ from headwater.core.trace.training import read_training
 from headwater.train.losses import read_losses
 from headwater.train.parity.compare import compare
 from headwater.train.parity.layouts import LAYOUTS
+from headwater.train.processes import Processes
 from headwater.train.runner import train
 
 pytestmark = pytest.mark.slow
@@ -191,6 +193,11 @@ OPTIMIZERS = {
     "muon": "{name: muon, learning_rate: 3e-3, precision: float32}", "adafactor": "{name: adafactor}",
 }  # fmt: skip
 """Those that look at more than one element at a time."""
+
+
+def test_every_optimizer_trains_shared_parameters_as_one_process_does(tmp_path: Path) -> None:
+    with Processes(2, tmp_path / "log", optimizer_worker.main) as group:
+        assert group.finish() == [0, 0], group.last_words()
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

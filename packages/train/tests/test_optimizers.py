@@ -15,6 +15,7 @@ from headwater.train.config import TrainConfig
 from headwater.train.optimizers.adafactor import Adafactor
 from headwater.train.optimizers.lion import Lion
 from headwater.train.optimizers.muon import Muon, orthogonalised, scale_of
+from headwater.train.optimizers.sgd import Sgd
 
 MODEL = {"dim": 32, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "ffn_dim": 64}
 
@@ -94,6 +95,16 @@ def test_adafactor_is_torchs(shape: tuple[int, ...]) -> None:
     theirs = after(lambda p: torch.optim.Adafactor(p, **options), start)
     assert torch.equal(after(lambda p: Adafactor(p, **options), start), theirs)
     assert not torch.equal(theirs, start)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_sgd_is_torchs(momentum: float, nesterov: bool) -> None:
+    start = drawn(6, 4)
+    options: dict[str, Any] = {"lr": 0.05, "weight_decay": 0.1, "momentum": momentum, "fused": True}
+    options["nesterov"] = nesterov and momentum > 0
+    theirs = after(lambda p: torch.optim.SGD(p, **options), start)
+    assert torch.equal(after(lambda p: Sgd(p, **options), start), theirs)
 
 
 def test_lion_is_its_algorithm() -> None:

@@ -10,8 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.distributed.tensor import DTensor, Replicate
+from torch.distributed.tensor import DTensor
 from torch.optim._adafactor import adafactor
+
+from headwater.train.shards import write_part
 
 
 class Adafactor(torch.optim.Adafactor):
@@ -42,9 +44,7 @@ class Adafactor(torch.optim.Adafactor):
             weight_decay=group["weight_decay"], eps1=eps1, eps2=eps2, maximize=group["maximize"],
         )  # fmt: skip
         if isinstance(parameter, DTensor):
-            mesh = parameter.device_mesh
-            same = DTensor.from_local(weight, mesh, [Replicate()] * mesh.ndim, run_check=False)
-            parameter.copy_(same)  # each process cuts its own part
+            write_part(parameter, weight)
 
 
 def _whole(tensor: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch.distributed.tensor import DTensor
+
+from headwater.train.shards import local
 
 
 class Lion(torch.optim.Optimizer):
@@ -37,9 +38,9 @@ class Lion(torch.optim.Optimizer):
             for parameter in trained:
                 if not self.state[parameter]:
                     self.state[parameter]["momentum"] = torch.zeros_like(parameter)
-            weights = [_local(parameter) for parameter in trained]
-            gradients = [_local(parameter.grad) for parameter in trained]
-            momenta = [_local(self.state[parameter]["momentum"]) for parameter in trained]
+            weights = [local(parameter) for parameter in trained]
+            gradients = [local(parameter.grad) for parameter in trained]
+            momenta = [local(self.state[parameter]["momentum"]) for parameter in trained]
             beta1, beta2 = group["betas"]
             updates = torch._foreach_mul(momenta, beta1)
             torch._foreach_add_(updates, gradients, alpha=1 - beta1)
@@ -48,7 +49,3 @@ class Lion(torch.optim.Optimizer):
             torch._foreach_add_(weights, updates, alpha=-group["lr"])
             torch._foreach_mul_(momenta, beta2)
             torch._foreach_add_(momenta, gradients, alpha=1 - beta2)
-
-
-def _local(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor

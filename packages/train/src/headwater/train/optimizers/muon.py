@@ -17,7 +17,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch.distributed.tensor import DTensor, Replicate
+from torch.distributed.tensor import DTensor
+
+from headwater.train.shards import write_part
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic iteration, chosen for the steepest slope at zero (Jordan et al.)."""
@@ -104,10 +106,9 @@ class Muon(torch.optim.Optimizer):
             local = parameter.to_local()  # type: ignore[attr-defined]
             local.add_(_update(ahead.to_local(), group), alpha=-group["lr"])
         else:
-            mesh = ahead.device_mesh
-            update = _update(ahead.full_tensor(), group)
-            same = DTensor.from_local(update, mesh, [Replicate()] * mesh.ndim, run_check=False)
-            parameter.add_(same, alpha=-group["lr"])  # each process cuts its own part
+            update = torch.empty_like(ahead)
+            write_part(update, _update(ahead.full_tensor(), group))
+            parameter.add_(update, alpha=-group["lr"])
 
 
 def _whole_matrices(tensor: DTensor) -> bool:

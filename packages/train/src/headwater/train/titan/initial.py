@@ -13,8 +13,10 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
-from torch.distributed.tensor import DTensor, Replicate, Shard
+from torch.distributed.tensor import DTensor
 from torchtitan.models.common.param_init import skip_param_init
+
+from headwater.train.shards import write_part
 
 Initialiser = Callable[[torch.Tensor], object]
 
@@ -52,19 +54,8 @@ def _keyed(name: str, init: Initialiser, seed: int, factor: float) -> Initialise
         if factor != 1.0 and whole.ndim > 1:
             whole.mul_(factor)
         if isinstance(parameter, DTensor):
-            mesh = parameter.device_mesh
-            same = DTensor.from_local(whole, mesh, [Replicate()] * mesh.ndim, run_check=False)
-            # Each process cuts its own shard. torch copies in place only what has a row for every process.
-            if all(parameter.shape[place.dim] >= mesh.size(number) for number, place in _shards(parameter)):
-                parameter.copy_(same)
-            else:
-                parameter.to_local().copy_(same.redistribute(mesh, parameter.placements).to_local())
+            write_part(parameter, whole)
         else:
             parameter.copy_(whole)
 
     return draw
-
-
-def _shards(parameter: DTensor) -> list[tuple[int, Shard]]:
-    """The mesh's dimensions that a parameter is sharded on, and how."""
-    return [(number, place) for number, place in enumerate(parameter.placements) if isinstance(place, Shard)]

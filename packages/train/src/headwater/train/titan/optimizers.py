@@ -17,10 +17,11 @@ from headwater.train.optimizers.adafactor import Adafactor
 from headwater.train.optimizers.assign import Assignment
 from headwater.train.optimizers.lion import Lion
 from headwater.train.optimizers.muon import Muon
+from headwater.train.optimizers.sgd import Sgd
 from headwater.train.schedules import share_of_peak
 
 FACTORIES: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "AdamW": torch.optim.AdamW, "Sgd": torch.optim.SGD, "Adafactor": Adafactor, "Lion": Lion, "Muon": Muon,
+    "AdamW": torch.optim.AdamW, "Sgd": Sgd, "Adafactor": Adafactor, "Lion": Lion, "Muon": Muon,
 }  # fmt: skip
 """By the name of the recipe's class."""
 
@@ -51,8 +52,7 @@ class HeadwaterOptimizers(OptimizersContainer):
         for optimizer, able in zip(self.optimizers, fused, strict=True):
             # Their kernels leave a step out on the device; torch says so only where the constructor's argument does.
             optimizer._step_supports_amp_scaling = able  # type: ignore[attr-defined]
-            # Left out, the first step of torch's fused SGD would leave momenta behind that nothing was written to.
-            if not all(fused) or isinstance(optimizer, torch.optim.SGD):
+            if not all(fused):
                 begin_state(optimizer)
 
     @staticmethod
