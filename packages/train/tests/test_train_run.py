@@ -41,8 +41,8 @@ from headwater.core.trace.steps import trace_step
 from headwater.core.trace.training import order_of
 from headwater.train.losses import read_losses
 from headwater.train.resume import replacement
-from headwater.train.runner import train
-from headwater.train.session import TERMINATED
+from headwater.train.runner import _commit, open_run, train
+from headwater.train.session import TERMINATED, Session
 
 pytestmark = pytest.mark.slow
 
@@ -466,6 +466,17 @@ def test_nonfinite_validation_stops_before_the_checkpoint(
     assert (event["kind"], event["detector"], event["step"], event["samples"]) == ("halt", "nonfinite", 10, [72, 80])
     assert event["documents"]
     assert steps_of(run) == [5]
+
+
+def test_a_run_without_a_finite_loss_is_no_finished_one(run: Path, long_recipe: Path) -> None:
+    folder = run / "train"
+    folder.mkdir()
+    row = {"step": 1, "loss": None, "grad_norm": None, "tokens": 256, "samples": [0, 8], "skipped": True}
+    (folder / "losses.jsonl").write_text(json.dumps(row) + "\n")
+    writer = ArtifactWriter(folder, kind="training", name="tiny", producer="test", config={})
+    with pytest.raises(TrainError, match="no step of the run had a finite loss"):
+        _commit(open_run(long_recipe, run), writer, Session(RunLayout(run)), None)
+    assert not is_artifact(folder)
 
 
 def test_a_second_run_in_the_folder_is_refused(trained: Path, long_recipe: Path) -> None:

@@ -316,9 +316,15 @@ def _announce(session: Session, trainer: Any, sinks: list[MetricSink], resume_st
 def _commit(inputs: Inputs, writer: ArtifactWriter, session: Session, unigram: float | None) -> Manifest:
     folder = inputs.run.train
     rows = read_losses(folder / "losses.jsonl")
+    losses = [row["loss"] for row in rows if row["loss"] is not None]
+    if not losses:
+        raise TrainError(
+            "no step of the run had a finite loss: nothing was learned", found=f"{len(rows)} steps",
+            hint="look at train.init_from, train.precision and the learning rate, and train again with --fresh",
+        )  # fmt: skip
     counters: dict[str, Any] = {
         "steps": rows[-1]["step"], "tokens": rows[-1]["tokens"], "samples": rows[-1]["samples"][1],
-        "final_loss": next(row["loss"] for row in reversed(rows) if row["loss"] is not None),
+        "final_loss": losses[-1],
     }  # fmt: skip
     validations = [event for event in read_events(folder / "events.jsonl") if event["kind"] == "validation"]
     if validations:
