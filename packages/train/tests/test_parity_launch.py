@@ -7,13 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 from click.testing import CliRunner
 
+from headwater.core.config import dump_yaml
 from headwater.core.errors import ConfigError
 from headwater.train.cli import train
+from headwater.train.parity.compare import Group
+from headwater.train.parity.layouts import LAYOUTS, recipe
 
 COMMAND = [sys.executable, "-m", "headwater.train", "parity", "--layouts", "fsdp2", "--steps", "100"]
 
@@ -53,3 +57,11 @@ def test_what_cannot_be_compared_is_refused_and_the_list_is_json_too() -> None:
     assert "--steps" in str(caught.value)
     listed = json.loads(CliRunner().invoke(train, ["parity", "--layouts", "list", "--json"]).stdout)
     assert {"layout": "tp2", "processes": 2, "train.parallel": "tp: 2"} in listed
+
+
+def test_a_layout_that_the_model_does_not_fit_is_refused_with_the_reason(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text(dump_yaml(recipe("llama3", 2)))
+    group = Group(tmp_path, tmp_path, file, ["train.model.n_layers=3"], 2, built_in=True)
+    (row,) = group.measure([LAYOUTS["pp2"]])
+    assert row.state == "refused" and str(row.reason).startswith("model.n_layers (3) must be a multiple of")

@@ -147,7 +147,7 @@ class Group:
             try:
                 load_section("train", TrainConfig, self.recipe, self._overrides(layout))
             except ConfigError as error:
-                rows[layout.name] = Row(layout.name, layout.processes, "refused", reason=str(error.found or error))
+                rows[layout.name] = Row(layout.name, layout.processes, "refused", reason=str(error.expected or error))
                 continue
             jobs[layout.name] = self._job(layout)
         failed = launch(list(jobs.values()), layouts[0].processes, self.work / "log.txt")
