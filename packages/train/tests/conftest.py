@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +42,23 @@ def whole(tmp_path_factory: pytest.TempPathFactory, data: Path, long_recipe: Pat
     shutil.copytree(data, run)
     assert train(long_recipe, run).state == "finished"
     return run
+
+
+@pytest.fixture(scope="session")
+def torchao_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for `sys.path` that has torchao, which the environment lacks; tests that use it are marked `network`."""
+    folder = tmp_path_factory.mktemp("torchao")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder),
+               "torchao>=0.18,<0.19"]  # fmt: skip
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("torchao could not be installed from the package index")
+    return folder
+
+
+@pytest.fixture
+def torchao(torchao_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchao, in this process and in those that it starts."""
+    monkeypatch.syspath_prepend(torchao_path)
 
 
 @pytest.fixture

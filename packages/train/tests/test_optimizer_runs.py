@@ -12,6 +12,7 @@ import optimizer_worker
 import pytest
 from train_fixtures import write_recipe
 
+from headwater.core import metrics as names
 from headwater.core.errors import ConfigError
 from headwater.core.events import read_events
 from headwater.core.layout import RunLayout
@@ -47,6 +48,7 @@ CASES: dict[str, dict[str, Any]] = {
         },
         "schedule": {"name": "cosine", "warmup_steps": 2},
     },
+    "adamw_8bit": {"optimizer": {"name": "adamw_8bit", "learning_rate": 0.01, "block_size": 16}},
     "adafactor": {
         "optimizer": {"name": "adafactor", "learning_rate": 0.05}, "schedule": {"name": "linear", "warmup_steps": 2},
     },
@@ -69,7 +71,16 @@ def bytes_of(run: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in files}
 
 
-@pytest.mark.parametrize("case", CASES)
+NETWORK = {"adamw_8bit": [pytest.mark.network]}
+
+
+@pytest.fixture(autouse=True)
+def _torchao(request: pytest.FixtureRequest) -> None:
+    if request.node.get_closest_marker("network"):
+        request.getfixturevalue("torchao")
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, marks=NETWORK.get(case, [])) for case in CASES])
 def test_it_learns_and_goes_on_to_the_same_bytes(case: str, run: Path, tmp_path: Path) -> None:
     recipe = recipe_for(tmp_path / "recipe.yaml", **CASES[case])
     train(recipe, run)
@@ -79,6 +90,10 @@ def test_it_learns_and_goes_on_to_the_same_bytes(case: str, run: Path, tmp_path:
     ratios = {name: value for row in metrics for name, value in row.items() if "update_ratio" in name}
     assert len(ratios) == 5
     assert all((value == 0) == (case == "lion" and "embedding" in name) for name, value in ratios.items())
+    if case == "muon":  # whose limit for each parameter clips where no fixed one would
+        over = sum(row["grad_norm"] > 1.0 for row in rows[:3])
+        clipped = [row[names.TRAIN_CLIPPED_STEPS.name] for row in metrics if names.TRAIN_CLIPPED_STEPS.name in row]
+        assert over < clipped[-1] <= over + STEPS - 3 and clipped[2] == over
     whole = bytes_of(run)
     (run / "train" / "manifest.json").unlink()
     for step in (8, STEPS):
@@ -150,6 +165,40 @@ def test_a_ramp_is_followed_healed_and_traced(run: Path, tmp_path: Path, data: P
         assert step in [found for reading in readings for found in reading.steps]
 
 
+def test_offloaded_state_changes_no_byte(
+    run: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a CPU, whose recipe it is refused in: state goes to copies and back, a few parameters at a time."""
+    recipe = recipe_for(tmp_path / "recipe.yaml", precision="bfloat16")  # with which parameters are FSDP's
+    with pytest.raises(ConfigError, match="offload optimizer is for GPUs alone"):
+        train(recipe, run, ["train.offload=optimizer"])
+    train(recipe, run)
+    plain = bytes_of(run)
+    from headwater.train.titan import optimizers
+
+    original, offload = optimizers.HeadwaterOptimizers.__init__, optimizers.offload
+    parts: list[int] = []
+
+    def offloaded(self: Any, config: Any, **named: Any) -> None:
+        config._offloaded = True
+        original(self, config, **named)
+
+    def in_parts(optimizer: Any) -> None:
+        offload(optimizer, part_bytes=1 << 12)
+        parts.append(len(optimizer.param_groups))
+
+    monkeypatch.setattr(optimizers.HeadwaterOptimizers, "__init__", offloaded)
+    monkeypatch.setattr(optimizers, "offload", in_parts)
+    other = Path(shutil.copytree(data, tmp_path / "other"))
+    train(recipe, other)
+    assert bytes_of(other) == plain and parts
+    (other / "train" / "manifest.json").unlink()
+    for step in (8, STEPS):
+        shutil.rmtree(RunLayout(other).checkpoint(step))
+    train(recipe, other)
+    assert bytes_of(other) == plain
+
+
 def test_a_run_ends_when_its_validation_loss_stays(run: Path, tmp_path: Path, data: Path, trainer_class: Any) -> None:
     section: dict[str, Any] = {
         "optimizer": {"learning_rate": 1e-9}, "early_stopping": {"patience": 2, "min_delta": 0.01},
@@ -191,6 +240,7 @@ def test_a_rule_for_no_parameter_is_refused(run: Path, tmp_path: Path) -> None:
 
 OPTIMIZERS = {
     "muon": "{name: muon, learning_rate: 3e-3, precision: float32}", "adafactor": "{name: adafactor}",
+    "adamw_8bit": "{name: adamw_8bit, learning_rate: 3e-3, block_size: 32}",
 }  # fmt: skip
 """Those that look at more than one element at a time."""
 
@@ -200,7 +250,7 @@ def test_every_optimizer_trains_shared_parameters_as_one_process_does(tmp_path: 
         assert group.finish() == [0, 0], group.last_words()
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=NETWORK.get(name, [])) for name in OPTIMIZERS])
 def test_sharded_layouts_train_as_one_process_does(name: str) -> None:
     overrides = [f"train.optimizer={OPTIMIZERS[name]}", "train.device=cpu", "train.model.n_layers=2"]
     rows = compare([LAYOUTS["fsdp2"], LAYOUTS["tp2"]], 4, overrides=overrides)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
+from torch.distributed.tensor import Shard, distribute_tensor
 
 from headwater.core.config import validate
 from headwater.core.errors import ConfigError
 from headwater.train import titan
 from headwater.train.config import TrainConfig
 from headwater.train.optimizers.adafactor import Adafactor
+from headwater.train.optimizers.adamw_8bit import AdamW8bit
 from headwater.train.optimizers.lion import Lion
 from headwater.train.optimizers.muon import Muon, orthogonalised, scale_of
+from headwater.train.optimizers.offload import offload
 from headwater.train.optimizers.sgd import Sgd
 
 MODEL = {"dim": 32, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "ffn_dim": 64}
@@ -107,6 +112,101 @@ def test_sgd_is_torchs(momentum: float, nesterov: bool) -> None:
     assert torch.equal(after(lambda p: Sgd(p, **options), start), theirs)
 
 
+@pytest.mark.network
+@pytest.mark.usefixtures("torchao")
+@pytest.mark.parametrize("shape", [(32, 512), (16, 3, 256), (40, 100), (512,)])
+def test_eight_bits_are_torchaos(shape: tuple[int, ...]) -> None:
+    from torchao.optim import AdamW8bit as Theirs  # pyright: ignore[reportMissingImports]
+
+    start, options = drawn(*shape), {"lr": 0.1, "betas": (0.9, 0.95), "weight_decay": 0.1}
+    with torch.compiler.set_stance("force_eager"):  # theirs is compiled, which rounds otherwise
+        theirs = after(lambda p: Theirs(p, **options), start, 4)
+    assert torch.equal(after(lambda p: AdamW8bit(p, **options), start, 4), theirs)
+    plain = after(lambda p: torch.optim.AdamW(p, **options), start, 4)
+    in_eight = len(shape) > 1 and shape[-1] % 256 == 0
+    assert torch.allclose(theirs, plain, atol=0.05 if in_eight else 1e-6)
+    assert not in_eight or not torch.equal(theirs, plain)
+
+
+@pytest.mark.network
+@pytest.mark.usefixtures("torchao")
+def test_eight_bits_are_kept_and_loaded_as_they_are() -> None:
+    def made(start: torch.Tensor) -> tuple[torch.nn.Parameter, AdamW8bit]:
+        parameter = torch.nn.Parameter(start.clone())
+        return parameter, AdamW8bit([parameter], lr=0.1, block_size=32)
+
+    def train(parameter: torch.nn.Parameter, optimizer: AdamW8bit, seed: int) -> None:
+        parameter.grad = drawn(*parameter.shape, seed=seed)
+        optimizer.step()
+
+    one, first = made(drawn(8, 64))
+    train(one, first, 1)
+    (state,) = first.state.values()
+    held = {name: (value.dtype, tuple(value.shape)) for name, value in state.items() if name != "step"}
+    codes, scales = (torch.uint8, (8, 64)), (torch.float32, (8, 2))
+    assert held == {"exp_avg_codes": codes, "exp_avg_scales": scales, "exp_avg_sq_codes": codes,
+                    "exp_avg_sq_scales": scales}  # fmt: skip
+    two, second = made(one.detach())
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    train(one, first, 2)
+    train(two, second, 2)
+    assert torch.equal(one, two)
+    assert all(torch.equal(value, second.state[two][name]) for name, value in first.state[one].items())
+
+
+@pytest.fixture
+def two_processes() -> Iterator[Any]:
+    """The mesh of a group of two in which nothing is sent, as its first process sees it."""
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    torch.distributed.init_process_group("fake", rank=0, world_size=2, store=FakeStore())
+    yield torch.distributed.init_device_mesh("cpu", (2,))
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.network
+@pytest.mark.usefixtures("torchao")
+def test_a_layout_that_cuts_through_blocks_is_refused(two_processes: Any) -> None:
+    cut = {dim: torch.nn.Parameter(distribute_tensor(drawn(8, 64), two_processes, [Shard(dim)])) for dim in (0, 1)}
+    for dim, block_size in ((0, 64), (1, 32)):
+        optimizer = AdamW8bit([cut[dim]], block_size=block_size)
+        cut[dim].grad = torch.ones_like(cut[dim])
+        optimizer.step()
+        scales = optimizer.state[cut[dim]]["exp_avg_scales"]
+        assert scales.shape == (8, 64 // block_size) and scales.placements == (Shard(dim),)
+    with pytest.raises(
+        ConfigError, match=r"(?s)cuts through the blocks of layers\.0\.wo.* 32 of 64 columns, in blocks of 64"
+    ):
+        AdamW8bit([{"params": [cut[1]], "param_names": ["layers.0.wo"], "block_size": 64}])
+
+
+@pytest.mark.parametrize("make", [torch.optim.AdamW, Lion, Muon])
+def test_offloaded_state_has_a_place_of_its_own(make: Any) -> None:
+    """Only a step's own copies change while it goes on, and no more parameters' than fit into a part."""
+    parameters = [torch.nn.Parameter(drawn(4, 8, seed=seed)) for seed in range(5)]
+    parameters[3].requires_grad_(False)
+    optimizer = make([{"params": parameters[:2]}, {"params": parameters[2:], "weight_decay": 0.0}])
+    seen: list[tuple[int, ...]] = []
+
+    class Watched(make):
+        def step(self, closure: Any = None) -> Any:
+            seen.append(tuple(len(group["params"]) for group in self.param_groups))
+            return super().step(closure)
+
+    optimizer.__class__ = Watched
+    offload(optimizer, part_bytes=2 * 4 * 8 * 4)
+    places = []
+    for _ in range(2):
+        for parameter in parameters:
+            parameter.grad = torch.ones_like(parameter) if parameter.requires_grad else None
+        optimizer.step()
+        places.append(
+            [value.data_ptr() for state in optimizer.state.values() for value in state.values() if value.ndim]
+        )
+    assert seen == [(2, 0), (0, 2)] * 2 and places[0] == places[1]
+    assert [len(group["params"]) for group in optimizer.param_groups] == [2, 3]
+
+
 def test_lion_is_its_algorithm() -> None:
     start, rate, (beta1, beta2), decay = drawn(5, 4), 0.01, (0.9, 0.98), 0.3
     weight, momentum = start.double(), torch.zeros(5, 4, dtype=torch.float64)
@@ -146,8 +246,9 @@ def test_muon_has_the_matrices_of_the_blocks_and_adamw_the_rest() -> None:
     assert assigned("lm_head.weight", optimizer={"name": "muon", "learning_rate": 0.02})[1]["lr"] == 0.02
 
 
+@pytest.mark.parametrize("offloaded", [False, True])
 @pytest.mark.parametrize("name", ["sgd", "adamw", "adafactor", "lion", "muon"])
-def test_steps_are_left_out_before_the_first_one(name: str) -> None:
+def test_steps_are_left_out_before_the_first_one(name: str, offloaded: bool) -> None:
     """A refused first step leaves a state behind that a checkpoint can be written of, and what follows is the same."""
     titan.start("cpu", 1, 1)
     from headwater.train.titan.optimizers import HeadwaterOptimizers, assignment_of
@@ -159,7 +260,8 @@ def test_steps_are_left_out_before_the_first_one(name: str) -> None:
         torch.manual_seed(0)
         model = torch.nn.ModuleDict({"layers": torch.nn.ModuleDict({"0": torch.nn.Linear(6, 4)}),
                                      "lm_head": torch.nn.Linear(4, 9)})  # fmt: skip
-        return model, HeadwaterOptimizers.Config(_assignment=assignment_of(config)).build(model_parts=[model])
+        made = HeadwaterOptimizers.Config(_assignment=assignment_of(config), _offloaded=offloaded)
+        return model, made.build(model_parts=[model])
 
     def update(model: torch.nn.ModuleDict, optimizers: Any, refused: float) -> None:
         for parameter in model.parameters():
@@ -216,7 +318,7 @@ def test_mup_scales_what_grows_with_the_width() -> None:
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        ({"optimizer": {"name": "adam"}}, "name: adamw, sgd, adafactor, lion or muon"),
+        ({"optimizer": {"name": "adam"}}, "name: adamw, adamw_8bit, sgd, adafactor, lion or muon"),
         ({"optimizer": {"name": "lion", "eps": 1}}, r"unknown key train\.optimizer\.eps"),
         ({"optimizer": {"groups": [{"pattern": "("}]}}, "regular expression"),
         ({"optimizer": {"name": "sgd", "nesterov": True, "momentum": 0}}, "nesterov needs optimizer.momentum"),

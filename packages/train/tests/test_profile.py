@@ -76,24 +76,10 @@ def test_float8_without_torchao_says_what_to_install(tmp_path: Path, data: Path)
 
 
 @pytest.mark.network
-def test_float8_learns_as_bfloat16_does(tmp_path: Path, data: Path) -> None:
-    torchao = tmp_path / "torchao"
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--target",
-        str(torchao),
-        "torchao>=0.18,<0.19",
-    ]
-    if subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("torchao could not be installed from the package index")
+def test_float8_learns_as_bfloat16_does(tmp_path: Path, data: Path, torchao_path: Path) -> None:
     losses = {}
     for precision in ("bfloat16", "float8"):
-        done = start(tmp_path, data, "--fresh", path=str(torchao), precision=precision, steps=20)
+        done = start(tmp_path, data, "--fresh", path=str(torchao_path), precision=precision, steps=20)
         assert done.returncode == 0, done.stderr
         losses[precision] = [row["loss"] for row in read_losses(tmp_path / "run/train/losses.jsonl")]
     assert losses["float8"] != losses["bfloat16"]  # it is in use

@@ -93,6 +93,8 @@ class TrainConfig(Section):
         activation_checkpointing: What the backward pass computes again instead of keeping it (Chen et al., 2016,
             arXiv:1604.06174): nothing; of each block all but attention and every second product ("selective"); or each
             block whole.
+        offload: What lies in host memory between steps: nothing, or the optimizer's state, which every step brings to
+            the device and takes back (see `train.optimizers.offload`); of GPUs only.
         compile: Whether to compile the blocks with torch.compile.
         threads: CPU threads of one process; default: all cores.
         metrics: Sinks of the metrics besides `metrics.jsonl`: name → options, for example `prometheus: {port: 9464}`.
@@ -123,6 +125,7 @@ class TrainConfig(Section):
     precision: Literal["float32", "bfloat16", "float16", "float8", "mxfp8"] = "float32"
     attention: Literal["auto", "flex", "flex_flash", "varlen", "sdpa"] = "auto"
     activation_checkpointing: Literal["none", "selective", "full"] = "none"
+    offload: Literal["none", "optimizer"] = Field(default="none", exclude_if=lambda offload: offload == "none")
     compile: bool = False
     threads: Whole | None = Field(default=None, ge=1, le=1024)
     metrics: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -187,7 +190,7 @@ class TrainConfig(Section):
             yield f"optimizer.layer_decay does not go with objective {self.objective.kind}: it has more than one stack"
         if self.mup is not None:
             if isinstance(optimizer, Adafactor | Sgd):
-                yield f"mup does not go with optimizer {optimizer.name}: its rules are those of adamw, lion and muon"
+                yield f"mup does not go with optimizer {optimizer.name}: it has none for adafactor and sgd"
             if self.objective.kind == "replaced_token":
                 yield "mup does not go with objective replaced_token: the generator's width has no rule"
             if self.model.tied or self.model.family == "deepseek_v3":
@@ -202,7 +205,7 @@ class TrainConfig(Section):
 
 NEUTRAL = (
     "init_from", "metrics", "threads", "device", "parallel", "checkpoint", "validation", "micro_batch", "compile",
-    "activation_checkpointing", "guard", "attention",
+    "activation_checkpointing", "guard", "attention", "offload",
 )  # fmt: skip
 """Keys of the section that may change when a run goes on: they change neither the model nor its data, only (in the
 last digits) the rounding of sums, or what is written beside the run. Initial weights are compared by their digest. The
@@ -221,5 +224,9 @@ def recorded(config: TrainConfig) -> dict[str, Any]:
 
 
 def identity(config: TrainConfig) -> dict[str, Any]:
-    """The section less what may change when a run goes on."""
-    return config.model_dump(mode="json", exclude=set(NEUTRAL))
+    """The section less what may change when a run goes on; what is chosen by name has it here also by default."""
+    values = config.model_dump(mode="json", exclude=set(NEUTRAL))
+    values["objective"] = config.objective.model_dump(mode="json")
+    for part in ("optimizer", "schedule"):
+        values[part]["name"] = getattr(config, part).name
+    return values

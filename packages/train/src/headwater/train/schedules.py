@@ -12,12 +12,12 @@ All begin with a linear warmup. Of `N` steps and `W` of warmup, step `s` (from 1
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Field, Tag
 
 from headwater.core.config import Section, Whole
+from headwater.train.choice import by_name
 
 Fall = Literal["linear", "sqrt", "cosine"]
 
@@ -81,23 +81,14 @@ class InverseSqrt(Warmup):
     name: Literal["inverse_sqrt"]
 
 
-def _name(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return cast("Mapping[str, Any]", value).get("name", "wsd")
-    return getattr(value, "name", "wsd")
-
-
 Schedule = Annotated[
     Annotated[Wsd, Tag("wsd")]
     | Annotated[Constant, Tag("constant")]
     | Annotated[Linear, Tag("linear")]
     | Annotated[Cosine, Tag("cosine")]
     | Annotated[InverseSqrt, Tag("inverse_sqrt")],
-    Discriminator(
-        _name, custom_error_type="schedule_name",
-        custom_error_message="name: wsd, constant, linear, cosine or inverse_sqrt",
-    ),
-]  # fmt: skip
+    by_name("schedule", "wsd", "constant", "linear", "cosine", "inverse_sqrt"),
+]
 
 
 def share_of_peak(schedule: Schedule, step: int, steps: int) -> float:

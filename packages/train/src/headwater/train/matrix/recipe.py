@@ -25,8 +25,12 @@ TOKENS = Tokens(
 )  # fmt: skip
 """The special tokens of the made-up language."""
 
-LEARNING_RATES = {"sgd": 0.3, "adafactor": 0.02, "lion": 1e-3, "muon": 0.02}
-"""Of optimizers that do not learn in a few dozen steps at what is right for AdamW."""
+OPTIONS: dict[str, dict[str, Any]] = {
+    "adamw_8bit": {"block_size": 16}, "sgd": {"learning_rate": 0.3}, "adafactor": {"learning_rate": 0.02},
+    "lion": {"learning_rate": 1e-3}, "muon": {"learning_rate": 0.02},
+}  # fmt: skip
+"""Of optimizers that do not learn in a few dozen steps at what is right for AdamW, or whose blocks are wider than the
+model."""
 LEARNING_RATE = 5e-3
 
 
@@ -87,7 +91,7 @@ def recipe(cell: Cell, steps: int) -> dict[str, Any]:
     train: dict[str, Any] = {
         "model": model, "objective": {"kind": cell.objective}, "seq_len": 64, "global_batch": 8, "micro_batch": 4,
         "steps": steps,
-        "optimizer": {**optimizer, "learning_rate": LEARNING_RATES.get(cell.optimizer, LEARNING_RATE)},
+        "optimizer": {"learning_rate": LEARNING_RATE, **optimizer, **OPTIONS.get(cell.optimizer, {})},
         "schedule": {**schedule, "warmup_steps": max(1, steps // 10)},
         "validation": {"every": 0}, "checkpoint": {"every": steps, "background": False},
         "device": "cpu", "threads": 1,

@@ -9,7 +9,7 @@ from typing import Any
 
 from headwater.core.errors import ConfigError
 from headwater.train.mup import Mup
-from headwater.train.optimizers.config import Adafactor, AdamW, AdamWBeside, Lion, Muon, Optimizer, Sgd
+from headwater.train.optimizers.config import Adafactor, AdamW, AdamW8bit, AdamWBeside, Lion, Muon, Optimizer, Sgd
 
 _LAYER = re.compile(r"(?:^|\.)(?:mtp_)?layers\.(\d+)\.")
 _EMBEDDING = re.compile(r"(?:^|\.)(tok|pos)_embeddings\.")
@@ -104,6 +104,8 @@ class Assignment:
 def _options(section: Optimizer | AdamWBeside) -> dict[str, Any]:
     if isinstance(section, AdamW | AdamWBeside):
         return {"betas": tuple(section.betas), "eps": section.eps, "fused": True, "foreach": False}
+    if isinstance(section, AdamW8bit):
+        return {"betas": tuple(section.betas), "eps": section.eps, "block_size": section.block_size}
     if isinstance(section, Sgd):
         return {"momentum": section.momentum, "nesterov": section.nesterov, "fused": True, "foreach": False}
     if isinstance(section, Adafactor):

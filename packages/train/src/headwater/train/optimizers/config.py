@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag, field_validator
+from pydantic import Field, Tag, field_validator
 
 from headwater.core.config import Section, Whole
+from headwater.train.choice import by_name
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, le=10)]
@@ -89,6 +89,23 @@ class AdamW(Shared):
     betas: tuple[Beta, Beta] = (0.9, 0.95)
     eps: float = Field(default=1e-8, gt=0, lt=1)
     weight_decay: Decay = 0.1
+
+
+class AdamW8bit(Shared):
+    """AdamW with its moments in 8 bits (Dettmers et al., ICLR 2022, arXiv:2110.02861), in torchao's arithmetic.
+
+    Attributes:
+        learning_rate, betas, eps, weight_decay: As in `AdamW`.
+        block_size: Elements of a row that have a scale in common. What has no rows of whole blocks, and every norm and
+            bias, keeps its moments in float32.
+    """
+
+    name: Literal["adamw_8bit"]
+    learning_rate: Rate = 1e-3
+    betas: tuple[Beta, Beta] = (0.9, 0.95)
+    eps: float = Field(default=1e-8, gt=0, lt=1)
+    weight_decay: Decay = 0.1
+    block_size: Whole = Field(default=256, ge=16, le=4096)
 
 
 class Sgd(Shared):
@@ -190,19 +207,12 @@ class Muon(Shared):
     adamw: AdamWBeside = AdamWBeside()
 
 
-def _name(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return cast("Mapping[str, Any]", value).get("name", "adamw")
-    return getattr(value, "name", "adamw")
-
-
 Optimizer = Annotated[
     Annotated[AdamW, Tag("adamw")]
+    | Annotated[AdamW8bit, Tag("adamw_8bit")]
     | Annotated[Sgd, Tag("sgd")]
     | Annotated[Adafactor, Tag("adafactor")]
     | Annotated[Lion, Tag("lion")]
     | Annotated[Muon, Tag("muon")],
-    Discriminator(
-        _name, custom_error_type="optimizer_name", custom_error_message="name: adamw, sgd, adafactor, lion or muon"
-    ),
+    by_name("optimizer", "adamw", "adamw_8bit", "sgd", "adafactor", "lion", "muon"),
 ]

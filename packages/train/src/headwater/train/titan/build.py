@@ -10,12 +10,14 @@ from torchtitan.components.checkpointer.utils import canonical_fqn
 from torchtitan.config.configs import CommConfig, CompileConfig, DebugConfig, ParallelismConfig, TrainingConfig
 from torchtitan.distributed.activation_checkpoint import FullAC, SelectiveAC
 
+from headwater.core.errors import ConfigError
 from headwater.core.sinks import MetricSink
 from headwater.train.config import TrainConfig
 from headwater.train.held_out import HeldOut
 from headwater.train.inputs import Inputs
 from headwater.train.objectives.causal import Causal
 from headwater.train.objectives.held_out import of_objective
+from headwater.train.optimizers.config import AdamW8bit
 from headwater.train.titan.checkpoint import HeadwaterCheckpoints
 from headwater.train.titan.float8 import in_float8, in_mxfp8
 from headwater.train.titan.loader import NoTokenizer, OrderLoader
@@ -26,6 +28,7 @@ from headwater.train.titan.optimizers import HeadwaterOptimizers, HeadwaterSched
 from headwater.train.titan.pipeline import stage_modules
 from headwater.train.titan.trainer import HeadwaterTrainer
 from headwater.train.titan.validate import HeldOutValidator
+from headwater.train.torchao import require_torchao
 
 CHECKPOINTING = {"none": None, "selective": SelectiveAC.Config(), "full": FullAC.Config()}
 
@@ -47,6 +50,13 @@ def trainer_config(
     if config.optimizer.groups:
         with torch.device("meta"):
             assignment.refuse_unused(canonical_fqn(name) for name, _ in spec.model.build().named_parameters())
+    if config.offload != "none" and device == "cpu":
+        raise ConfigError(
+            f"train.offload {config.offload} is for GPUs alone: a CPU's memory is the host's", found=device,
+            expected="train.offload: none",
+        )  # fmt: skip
+    if isinstance(config.optimizer, AdamW8bit):
+        require_torchao("train.optimizer.name adamw_8bit", "adamw_8bit")
     if config.precision == "float8":
         spec = replace(spec, model=in_float8(spec.model, device, compiled=config.compile))
     if config.precision == "mxfp8":
@@ -56,7 +66,7 @@ def trainer_config(
         dump_folder=str(inputs.run.train),
         tokenizer=NoTokenizer.Config(),
         dataloader=OrderLoader.Config(_inputs=inputs),
-        optimizer=HeadwaterOptimizers.Config(_assignment=assignment),
+        optimizer=HeadwaterOptimizers.Config(_assignment=assignment, _offloaded=config.offload == "optimizer"),
         lr_scheduler=HeadwaterSchedules.Config(_config=config),
         training=training(config),
         parallelism=parallelism(config),

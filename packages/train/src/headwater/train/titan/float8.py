@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from headwater.core.errors import ConfigError
+from headwater.train.torchao import require_torchao
 
 LEFT_OUT = ["lm_head"]
 """Linear layers that keep bfloat16: what the head gives goes straight into the loss."""
@@ -27,7 +27,7 @@ def in_float8(model_config: Any, device: str, *, compiled: bool) -> Any:
     Raises:
         ConfigError: torchao is not there, or the device has no float8.
     """
-    _require_torchao("float8")
+    require_torchao("train.precision float8", "float8")
     from torchtitan.components.quantization import Float8LinearConverter
 
     if device == "cpu" and compiled:
@@ -59,7 +59,7 @@ def in_mxfp8(model_config: Any, device: str, *, compiled: bool) -> Any:
     expected = "NVIDIA SM100 (Blackwell) or later; or train.precision float8"
     if device == "cpu":
         raise ConfigError("train.precision mxfp8 is for GPUs alone", found=device, expected=expected)
-    _require_torchao("mxfp8")
+    require_torchao("train.precision mxfp8", "float8")
     from torchtitan.components.quantization import MXFP8LinearConverter
 
     try:
@@ -67,15 +67,3 @@ def in_mxfp8(model_config: Any, device: str, *, compiled: bool) -> Any:
     except (ValueError, ImportError) as error:
         raise ConfigError("this GPU or its torchao has no MXFP8", found=error, expected=expected) from error
     return converter.convert(model_config)
-
-
-def _require_torchao(precision: str) -> None:
-    for name in ("torchao", "torch.utils._pytree"):  # that kernels for other devices do not load is no news
-        logging.getLogger(name).setLevel(logging.ERROR)
-    try:
-        import torchao.float8  # noqa: F401  # pyright: ignore[reportMissingImports, reportUnusedImport]
-    except ImportError as error:
-        raise ConfigError(
-            f"train.precision {precision} needs torchao, which is not installed", found=error,
-            hint="pip install 'headwater-train[float8]'",
-        ) from error  # fmt: skip

@@ -14,14 +14,16 @@ from torchtitan.components.optimizer import LRSchedulersContainer, OptimizersCon
 
 from headwater.train.config import TrainConfig
 from headwater.train.optimizers.adafactor import Adafactor
+from headwater.train.optimizers.adamw_8bit import AdamW8bit
 from headwater.train.optimizers.assign import Assignment
 from headwater.train.optimizers.lion import Lion
 from headwater.train.optimizers.muon import Muon
+from headwater.train.optimizers.offload import offload
 from headwater.train.optimizers.sgd import Sgd
 from headwater.train.schedules import share_of_peak
 
 FACTORIES: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "AdamW": torch.optim.AdamW, "Sgd": Sgd, "Adafactor": Adafactor, "Lion": Lion, "Muon": Muon,
+    "AdamW": torch.optim.AdamW, "AdamW8bit": AdamW8bit, "Sgd": Sgd, "Adafactor": Adafactor, "Lion": Lion, "Muon": Muon,
 }  # fmt: skip
 """By the name of the recipe's class."""
 
@@ -44,16 +46,28 @@ class HeadwaterOptimizers(OptimizersContainer):
         """As the base, and the objects of the run that are no configuration (leading underscore)."""
 
         _assignment: Any = None
+        _offloaded: bool = False
 
     def __init__(self, config: Config, *, model_parts: list[nn.Module]) -> None:
         self._assignment: Assignment = config._assignment
+        self._offloaded = config._offloaded
         super().__init__(config, model_parts=model_parts)
+        if self._offloaded:
+            for optimizer in self.optimizers:
+                offload(optimizer)
         fused = [all(group.get("fused") for group in each.param_groups) for each in self.optimizers]
         for optimizer, able in zip(self.optimizers, fused, strict=True):
             # Their kernels leave a step out on the device; torch says so only where the constructor's argument does.
             optimizer._step_supports_amp_scaling = able  # type: ignore[attr-defined]
             if not all(fused):
                 begin_state(optimizer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """As torchtitan's; what is on its way to the host has come there."""
+        state = super().state_dict()
+        if self._offloaded and torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return state
 
     @staticmethod
     def _resolve_optimizer_factory(name: str) -> Callable[..., torch.optim.Optimizer]:

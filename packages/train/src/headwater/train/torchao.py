@@ -1,0 +1,29 @@
+"""Whether torchao is there, which is an extra."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+
+from headwater.core.errors import ConfigError
+
+
+def require_torchao(what: str, extra: str) -> None:
+    """Imports torchao.
+
+    Args:
+        what: What needs it, as a recipe has it.
+        extra: The extra of this package that brings it.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
+    for name in ("torchao", "torch.utils._pytree"):  # that kernels for other devices do not load is no news
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        importlib.import_module("torchao")
+    except ImportError as error:
+        raise ConfigError(
+            f"{what} needs torchao, which is not installed", found=error,
+            hint=f"pip install 'headwater-train[{extra}]'",
+        ) from error  # fmt: skip
