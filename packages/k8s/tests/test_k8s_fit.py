@@ -42,7 +42,7 @@ REFUSED = {
     "a model that nothing shards": (
         ("cluster.nodes=1", "train.parallel.dp_shard=1", "train.parallel.dp_replicate=8"),
         "does not fit into the GPUs' memory",
-        "weights, gradients and moments 100.4 GiB",
+        "weights, gradients and optimizer state 100.4 GiB",
         "shard more",
     ),
     "too little host memory for the copy of a checkpoint": (

@@ -27,12 +27,13 @@ from headwater.train.plan.efficiency import FITTED
 from headwater.train.plan.explain import reasons
 from headwater.train.plan.job import Degrees, Job
 from headwater.train.plan.make import Plan, largest_models, longest_contexts, make_plan
-from headwater.train.plan.memory import activation_bytes, adapter_parameters, memory_per_gpu
+from headwater.train.plan.memory import activation_bytes, adapter_parameters, memory_per_gpu, optimizer_bytes
+from headwater.train.plan.optimizer_state import of_process, orthogonalised
 from headwater.train.plan.recipe import job_of_config, recipe_of
 from headwater.train.plan.recommend import batch_tokens_for, nearest_runs, published_hyperparameters
 from headwater.train.plan.search import USABLE, Wish, find
 from headwater.train.plan.sizes import model_of, shape_of
-from headwater.train.plan.speed import step_speed
+from headwater.train.plan.speed import HOST_BANDWIDTH, step_speed
 from headwater.train.sizes import LADDER, PUBLISHED
 
 DOCS = Path(__file__).parents[3] / "docs" / "plan.md"
@@ -130,12 +131,58 @@ def test_a_pipeline_keeps_as_many_micro_batches_as_stages_are_behind() -> None:
     assert kept == pytest.approx([4 * kept[3], 3 * kept[3], 2 * kept[3], kept[3]])
 
 
+def test_what_other_optimizers_keep_and_offloading_saves() -> None:
+    """Of 8B parameters, by matrices in blocks, embedding and head, and norms."""
+    model, words = counts(shape()), 128_256 * 4096
+    vectors = 65 * 4096
+    matrices = model.total - vectors - 2 * words
+
+    def state(name: str, **values: Any) -> float:
+        section = TrainConfig.model_validate({"optimizer": {"name": name, **values}}).optimizer
+        return of_process(job(optimizer=section), 0)
+
+    assert state("adamw") == 8 * model.total and state("lion") == 4 * model.total
+    assert state("sgd") == 4 * model.total and state("sgd", momentum=0.0) == 0
+    assert state("muon") == 4 * matrices + 8 * (2 * words + vectors)
+    assert state("adamw_8bit") == (2 + 8 / 256) * (matrices + 2 * words) + 8 * vectors
+    assert state("adafactor") < 0.002 * state("adamw")
+    one = job(degrees=Degrees(dp_shard=8), offload=True)
+    plain, offloaded = memory_per_gpu(job(degrees=Degrees(dp_shard=8))), memory_per_gpu(one)
+    assert offloaded.optimizer == 0 and plain.optimizer == optimizer_bytes(one) == model.total
+    gpu = parse_cluster("h100:8").gpu
+    more = step_speed(one, gpu).update - step_speed(job(degrees=Degrees(dp_shard=8)), gpu).update
+    assert more == pytest.approx(2 * model.total / HOST_BANDWIDTH)
+
+
+def test_muon_computes_more_where_its_matrices_are_shared_out() -> None:
+    """Each process orthogonalises what it has a part of: as much on eight as on one."""
+    section = TrainConfig.model_validate({"optimizer": {"name": "muon"}}).optimizer
+    one, eight = (orthogonalised(job(optimizer=section, degrees=Degrees(dp_shard=n)), 0) for n in (1, 8))
+    assert one.flops == eight.flops > 0 and one.gathered == 0
+    assert eight.gathered == counts(shape()).total - 65 * 4096 - 2 * 128_256 * 4096
+    few, many = 4096, 14_336
+    hidden = 5 * (4 * few**2 * many + 2 * few**3)
+    rest = 5 * (4 * 4096**2 * 6144 + 2 * 4096**3) + 5 * 6 * 4096**3
+    assert one.flops == 32 * (3 * hidden + rest)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw_8bit", "sgd", "adafactor", "lion", "muon"])
+def test_a_plan_has_the_optimizer_that_was_asked_for(optimizer: str, tmp_path: Path) -> None:
+    told = run("--size", "1b", "--cluster", "h100:8", "--optimizer", optimizer, "--offload")
+    section = told["recipe"]["train"]
+    assert told["optimizer"] == section["optimizer"]["name"] == optimizer and section["offload"] == "optimizer"
+    assert ("learning_rate" in section["optimizer"]) == (optimizer in ("adamw_8bit", "muon"))
+    config = TrainConfig.model_validate(section)
+    again = job_of_config(config, config.model.vocab_size or 0)
+    assert memory_per_gpu(again).total == pytest.approx(told["memory_bytes"]["total"])
+
+
 def test_adapters_need_a_fraction() -> None:
     """Rank 16 on every linear layer of Llama 3 8B: 16 times the sum of both widths of each."""
     frozen = job(method="lora")
     assert adapter_parameters(frozen) == 41_943_040
     full, lora, qlora = (memory_per_gpu(job(method=kind), on_gpu=False).states for kind in ("full", "lora", "qlora"))
-    assert full > 7 * lora > 20 * qlora
+    assert full > 7 * lora > 18 * qlora
 
 
 # Time
@@ -343,6 +390,8 @@ def test_adapters_have_a_plan_without_a_recipe(tmp_path: Path) -> None:
         (["--size", "8b", "--cluster", "h100:8", "--price", "-2"], "--price"),
         (["--size", "8b", "--cluster", "h100:8", "--gpu-memory", "nan"], "--gpu-memory is out of range"),
         (["--cluster", "h100:8"], "--size is missing"),
+        (["--size", "25m", "--cluster", "cpu:8", "--offload"], "--offload is for GPUs alone"),
+        (["--size", "8b", "--cluster", "h100:8", "--method", "lora", "--optimizer", "muon"], "planned with AdamW"),
         (["--size", "8b", "--cluster", "h100:8", "--fit", "context", "--out", "x.yaml"], "no recipe"),
     ],
 )  # fmt: skip

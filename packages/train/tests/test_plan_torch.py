@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
 import torch
+from torch.distributed.tensor import DTensor
 
 from headwater.core.run import Experts, LatentAttention, ModelShape
+from headwater.train import titan
 from headwater.train.config import TrainConfig
 from headwater.train.model import Model
+from headwater.train.optimizers.adamw_8bit import begun
+from headwater.train.plan import optimizer_state
 from headwater.train.plan.counts import counts
 from headwater.train.plan.job import Degrees, Job
-from headwater.train.plan.memory import activation_bytes, local_parameters
+from headwater.train.plan.memory import (
+    NF4_BYTES,
+    activation_bytes,
+    adapter_parameters,
+    local_parameters,
+    memory_per_gpu,
+)
 from headwater.train.plan.recipe import job_of_config
 from headwater.train.plan.sizes import model_of, shape_of
 from headwater.train.titan import dry_run
@@ -34,10 +45,15 @@ LAYOUTS: list[tuple[Model, dict[str, Any]]] = [
 ]
 
 
-def built(shape: ModelShape) -> int:
-    """Parameters of the model as the trainer builds it, on the meta device."""
+def parameters(shape: ModelShape) -> list[torch.nn.Parameter]:
+    """Of the model as the trainer builds it, on the meta device."""
     config = TrainConfig(model=Model(family=shape.family, dim=64, n_heads=4, n_kv_heads=4))
-    return sum(part.numel() for model in dry_run.model_parts(config, shape, 0) for part in model.parameters())
+    return [parameter for model in dry_run.model_parts(config, shape, 0) for parameter in model.parameters()]
+
+
+def built(shape: ModelShape) -> int:
+    """How many."""
+    return sum(parameter.numel() for parameter in parameters(shape))
 
 
 @pytest.mark.parametrize(
@@ -65,18 +81,97 @@ def test_parameters_of_models_that_nobody_published_are_counted_exactly(keys: di
     assert counts(shape).total == built(shape)
 
 
+@pytest.mark.parametrize(
+    ("family", "size"), [("llama3", "8b"), ("qwen3", "600m"), ("gpt2", "125m"), ("deepseek_v3", "16b")]
+)
+def test_each_parameter_of_the_blocks_is_known_by_its_shape(family: str, size: str) -> None:
+    shape = shape_of(model_of(size, family), 2048)
+    config = TrainConfig(model=Model(family=shape.family, dim=64, n_heads=4, n_kv_heads=4))
+    (model,) = dry_run.model_parts(config, shape, 0)
+    for layer, block in zip(counts(shape).layers, model.layers.values(), strict=True):  # pyright: ignore[reportCallIssue]
+        made = Counter(tuple(parameter.shape) for parameter in block.parameters())
+        assert Counter(tensor.shape for tensor in layer.tensors) == made
+
+
+STATED: list[dict[str, Any]] = [
+    {"name": "adamw"}, {"name": "sgd"}, {"name": "sgd", "momentum": 0}, {"name": "lion"}, {"name": "adafactor"},
+    {"name": "muon"}, {"name": "adamw_8bit", "block_size": 32},
+]  # fmt: skip
+SMALL: list[dict[str, Any]] = [
+    {"family": "llama3", "tied": True}, {"family": "qwen3"}, {"family": "gpt2"},
+    {"family": "deepseek_v3", "experts": {"count": 4, "top_k": 2, "ffn_dim": 32}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("keys", SMALL, ids=lambda keys: keys["family"])
+@pytest.mark.parametrize("optimizer", STATED, ids=str)
+def test_an_optimizer_keeps_as_much_as_planned(optimizer: dict[str, Any], keys: dict[str, Any]) -> None:
+    titan.start("cpu", 1, 1)
+    from headwater.train.titan.model import model_spec
+    from headwater.train.titan.optimizers import HeadwaterOptimizers, assignment_of
+
+    base = {"dim": 64, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "ffn_dim": 96, "vocab_size": 101}
+    config = TrainConfig.model_validate({"model": base | keys, "seq_len": 16, "optimizer": optimizer})
+    job = job_of_config(config, 101)
+    model = model_spec(job.shape, "cpu").model.build()
+    if job.shape.tied:
+        model.tok_embeddings.weight = model.lm_head.weight
+    if optimizer["name"] == "adamw_8bit":  # the state is made without torchao, which a step needs
+        states = [begun(parameter, 32) for parameter in model.parameters()]
+    else:
+        made = HeadwaterOptimizers.Config(_assignment=assignment_of(config)).build(model_parts=[model])
+        made.state_dict()
+        states = [state for one in made.optimizers for state in one.state.values()]
+    held = sum(
+        value.nbytes for state in states for name, value in state.items() if name != "step" and value is not None
+    )
+    titan.stop()
+    assert optimizer_state.of_process(job, 0) == held
+    assert memory_per_gpu(job, on_gpu=False).optimizer >= held
+
+
 @pytest.mark.parametrize(("model", "parallel"), LAYOUTS)
 @pytest.mark.parametrize("last", [False, True])
-def test_a_process_holds_as_many_parameters_as_planned(model: Model, parallel: dict[str, Any], last: bool) -> None:
-    config = TrainConfig(
-        model=model, seq_len=512, global_batch=1024, micro_batch=1, parallel=parallel, precision="bfloat16"  # pyright: ignore[reportArgumentType]
+def test_a_process_holds_as_much_as_planned(model: Model, parallel: dict[str, Any], last: bool) -> None:
+    """Parameters, and the state of AdamW in 8 bits, which has two shapes and two types."""
+    config = TrainConfig.model_validate(
+        {"model": model, "seq_len": 512, "global_batch": 1024, "micro_batch": 1, "parallel": parallel,
+         "precision": "bfloat16", "optimizer": {"name": "adamw_8bit", "block_size": 16}}
     )  # fmt: skip
     layout, shape = config.parallel, shape_of(model, 512)
     job = job_of_config(config, shape.vocab_size)
-    rank = layout.world_size - 1 if last else 0
-    dense, experts = local_parameters(job, layout.pp - 1 if last else 0)
+    rank, stage = (layout.world_size - 1, layout.pp - 1) if last else (0, 0)
+    dense, experts = local_parameters(job, stage)
+    held = [parameter for part in dry_run.model_parts(config, shape, rank) for parameter in part.parameters()]
     planned = dense / job.degrees.shards + experts / job.degrees.expert_shards
-    assert dry_run.local_parameters(config, shape, rank) == pytest.approx(planned, rel=0.002)
+    assert sum(local(parameter).numel() for parameter in held) == pytest.approx(planned, rel=0.002)
+    states = [local(value) for parameter in held for value in begun(parameter, 16).values()]
+    state = sum(value.nbytes for value in states if value.ndim)
+    assert state == pytest.approx(optimizer_state.of_process(job, stage), rel=0.003)
+
+
+def local(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def saved_bytes(block: torch.nn.Module, batch: int, length: int, dim: int) -> int:
+    """What autograd saves of a block, on the meta device, but its weights."""
+    weights = {parameter.untyped_storage()._cdata for parameter in block.parameters()}
+    saved: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in weights:
+            saved[storage._cdata] = storage.nbytes()
+        return tensor
+
+    inputs = torch.empty(batch, length, dim, device="meta", requires_grad=True)
+    positions = torch.zeros(batch, length, dtype=torch.int64, device="meta")
+    mask = torch.empty(batch, 1, length, length, dtype=torch.bool, device="meta")
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        output = block(inputs, mask, positions)
+    assert output.shape == inputs.shape
+    return sum(saved.values())
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama3"])
@@ -88,22 +183,38 @@ def test_a_block_keeps_what_is_planned_for_the_backward_pass(family: str) -> Non
     shape = shape_of(model, length)
     (built_model,) = dry_run.model_parts(TrainConfig(model=model), shape, 0)
     block = built_model.layers["0"]  # pyright: ignore[reportIndexIssue]
-    weights = {parameter.untyped_storage()._cdata for parameter in block.parameters()}
-    saved: dict[int, int] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in weights:
-            saved[storage._cdata] = storage.nbytes()
-        return tensor
-
-    inputs = torch.empty(batch, length, 256, device="meta", requires_grad=True)
-    positions = torch.zeros(batch, length, dtype=torch.int64, device="meta")
-    mask = torch.empty(batch, 1, length, length, dtype=torch.bool, device="meta")
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        output = block(inputs, mask, positions)
     unfused = 4 * heads * length + (2 * 4 * 256 if family == "llama3" else 0)
-    measured = sum(saved.values()) / (batch * length) - unfused
+    measured = saved_bytes(block, batch, length, 256) / (batch * length) - unfused
     job = Job(shape, Degrees(), length, batch, batch, precision="float32", kernels="eager")
-    assert output.shape == inputs.shape
     assert activation_bytes(job, 0) / (batch * length) == pytest.approx(measured, rel=0.01)
+
+
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+def test_adapters_take_what_is_planned(method: Any) -> None:
+    """Against torchtitan's adapters on every linear layer of a block."""
+    titan.start("cpu", 1, 1)
+    from torchtitan.components.lora import LoRAConverter
+
+    from headwater.train.titan.model import model_spec
+
+    batch, length, heads, rank, dim = 2, 128, 8, 16, 256
+    shape = shape_of(Model(dim=dim, n_layers=2, n_heads=heads, n_kv_heads=heads, ffn_dim=1024, vocab_size=512), length)
+    converter = LoRAConverter(LoRAConverter.Config(rank=rank))
+    with torch.device("meta"):
+        adapted: Any = converter.convert(model_spec(shape, "cpu").model).build()
+    titan.stop()
+    job = Job(
+        shape, Degrees(), length, batch, batch, precision="float32", kernels="eager", method=method, lora_rank=rank
+    )
+    trained = sum(part.numel() for part in adapted.layers.parameters() if part.requires_grad)
+    # torchtitan's projection of queries, keys and values is one layer; published adapters have three.
+    assert adapter_parameters(job) == trained + 2 * (2 * rank * dim)
+    unfused = 4 * heads * length  # a frozen norm keeps nothing for its weight
+    measured = saved_bytes(adapted.layers["0"], batch, length, dim) / (batch * length) - unfused
+    assert activation_bytes(job, 0) / 2 / (batch * length) == pytest.approx(measured, rel=0.02)
+    frozen = {name: part.numel() for name, part in adapted.named_parameters() if not part.requires_grad}
+    linear = sum(size for name, size in frozen.items() if "layers." in name and "norm" not in name)
+    held = 2 * sum(frozen.values()) - (linear * (2 - NF4_BYTES) if method == "qlora" else 0)
+    # torchtitan has an adapter on the head, which is frozen beneath it all the same.
+    assert sum(frozen.values()) == counts(shape).total
+    assert memory_per_gpu(job, on_gpu=False).states == pytest.approx(held + 16 * adapter_parameters(job))

@@ -6,6 +6,7 @@ the one module that imports headwater.train, when a training is rendered: the im
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from headwater.core.console import warn
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 PROCESS_BYTES = 6 * 2**30
 """Host memory of one process: torch with CUDA, tokens that are mapped, pinned buffers."""
 
-KEPT_BYTES = 12
-"""Of a parameter in a checkpoint: weight and two moments in float32."""
+WEIGHT_BYTES = 4
+"""Of a weight in a checkpoint, which is in float32."""
 
 
 def require_fit(train: TrainConfig, cluster: Cluster, vocab_size: int | None) -> Memory:
@@ -55,8 +56,8 @@ def require_fit(train: TrainConfig, cluster: Cluster, vocab_size: int | None) ->
     memory = memory_per_gpu(job, on_gpu=not cluster.cpu_only)
     if not cluster.cpu_only:
         _device_memory(train, cluster, job, memory)
-    _host_memory(train, cluster, memory)
-    _grace(cluster, job.counts.total)
+    _host_memory(train, cluster, job, memory)
+    _grace(cluster, job)
     return memory
 
 
@@ -112,10 +113,12 @@ def _device_memory(train: TrainConfig, cluster: Cluster, job: Job, memory: Memor
         hints.append("raise train.parallel.tp, cp or pp, or lower train.seq_len")
     if memory.states + memory.communication > memory.total / 4:
         hints.append("shard more: train.parallel.dp_shard" + (", with zero 3" if parallel.zero_stage < 3 else ""))
+    if memory.optimizer > memory.total / 4:
+        hints.append("set train.offload=optimizer, or train.optimizer.name=adamw_8bit")
     raise ConfigError(
         "the training does not fit into the GPUs' memory",
         found=f"about {gib(memory.total)} a process: {job.counts.total / 1e9:,.2f} billion parameters of a "
-        f"{job.shape.family} · weights, gradients and moments {gib(memory.states)} · gathered "
+        f"{job.shape.family} · weights, gradients and optimizer state {gib(memory.states)} · gathered "
         f"{gib(memory.communication)} · activations {gib(memory.activations)} · logits {gib(memory.logits)} · reserve "
         f"{gib(memory.reserve)}",
         expected=f"at most {gib(have)}: {USABLE:.0%} of cluster.gpu.memory {cluster.gpu.memory}",
@@ -123,10 +126,15 @@ def _device_memory(train: TrainConfig, cluster: Cluster, job: Job, memory: Memor
     )
 
 
-def _host_memory(train: TrainConfig, cluster: Cluster, memory: Memory) -> None:
-    """Each process, its copy of what a background checkpoint keeps, and on CPUs all that a GPU would hold."""
-    copy = memory.parameters + memory.optimizer if train.checkpoint.background else 0.0
-    process = PROCESS_BYTES + copy + (memory.total if cluster.cpu_only else 0.0)
+def _host_memory(train: TrainConfig, cluster: Cluster, job: Job, memory: Memory) -> None:
+    """Each process, its copy of what a background checkpoint keeps, optimizer state that is offloaded, and on CPUs all
+    that a GPU would hold.
+    """
+    from headwater.train.plan.memory import optimizer_bytes
+
+    state = optimizer_bytes(job)
+    copy = memory.parameters + state if train.checkpoint.background else 0.0
+    process = PROCESS_BYTES + copy + (state if job.offload else 0.0) + (memory.total if cluster.cpu_only else 0.0)
     shared, have = float(value_of(cluster.shared_memory)), float(value_of(cluster.resources.memory))
     need = cluster.gpus_per_node * process + shared
     if need > have:
@@ -140,8 +148,11 @@ def _host_memory(train: TrainConfig, cluster: Cluster, memory: Memory) -> None:
         )
 
 
-def _grace(cluster: Cluster, parameters: int) -> None:
-    size = KEPT_BYTES * parameters
+def _grace(cluster: Cluster, job: Job) -> None:
+    from headwater.train.plan.job import Degrees
+    from headwater.train.plan.optimizer_state import of_process
+
+    size = WEIGHT_BYTES * job.counts.total + of_process(replace(job, degrees=Degrees()), 0)
     rate = float(value_of(cluster.storage.write_rate))
     need = 60 + size / rate
     if need > cluster.grace_seconds:

@@ -10,6 +10,7 @@ import click
 from headwater.core.cli_options import json_option
 
 FAMILIES = ("llama3", "qwen3", "deepseek_v3", "gpt2")
+OPTIMIZERS = ("adamw", "adamw_8bit", "sgd", "adafactor", "lion", "muon")
 METHODS = {"pretrain": "full", "sft": "full", "lora": "lora", "qlora": "qlora"}
 
 
@@ -30,6 +31,9 @@ METHODS = {"pretrain": "full", "sft": "full", "lora": "lora", "qlora": "qlora"}
 @click.option("--method", type=click.Choice(list(METHODS)), default="pretrain", show_default=True,
               help="sft trains all weights too; lora and qlora adapters beside frozen ones.")  # fmt: skip
 @click.option("--lora-rank", type=click.IntRange(1, 4096), default=16, show_default=True, help="Width of an adapter.")
+@click.option("--optimizer", type=click.Choice(OPTIMIZERS), default="adamw", show_default=True,
+              help="Of the recipe, with its defaults; adapters have adamw.")  # fmt: skip
+@click.option("--offload", is_flag=True, help="Keep the optimizer's state in host memory.")
 @click.option("--vocab-size", type=click.IntRange(2, 10_000_000), metavar="NUMBER",
               help="Entries of the vocabulary. [default: the family's; 32,768 of small models]")  # fmt: skip
 @click.option("--price", type=float, metavar="DOLLARS", help="Of a GPU and hour. [default: a published one]")
@@ -49,8 +53,9 @@ METHODS = {"pretrain": "full", "sft": "full", "lora": "lora", "qlora": "qlora"}
 def plan(
     size: str | None, cluster_text: str, tokens_text: str | None, family: str, seq_len: int | None,
     batch_text: str | None, precision: str | None, compiled: bool | None, method: str, lora_rank: int,
-    vocab_size: int | None, price: float | None, price_option: str, gpu_memory: float | None,
-    network_gbps: float | None, fit: str | None, alternatives: int, base: str | None, out: Path | None, as_json: bool,
+    optimizer: str, offload: bool, vocab_size: int | None, price: float | None, price_option: str,
+    gpu_memory: float | None, network_gbps: float | None, fit: str | None, alternatives: int, base: str | None,
+    out: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """What a training needs and costs on a cluster, before it is paid for: layout, memory, speed, time, money, energy.
 
@@ -59,8 +64,9 @@ def plan(
     headwater plan --size 70b --tokens 2T --cluster h100:512 --out plan.yaml
     headwater plan --cluster a100:8 --fit model --method qlora
     """
-    from headwater.core.config import dump_yaml, read_recipe
+    from headwater.core.config import dump_yaml, read_recipe, validate
     from headwater.core.errors import ConfigError, StorageError
+    from headwater.train.config import TrainConfig
     from headwater.train.plan import make, show
     from headwater.train.plan.clusters import parse_cluster
     from headwater.train.plan.cost import price_of
@@ -79,6 +85,13 @@ def plan(
     kind = precision or ("float32" if cpu else "bfloat16")
     if kind == "float8" and not cluster.gpu.peak_fp8:
         raise ConfigError(f"{cluster.gpu.name} has no float8", expected="--precision bfloat16, or h100 and later")
+    if cpu and offload:
+        raise ConfigError(
+            "--offload is for GPUs alone: a CPU's memory is the host's", found=f"--cluster {cluster_text}"
+        )
+    if METHODS[method] != "full" and (optimizer != "adamw" or offload):
+        raise ConfigError(f"--method {method} is planned with AdamW on the GPU: adapters have little state", found=
+                          f"--optimizer {optimizer}" + (" --offload" if offload else ""))  # fmt: skip
     model = model_of(size or "25m", family, vocab_size)
     length = seq_len or (1024 if cpu else 4096 if family == "deepseek_v3" else 8192)
     parameters = counts(shape_of(model, length)).active
@@ -86,6 +99,7 @@ def plan(
     wish = Wish(
         model=model, seq_len=length, batch=even_batch(batch_tokens / length), precision=kind,  # pyright: ignore[reportArgumentType]
         compiled=(not cpu) if compiled is None else compiled, method=METHODS[method], lora_rank=lora_rank,  # pyright: ignore[reportArgumentType]
+        optimizer=validate(TrainConfig, {"optimizer": {"name": optimizer}}, "train").optimizer, offload=offload,
     )  # fmt: skip
     if fit is not None:
         if out is not None:

@@ -5,11 +5,33 @@ L layers, D width, H query heads, K key and value heads, C width of a head, F hi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from headwater.core.run import Experts, LatentAttention, ModelShape
+
+Part = Literal["matrices", "whole", "experts"]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A parameter as the trainer has it.
+
+    Attributes:
+        part: Of `Layer`, by how layouts cut it.
+        shape: Outputs before inputs; of experts, all of a layer's in one.
+    """
+
+    part: Part
+    shape: tuple[int, ...]
+
+    @property
+    def numel(self) -> int:
+        """Elements."""
+        return math.prod(self.shape)
 
 
 @dataclass(frozen=True)
@@ -26,6 +48,7 @@ class Layer:
         value_width: Width of all heads' outputs.
         ffn_width: Hidden width that a token goes through, over shared and chosen experts.
         gated: Whether the feed-forward has a gate (SwiGLU).
+        tensors: Its parameters one by one.
     """
 
     matrices: int
@@ -37,6 +60,7 @@ class Layer:
     value_width: int
     ffn_width: int
     gated: bool
+    tensors: tuple[Tensor, ...] = field(default=(), compare=False)
 
     @property
     def total(self) -> int:
@@ -126,28 +150,49 @@ def _layer(shape: ModelShape, index: int) -> Layer:
     dim, heads, width = shape.dim, shape.n_heads, shape.head_width
     keys = (heads if shape.family == "gpt2" else shape.n_kv_heads) * width
     gated = shape.family != "gpt2"
-    return Layer(
-        matrices=2 * dim * heads * width + 2 * dim * keys + (3 if gated else 2) * dim * shape.ffn_dim,
-        whole=2 * dim + (2 * width if shape.family == "qwen3" else 0),
-        experts=0, active_experts=0, kv_width=2 * keys, q_width=heads * width, value_width=heads * width,
-        ffn_width=shape.ffn_dim, gated=gated,
+    matrices = [(heads * width + 2 * keys, dim), (dim, heads * width), *_feed_forward(dim, shape.ffn_dim, gated)]
+    norms = [(dim,), (dim,), *([(width,), (width,)] if shape.family == "qwen3" else [])]
+    return _counted(
+        _tensors("matrices", matrices) + _tensors("whole", norms), active=0.0, kv_width=2 * keys,
+        q_width=heads * width, value_width=heads * width, ffn_width=shape.ffn_dim, gated=gated,
     )  # fmt: skip
 
 
 def _expert_layer(shape: ModelShape, index: int) -> Layer:
     experts, latent = shape.experts or Experts(), shape.latent or LatentAttention()
-    dim, heads = shape.dim, shape.n_heads
+    dim, heads, hidden = shape.dim, shape.n_heads, experts.ffn_dim
     query, value = heads * (latent.nope_dim + latent.rope_dim), heads * latent.value_dim
     inner = heads * (latent.nope_dim + latent.value_dim)
-    matrices = (latent.q_rank or dim) * query + latent.kv_rank * inner + value * dim
-    whole = 2 * dim + dim * (latent.kv_rank + latent.rope_dim) + latent.kv_rank
+    matrices = [(query, latent.q_rank or dim), (inner, latent.kv_rank), (dim, value)]
+    whole: list[tuple[int, ...]] = [(dim,), (dim,), (latent.kv_rank + latent.rope_dim, dim), (latent.kv_rank,)]
     if latent.q_rank:
-        whole += dim * latent.q_rank + latent.q_rank
-    expert = 3 * dim * experts.ffn_dim
+        whole += [(latent.q_rank, dim), (latent.q_rank,)]
+    widths: dict[str, Any] = {"kv_width": query + value, "q_width": query, "value_width": value, "gated": True}
     if index < experts.dense_layers:
-        return Layer(matrices + 3 * dim * shape.ffn_dim, whole, 0, 0, query + value, query, value, shape.ffn_dim, True)
-    return Layer(
-        matrices=matrices + expert * experts.shared, whole=whole + dim * experts.count, experts=expert * experts.count,
-        active_experts=expert * experts.top_k, kv_width=query + value, q_width=query, value_width=value,
-        ffn_width=experts.ffn_dim * (experts.top_k + experts.shared), gated=True,
+        matrices += _feed_forward(dim, shape.ffn_dim, True)
+        tensors = _tensors("matrices", matrices) + _tensors("whole", whole)
+        return _counted(tensors, active=0.0, ffn_width=shape.ffn_dim, **widths)
+    matrices += _feed_forward(dim, hidden * experts.shared, True)
+    routed = [(experts.count, *matrix) for matrix in _feed_forward(dim, hidden, True)]
+    tensors = _tensors("matrices", matrices) + _tensors("whole", [*whole, (experts.count, dim)])
+    return _counted(
+        tensors + _tensors("experts", routed),
+        active=experts.top_k / experts.count, ffn_width=hidden * (experts.top_k + experts.shared), **widths,
     )  # fmt: skip
+
+
+def _feed_forward(dim: int, hidden: int, gated: bool) -> list[tuple[int, int]]:
+    return [(hidden, dim), (dim, hidden), *([(hidden, dim)] if gated else [])]
+
+
+def _tensors(part: Part, shapes: Sequence[tuple[int, ...]]) -> tuple[Tensor, ...]:
+    return tuple(Tensor(part, shape) for shape in shapes)
+
+
+def _counted(tensors: tuple[Tensor, ...], active: float, **widths: Any) -> Layer:
+    """The block with these parameters, of whose routed experts a token goes through a share."""
+    total = {
+        part: sum(tensor.numel for tensor in tensors if tensor.part == part)
+        for part in ("matrices", "whole", "experts")
+    }
+    return Layer(**total, active_experts=round(total["experts"] * active), tensors=tensors, **widths)

@@ -8,12 +8,14 @@ from functools import cached_property
 from typing import Literal
 
 from headwater.core.run import ModelShape
+from headwater.train.optimizers.config import AdamW, Optimizer
 from headwater.train.plan.counts import Counts, Layer, counts
 
 Precision = Literal["float32", "bfloat16", "float8"]
 Checkpointing = Literal["none", "selective", "full"]
 Method = Literal["full", "lora", "qlora"]
 
+ADAMW = AdamW()
 SCHEDULES_WITHOUT_BUBBLE = ("ZBVZeroBubble", "InterleavedZeroBubble")
 
 
@@ -79,6 +81,8 @@ class Job:
             2021, arXiv:2106.09685); "qlora" the same beside 4-bit weights (Dettmers et al., 2023, arXiv:2305.14314).
         fused_loss: Whether cross-entropy keeps no float32 copies of the logits, as torch.compile makes it.
         pure: Whether weights, gradients and optimizer state are in bfloat16, as in some published runs.
+        optimizer: The recipe's section; adapters have AdamW.
+        offload: Whether the optimizer's state lies in host memory.
     """
 
     shape: ModelShape
@@ -96,6 +100,8 @@ class Job:
     lora_rank: int = 16
     pure: bool = False
     fused_loss: bool = False
+    optimizer: Optimizer = ADAMW
+    offload: bool = False
 
     @cached_property
     def counts(self) -> Counts:
@@ -133,6 +139,11 @@ class Job:
             parts[index % pp].update(layers[start : start + size])
             start += size
         return tuple(dict(part) for part in parts)
+
+    @property
+    def last_rank(self) -> int:
+        """The pipeline process that has the head: the last, or the first under a schedule that folds in a V."""
+        return 0 if self.degrees.schedule == "ZBVZeroBubble" else self.degrees.pp - 1
 
     @property
     def distinct_ranks(self) -> set[int]:

@@ -1,7 +1,7 @@
 """Memory of one GPU by component.
 
-Weights, gradients and the two moments of Adam are float32: 16 bytes a parameter, divided as ZeRO does (Rajbhandari et
-al., 2020, arXiv:1910.02054). Activations are counted tensor by tensor after Korthikanti et al., 2022
+Weights, gradients and optimizer state are float32, with Adam's two moments 16 bytes a parameter, divided as ZeRO does
+(Rajbhandari et al., 2020, arXiv:1910.02054). Activations are counted tensor by tensor after Korthikanti et al., 2022
 (arXiv:2205.05198), for this project's blocks: RMSNorm, SwiGLU or GELU, attention that keeps no scores. Figures are of
 the process that needs most; in a pipeline that is looked for among all stages.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, fields
 
+from headwater.train.plan import optimizer_state
 from headwater.train.plan.counts import Layer
 from headwater.train.plan.job import Job
 
@@ -39,7 +40,7 @@ class Memory:
     Attributes:
         parameters: Weights, as they lie between two steps.
         gradients: As they lie between the backward pass and the update.
-        optimizer: Both moments of Adam.
+        optimizer: Its state, less what is offloaded, and what an update needs beyond what a pass did.
         activations: What the backward pass needs of the blocks, over all micro-batches in flight.
         logits: Logits, their logarithms and their gradient.
         communication: Weights gathered for a pass and gradients before they are reduced.
@@ -92,14 +93,9 @@ def local_parameters(job: Job, rank: int) -> tuple[float, float]:
     dense = sum(number * (layer.matrices / degrees.tp + layer.whole) for layer, number in layers.items())
     if rank == 0:
         dense += model.embedding / degrees.tp
-    if rank == last_rank(job):
+    if rank == job.last_rank:
         dense += model.head / degrees.tp + model.final
     return dense, sum(number * layer.experts for layer, number in layers.items()) / degrees.ep
-
-
-def last_rank(job: Job) -> int:
-    """The pipeline process that has the head: the last, or the first under a schedule that folds in a V."""
-    return 0 if job.degrees.schedule == "ZBVZeroBubble" else job.degrees.pp - 1
 
 
 def _of_process(job: Job, rank: int, on_gpu: bool) -> Memory:
@@ -108,21 +104,47 @@ def _of_process(job: Job, rank: int, on_gpu: bool) -> Memory:
     divided = degrees.zero > 0
     sharded = dense / (degrees.shards if divided else 1)
     sharded += experts / (degrees.expert_shards if divided else 1)
-    held = HALF if job.pure else FLOAT
     if job.method == "full":
-        parameters, gradients, optimizer = sharded * held, sharded * held, 2 * sharded * held
-        trained = dense + experts
+        held = HALF if job.pure else FLOAT
+        parameters, gradients, trained = sharded * held, sharded * held, dense + experts
     else:
-        adapters = adapter_parameters(job, rank)
-        frozen = sharded * (NF4_BYTES if job.method == "qlora" else HALF)
-        adapted = adapters / (degrees.shards if divided else 1)
-        parameters, gradients, optimizer = frozen + FLOAT * adapted, FLOAT * adapted, 2 * FLOAT * adapted
-        trained = adapters
+        trained = adapter_parameters(job, rank)
+        frozen = sharded * HALF - (_quantized(job, rank) * (HALF - NF4_BYTES) if job.method == "qlora" else 0.0)
+        adapted = trained / (degrees.shards if divided else 1)
+        parameters, gradients = frozen + FLOAT * adapted, FLOAT * adapted
     activations, logits = activation_bytes(job, rank), _logits(job, rank)
     communication = _communication(job, rank, dense, experts, trained)
+    beyond = optimizer_state.of_update(job, rank) - (activations + logits + communication)
+    optimizer = (0.0 if job.offload else _state(job, rank)) + max(0.0, beyond)
     tensors = parameters + gradients + optimizer + activations + logits + communication
     reserve = RESERVE_BYTES + FRAGMENTS * tensors if on_gpu else 0.0
     return Memory(parameters, gradients, optimizer, activations, logits, communication, reserve)
+
+
+def optimizer_bytes(job: Job) -> float:
+    """Optimizer state of the process that has most, on the device or in host memory."""
+    return max(_state(job, rank) for rank in job.distinct_ranks)
+
+
+def _state(job: Job, rank: int) -> float:
+    """Optimizer state of a pipeline process."""
+    if job.method == "full" and not job.pure:
+        return optimizer_state.of_process(job, rank)
+    divided = job.degrees.zero > 0
+    if job.method != "full":
+        return 2 * FLOAT * adapter_parameters(job, rank) / (job.degrees.shards if divided else 1)
+    dense, experts = local_parameters(job, rank)
+    return 2 * HALF * (dense / (job.degrees.shards if divided else 1)
+                       + experts / (job.degrees.expert_shards if divided else 1))  # fmt: skip
+
+
+def _quantized(job: Job, rank: int) -> float:
+    """Weights that QLoRA keeps in 4 bits: the linear layers of the blocks, of what a process holds."""
+    degrees, layers = job.degrees, job.stages[rank]
+    dense = sum(number * layer.matrices for layer, number in layers.items()) / degrees.tp
+    experts = sum(number * layer.experts for layer, number in layers.items()) / degrees.ep
+    divided = degrees.zero > 0
+    return dense / (degrees.shards if divided else 1) + experts / (degrees.expert_shards if divided else 1)
 
 
 def adapter_parameters(job: Job, rank: int | None = None) -> float:
@@ -206,7 +228,7 @@ def _in_flight(job: Job, rank: int) -> float:
 
 
 def _logits(job: Job, rank: int) -> float:
-    if rank != last_rank(job):
+    if rank != job.last_rank:
         return 0.0
     words = job.tokens * job.shape.vocab_size / job.degrees.tp
     return words * (2 * job.product_bytes if job.fused_loss else job.product_bytes + LOGIT_COPIES * FLOAT)
@@ -229,7 +251,7 @@ def _communication(job: Job, rank: int, dense: float, experts: float, trained: f
     block = max((_block(job, layer) for layer in layers), default=0.0)
     outer = job.counts.head_products / degrees.tp
     if degrees.zero == 3:
-        gathered = width * (2 * block + (outer if rank == last_rank(job) else 0.0))
+        gathered = width * (2 * block + (outer if rank == job.last_rank else 0.0))
         reduced = (width + FLOAT) * block if job.method == "full" else 0.0
         return gathered + reduced
     gathered = width * (dense + experts)

@@ -8,6 +8,7 @@ from headwater.core.config import Base, validate
 from headwater.core.errors import ConfigError
 from headwater.train.config import TrainConfig
 from headwater.train.model import Model
+from headwater.train.optimizers.config import AdamW, AdamW8bit, Muon
 from headwater.train.plan.cost import Cost
 from headwater.train.plan.job import Degrees, Job, Precision
 from headwater.train.plan.recommend import nearest_runs
@@ -56,7 +57,7 @@ def recipe_of(job: Job, model: Model, cost: Cost, *, name: str, device: str, com
             **model.model_dump(mode="json", include=set(SHAPE)), **model.model_dump(mode="json", exclude_defaults=True)
         },
         "seq_len": job.seq_len, "global_batch": job.global_batch, "micro_batch": job.micro_batch, "steps": cost.steps,
-        "optimizer": {"learning_rate": nearest_runs(job.counts.active, 1)[0].learning_rate},
+        "optimizer": _optimizer(job),
         "schedule": {
             "warmup_steps": min(WARMUP_STEPS, max(1, round(cost.steps * WARMUP_RATIO))), "decay_ratio": DECAY_RATIO,
         },
@@ -66,6 +67,8 @@ def recipe_of(job: Job, model: Model, cost: Cost, *, name: str, device: str, com
     }  # fmt: skip
     if parallel:
         train["parallel"] = parallel
+    if job.offload:
+        train["offload"] = "optimizer"
     recipe = dict(base or {})
     recipe.setdefault("name", name)
     recipe.setdefault("seed", 0)
@@ -75,6 +78,14 @@ def recipe_of(job: Job, model: Model, cost: Cost, *, name: str, device: str, com
     validate(Base, {key: recipe[key] for key in Base.model_fields}, "")
     validate(TrainConfig, recipe["train"], "train")
     return recipe
+
+
+def _optimizer(job: Job) -> dict[str, Any]:
+    """The section; the learning rate is a published one where it is right for the optimizer, which Adam's are for."""
+    section = job.optimizer.model_dump(mode="json", exclude_defaults=True)
+    if isinstance(job.optimizer, AdamW | AdamW8bit | Muon):
+        section["learning_rate"] = nearest_runs(job.counts.active, 1)[0].learning_rate
+    return section
 
 
 def job_of_config(config: TrainConfig, vocab_size: int) -> Job:
@@ -93,7 +104,7 @@ def job_of_config(config: TrainConfig, vocab_size: int) -> Job:
         shape=config.model.shape(vocab_size, config.seq_len), degrees=degrees, seq_len=config.seq_len,
         global_batch=config.global_batch, micro_batch=config.micro_batch, precision=_AS_WIDE[config.precision],
         checkpointing=config.activation_checkpointing, kernels="compiled" if config.compile else "eager",
-        fused_loss=config.compile,
+        fused_loss=config.compile, optimizer=config.optimizer, offload=config.offload == "optimizer",
     )  # fmt: skip
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from itertools import product
 
 from headwater.train.model import Model
+from headwater.train.optimizers.config import Optimizer
 from headwater.train.parallel import FLEX_BLOCK, SPLIT_BACKWARD, Parallel, problems
 from headwater.train.plan.clusters import Cluster
-from headwater.train.plan.job import Checkpointing, Degrees, Job, Method, Precision
+from headwater.train.plan.job import ADAMW, Checkpointing, Degrees, Job, Method, Precision
 from headwater.train.plan.memory import Memory, memory_per_gpu
 from headwater.train.plan.sizes import shape_of
 from headwater.train.plan.speed import Speed, step_speed
@@ -49,6 +50,8 @@ class Wish:
         compiled: Whether blocks are compiled.
         method: "full", "lora" or "qlora".
         lora_rank: Width of an adapter.
+        optimizer: The recipe's section.
+        offload: Whether the optimizer's state lies in host memory.
     """
 
     model: Model
@@ -58,6 +61,8 @@ class Wish:
     compiled: bool
     method: Method = "full"
     lora_rank: int = 16
+    optimizer: Optimizer = ADAMW
+    offload: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,7 @@ def jobs(wish: Wish, cluster: Cluster) -> Iterator[Job]:
                     shape=shape, degrees=degrees, seq_len=wish.seq_len, global_batch=batch, micro_batch=micro,
                     precision=wish.precision, checkpointing=checkpointing,
                     kernels="compiled" if wish.compiled else "eager", fused_loss=wish.compiled, method=wish.method,
-                    lora_rank=wish.lora_rank,
+                    lora_rank=wish.lora_rank, optimizer=wish.optimizer, offload=wish.offload,
                 )  # fmt: skip
             if processes == 1 and micro >= wish.batch:
                 break

@@ -13,13 +13,14 @@ from headwater.train.plan.cost import CO2_KG_PER_KWH, GOODPUT, POWER_RATIO, PUE
 from headwater.train.plan.explain import alternatives, reasons
 from headwater.train.plan.job import Job
 from headwater.train.plan.make import Largest, Plan
+from headwater.train.plan.memory import optimizer_bytes
 from headwater.train.plan.recipe import command_of
 from headwater.train.plan.recommend import nearest_runs
 from headwater.train.plan.search import EQUAL, Candidate
 from headwater.train.plan.speed import Speed
 
 MEMORY = {
-    "parameters": "weights (float32)", "gradients": "gradients (float32)", "optimizer": "Adam's moments (float32)",
+    "parameters": "weights (float32)", "gradients": "gradients (float32)", "optimizer": "optimizer state",
     "activations": "activations", "logits": "logits and cross-entropy",
     "communication": "weights gathered, gradients to reduce", "reserve": "CUDA, NCCL, the allocator's reserve",
 }  # fmt: skip
@@ -101,6 +102,8 @@ def _what(plan: Plan) -> list[list[str]]:
         rows.append(["money", f"${cost.dollars:,.0f} at ${plan.price.dollars:.2f} a GPU and hour, {plan.price.option} "
                      f"({plan.price.source})" if plan.price and cost.dollars is not None
                      else f"no price of {cluster.gpu.name} is known: give one with --price"])  # fmt: skip
+    if job.offload:
+        rows.append(["host memory", f"{_gib(optimizer_bytes(job))} GiB a GPU, for the optimizer's state"])
     watts = f"{cluster.device.power_watts * POWER_RATIO:,.0f} W"
     whose = "" if cluster.gpu.generation == "cpu" else " a GPU with its share of the server"
     rows.append(["energy", f"{cost.energy_kwh:,.0f} kWh ({watts}{whose}, PUE {PUE})"])
@@ -153,6 +156,7 @@ def _candidate(one: Candidate) -> dict[str, Any]:
         "degrees": asdict(job.degrees), "seq_len": job.seq_len, "global_batch": job.global_batch,
         "micro_batch": job.micro_batch, "micro_batches": job.micro_batches, "precision": job.precision,
         "activation_checkpointing": job.checkpointing, "method": job.method,
+        "optimizer": job.optimizer.name, "optimizer_bytes": optimizer_bytes(job), "offload": job.offload,
         "memory_bytes": {**asdict(one.memory), "total": one.memory.total},
         "speed": asdict(_speed(one)) | {"step_seconds": _speed(one).step_seconds},
         "tokens_per_second": one.rate,

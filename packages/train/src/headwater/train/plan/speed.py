@@ -8,18 +8,24 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from headwater.train.plan import optimizer_state
 from headwater.train.plan.clusters import Gpu
 from headwater.train.plan.collectives import exchange_seconds, gather_seconds, group_of, send_seconds
 from headwater.train.plan.counts import Layer, flops_per_token
 from headwater.train.plan.efficiency import FITTED, Efficiency
 from headwater.train.plan.job import SCHEDULES_WITHOUT_BUBBLE, Job
-from headwater.train.plan.memory import last_rank, local_parameters
+from headwater.train.plan.memory import local_parameters
 
 BACKWARD_PRODUCTS, BACKWARD_ATTENTION = 2.0, 2.5
 """Work of the backward pass against the forward pass: two products for one, and fused attention's five for two."""
 
 OPERATIONS = 30
 """Operations that a block launches in its forward pass; twice as many in the backward pass."""
+
+
+HOST_BANDWIDTH = 20e9
+"""Bytes a second between a GPU and page-locked memory of its host, in one direction: PCIe 4.0 x16 has 32e9, less what
+its packets take. Assumed; nothing was measured."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +133,7 @@ class _Model:
             ahead, back, exposed = self.block(layer)
             forward, backward = forward.plus(ahead.times(number)), backward.plus(back.times(number))
             data += exposed * number
-        if rank == last_rank(job):
+        if rank == job.last_rank:
             ahead = self.head()
             back = ahead.times(BACKWARD_PRODUCTS if job.method == "full" else 1.0)
             forward, backward = forward.plus(ahead), backward.plus(back)
@@ -280,7 +286,7 @@ class _Model:
         degrees, model = self.job.degrees, self.job.counts
         if degrees.zero != 3 or degrees.shards == 1:
             return 0.0
-        words = (model.embedding if rank == 0 else 0) + (model.head if rank == last_rank(self.job) else 0)
+        words = (model.embedding if rank == 0 else 0) + (model.head if rank == self.job.last_rank else 0)
         size = self.job.product_bytes * words / degrees.tp
         gathered = gather_seconds(size, self.shard, self.gpu, self.fitted)
         return gathered + (self.reduce_seconds(size) if self.job.method == "full" else 0.0)
@@ -330,11 +336,17 @@ class _Model:
         return bubble, sent * job.micro_batches
 
     def update(self, rank: int) -> float:
-        """Adam reads and writes weights and moments and reads gradients; the norm reads gradients."""
-        dense, experts = local_parameters(self.job, rank)
-        degrees = self.job.degrees
+        """The optimizer reads and writes weights and its state, and reads gradients; so does the norm."""
+        job, degrees = self.job, self.job.degrees
+        if job.method != "full":
+            return 0.0
+        dense, experts = local_parameters(job, rank)
         mine = (dense / degrees.shards + experts / degrees.expert_shards) if degrees.zero else dense + experts
-        return mine * 32 / self.bandwidth if self.job.method == "full" else 0.0
+        state = optimizer_state.of_process(job, rank)
+        seconds = (16 * mine + 2 * state) / self.bandwidth + (2 * state / HOST_BANDWIDTH if job.offload else 0.0)
+        work = optimizer_state.orthogonalised(job, rank)
+        gathered = gather_seconds(4 * work.gathered, self.shard, self.gpu, self.fitted) if work.gathered else 0.0
+        return seconds + work.flops / self.bf16 + gathered
 
 
 def _log2(value: float) -> float:
