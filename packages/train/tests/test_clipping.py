@@ -23,8 +23,10 @@ NORMS = [1.0, 1.2, 0.9, 1.1, 1.0, 9.0, 1.1, 0.2, 4.0, 1.0]
 
 def clipped(clipper: ZClipper | AdaGcClipper, parameter: torch.nn.Parameter, norm: float, step: int) -> float:
     parameter.grad = torch.tensor([norm, 0.0])
-    clipper.clip(step, parameter.grad.norm())
-    return float(parameter.grad.norm())
+    told = bool(clipper.clip(step, parameter.grad.norm()))
+    after = float(parameter.grad.norm())
+    assert told == (after < norm * (1 - 1e-6))
+    return after
 
 
 def test_zclip_is_its_algorithm_and_goes_on_from_its_state() -> None:
@@ -72,7 +74,9 @@ def test_adagc_is_its_algorithm() -> None:
     for step, norm in enumerate(NORMS, start=1):
         gradients = {"a": norm, "b": 1.0}
         first.grad, second.grad = (torch.tensor([value, 0.0]) for value in gradients.values())
-        clipper.clip(step, torch.tensor(norm))
+        limits = {name: config.ratio * running[name] for name in running if step > 4}
+        told = clipper.clip(step, torch.tensor(norm))
+        assert bool(told) == any(gradients[name] > limit for name, limit in limits.items())
         clipper.keep(torch.tensor(0.0))
         for (name, value), parameter in zip(gradients.items(), (first, second), strict=True):
             if step <= 4:

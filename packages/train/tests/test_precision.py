@@ -115,6 +115,16 @@ def test_accumulated_gradients_are_those_of_one_batch(data: Path, tmp_path: Path
     assert [row["grad_norm"] for row in parts] == pytest.approx([row["grad_norm"] for row in whole], rel=1e-3)
 
 
+@pytest.mark.slow
+def test_compiled_blocks_train_as_eager_ones_do(data: Path, tmp_path: Path) -> None:
+    eager = _trained(data, tmp_path, "eager", steps=4)
+    torch._dynamo.utils.counters.clear()
+    compiled = _trained(data, tmp_path, "compiled", steps=4, compile=True)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+    assert [row["loss"] for row in compiled] == pytest.approx([row["loss"] for row in eager], abs=1e-5)
+    assert [row["grad_norm"] for row in compiled] == pytest.approx([row["grad_norm"] for row in eager], rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

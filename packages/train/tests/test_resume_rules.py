@@ -1,9 +1,13 @@
+import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from headwater.core.errors import TrainError
 from headwater.train.config import TrainConfig, identity, recorded
-from headwater.train.resume import _identity_of, checkpoint_folders, to_delete
+from headwater.train.resume import _identity_of, checkpoint_folders, refuse_if_changed, to_delete
 
 
 @pytest.mark.parametrize(
@@ -45,3 +49,29 @@ def test_a_key_that_came_later_has_its_default_in_an_older_checkpoint() -> None:
     gone = older | {"no_more": 3}
     assert _identity_of(gone)["no_more"] == 3
     assert "guard" not in _identity_of(gone)
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "message"),
+    [
+        ({}, {"optimizer": {"name": "muon"}}, r"another train\.optimizer\.name \(and .*found: +muon.*expected: +adamw"),
+        ({"optimizer": {"name": "lion"}}, {}, r"another train\.optimizer\.name .*found: +adamw.*expected: +lion"),
+        ({}, {"schedule": {"name": "cosine"}}, r"another train\.schedule\.name .*found: +cosine.*expected: +wsd"),
+        ({}, {"objective": "prefix"}, r"another train\.objective\.kind.*found: +prefix.*expected: +causal"),
+        ({}, {"optimizer": {"eps": 1e-6}}, r"another train\.optimizer\.eps.*found: +1e-06.*expected: +1e-08"),
+    ],
+)
+def test_what_was_chosen_by_name_is_told_by_name(then: dict[str, Any], now: dict[str, Any], message: str) -> None:
+    same: Any = {"tokenizer_digest": "", "stages": []}
+    mixture = SimpleNamespace(normalised=dict, block=1)
+    inputs: Any = SimpleNamespace(
+        **same, config=TrainConfig.model_validate(now), base=SimpleNamespace(seed=0), mixture=mixture, token_digests={},
+        initial=None,
+    )  # fmt: skip
+    info: Any = SimpleNamespace(
+        **same, config=recorded(TrainConfig.model_validate(then)), seed=0, weights={}, block=1, tokens={},
+        init_digest=None,
+    )  # fmt: skip
+    with pytest.raises(TrainError) as caught:
+        refuse_if_changed(info, inputs)
+    assert re.search(message, str(caught.value), re.DOTALL)

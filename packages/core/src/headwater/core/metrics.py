@@ -155,8 +155,8 @@ TRAIN_DEAD_EXPERTS = Metric(
     "headwater_train_dead_experts", "gauge", "1", "Experts of all layers that no token went to for 100 steps.", "train"
 )
 TRAIN_CLIPPED_STEPS = Metric(
-    "headwater_train_clipped_steps_total", "counter", "1", "Steps whose gradient norm was above the clipping norm.",
-    "train",
+    "headwater_train_clipped_steps_total", "counter", "1",
+    "Steps whose gradient was clipped, by a fixed or an adaptive limit.", "train",
 )  # fmt: skip
 TRAIN_PHASE_SECONDS = Metric(
     "headwater_train_phase_seconds_total", "counter", "s",

@@ -234,7 +234,9 @@ def refuse_if_changed(info: RunInfo, inputs: Inputs) -> None:
         "init_from": inputs.initial.digest if inputs.initial else None,
     }  # fmt: skip
     before, after = _flat(was), _flat(now)
-    changed = [key for key in sorted({*before, *after}) if before.get(key) != after.get(key)]
+    differ = (key for key in {*before, *after} if before.get(key) != after.get(key))
+    # What another name brings with it comes after the name.
+    changed = sorted(differ, key=lambda key: (not key.endswith((".name", ".kind")), key))
     if changed:
         more = f" (and {len(changed) - 1} more: {', '.join(changed[1:6])})" if len(changed) > 1 else ""
         raise TrainError(

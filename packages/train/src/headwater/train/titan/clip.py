@@ -27,8 +27,10 @@ class Clipper(Protocol):
         """The limit of the whole gradient's norm in a step."""
         ...
 
-    def clip(self, step: int, norm: torch.Tensor) -> None:
-        """Clips the gradients; `norm` is what theirs is after the fixed limit, 0-dimensional."""
+    def clip(self, step: int, norm: torch.Tensor) -> torch.Tensor:
+        """Clips the gradients, and says whether it changed any; `norm` is what theirs is after the fixed limit. Both
+        are 0-dimensional.
+        """
         ...
 
     def keep(self, refused: torch.Tensor) -> None:
@@ -75,10 +77,11 @@ class ZClipper:
         return max_norm
 
     @torch.no_grad()
-    def clip(self, step: int, norm: torch.Tensor) -> None:
+    def clip(self, step: int, norm: torch.Tensor) -> torch.Tensor:
         """As the protocol has it."""
         factor, self._next = zclip(self._state, norm.double(), self._config)
         torch._foreach_mul_(_gradients(self._parameters), factor.float())
+        return factor < 1
 
     def keep(self, refused: torch.Tensor) -> None:
         """As the protocol has it."""
@@ -139,14 +142,15 @@ class AdaGcClipper:
         return max_norm if step <= self._config.warmup_steps else float("inf")
 
     @torch.no_grad()
-    def clip(self, step: int, norm: torch.Tensor) -> None:
-        """As the protocol has it."""
+    def clip(self, step: int, norm: torch.Tensor) -> torch.Tensor:
+        """As the protocol has it; of this process's parameters."""
         found = [torch.linalg.vector_norm(parameter.grad) for parameter in self._parameters]  # type: ignore[arg-type]
         norms_P = torch.stack([one.full_tensor() if isinstance(one, DTensor) else one for one in found]).float()
         warm = step <= self._config.warmup_steps
         factors_P, self._next_P = adagc(self._norms_P, norms_P, self._config, warm=warm)
         if not warm:
             torch._foreach_mul_(_gradients(self._parameters), list(factors_P.unbind()))
+        return (factors_P < 1).any()
 
     def keep(self, refused: torch.Tensor) -> None:
         """As the protocol has it."""

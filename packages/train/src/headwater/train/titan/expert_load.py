@@ -19,6 +19,7 @@ from torch.distributed.tensor import DTensor
 
 from headwater.core import metrics as names
 from headwater.core.run import ModelShape
+from headwater.train.titan.experts import expert_blocks
 from headwater.train.titan.updates import EVERY
 
 DEAD_AFTER = 100
@@ -44,13 +45,9 @@ class ExpertLoad:
     ) -> None:  # fmt: skip
         experts = shape.experts
         self._first = experts.dense_layers if experts else 0
+        self._blocks = [(number - self._first, block) for number, block in expert_blocks(parts, shape.n_layers)]
         layers = shape.n_layers - self._first if experts else 0
-        self._blocks = [
-            (int(name) - self._first, block)
-            for part in parts
-            for name, block in part.get_submodule("layers").named_children()
-            if getattr(block, "moe_enabled", False)
-        ]
+        layers = max([layers, *(row + 1 for row, _ in self._blocks)])  # more where there are blocks for later tokens
         self._tokens_NE = torch.zeros(layers, experts.count if experts else 0, device=device)
         self._tensor_group = tensor_group
         self._idle: list[list[int]] = []

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
 from torch.nn import functional as F
+from torchtitan.components.optimizer import register_moe_load_balancing_hook
 from torchtitan.models.common import ComplexRoPE, RMSNorm
 from torchtitan.models.common.config_utils import (
     make_ffn_config,
@@ -63,6 +64,38 @@ def expert_biases(model_parts: Iterable[nn.Module]) -> Iterator[torch.Tensor]:
         for name, buffer in part.named_buffers():
             if name.endswith("expert_bias_E"):
                 yield buffer.to_local() if isinstance(buffer, DTensor) else buffer
+
+
+def expert_blocks(model_parts: Iterable[nn.Module], n_layers: int) -> Iterator[tuple[int, nn.Module]]:
+    """The blocks with experts that this process holds, by their number; those that predict later tokens come last."""
+    for part in model_parts:
+        numbered = [(int(name), block) for name, block in part.get_submodule("layers").named_children()]
+        later = getattr(part, "mtp_layers", None) or ()
+        numbered += [(n_layers + place, block) for place, block in enumerate(later)]
+        yield from ((number, block) for number, block in numbered if getattr(block, "moe_enabled", False))
+
+
+def balance_experts(optimizers: Any, model_parts: list[nn.Module], parallel_dims: Any) -> None:
+    """Registers torchtitan's hook, which balances the load of experts, also for blocks that predict later tokens.
+
+    Covers `torchtitan/components/optimizer/optimizer.py`, `register_moe_load_balancing_hook`, which looks at `layers`
+    alone. Unnecessary once it looks at `mtp_layers` too.
+
+    Args:
+        optimizers: torchtitan's container.
+        model_parts: Of this process.
+        parallel_dims: The layout.
+    """
+    later = [_Layers(part.mtp_layers) for part in model_parts if getattr(part, "mtp_layers", None)]
+    register_moe_load_balancing_hook(optimizers, [*model_parts, *later], parallel_dims)
+
+
+class _Layers(nn.Module):
+    """Blocks where torchtitan's hook looks for them."""
+
+    def __init__(self, blocks: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleDict({str(place): block for place, block in enumerate(blocks)})
 
 
 def expert_layer(shape: ModelShape, index: int, inner_attention: Any) -> DeepSeekV3TransformerBlock.Config:

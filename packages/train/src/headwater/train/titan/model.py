@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torchtitan.components.optimizer import register_moe_load_balancing_hook
 from torchtitan.distributed.pipeline_parallel import pipeline_llm
 from torchtitan.models.common import Embedding, Linear, RMSNorm
 from torchtitan.models.common.config_utils import get_attention_config, make_ffn_config, make_gqa_config
@@ -31,7 +30,7 @@ from headwater.core.run import ModelShape
 from headwater.train.mup import Mup
 from headwater.train.objectives.config import Kinds, MultiToken, ReplacedToken
 from headwater.train.titan import cpu
-from headwater.train.titan.experts import expert_layer
+from headwater.train.titan.experts import balance_experts, expert_layer
 from headwater.train.titan.gpt2 import Gpt2Model, gpt2_layer, gpt2_parts
 from headwater.train.titan.initial import key_parameters
 from headwater.train.titan.multi_token import later_tokens
@@ -103,7 +102,7 @@ def model_spec(
     return ModelSpec(
         name=shape.family, flavor="headwater", model=config,
         parallelize_fn=partial(_parallelize, family.parallelize, device), pipelining_fn=pipeline_llm,
-        post_optimizer_build_fn=register_moe_load_balancing_hook if shape.experts else None,
+        post_optimizer_build_fn=balance_experts if shape.experts else None,
         state_dict_adapter=family.adapter,
     )  # fmt: skip
 

@@ -70,14 +70,16 @@ class Figures:
         return bool(self.loss_scale and self.loss_scale[0])
 
 
-def agree(loss: torch.Tensor, grad_norm: torch.Tensor, rank_loss: torch.Tensor, *flags: bool) -> torch.Tensor:
+def agree(
+    loss: torch.Tensor, grad_norm: torch.Tensor, rank_loss: torch.Tensor, *flags: bool | torch.Tensor
+) -> torch.Tensor:  # fmt: skip
     """The figures on which all processes agree: of each, the greatest; what is not finite counts as infinite.
 
     Args:
         loss: Of the global batch as this process knows it, 0-dimensional.
         grad_norm: The same.
         rank_loss: Of this process's own tokens; 0 where it has no loss.
-        *flags: Of this process.
+        *flags: Of this process; those that the device knows are 0-dimensional.
 
     Returns:
         Loss, gradient norm, loss of one process, whether each was NaN anywhere, and the flags; float32 of shape
@@ -87,7 +89,12 @@ def agree(loss: torch.Tensor, grad_norm: torch.Tensor, rank_loss: torch.Tensor, 
     unknown = values.isnan()
     values = torch.where(values.isfinite(), values, math.inf)
     # Filled, not copied: a copy from the host would wait for the device.
-    more = [torch.full((1,), float(flag), device=values.device) for flag in flags]
+    more = [
+        flag.float().reshape(1)
+        if isinstance(flag, torch.Tensor)
+        else torch.full((1,), float(flag), device=values.device)
+        for flag in flags
+    ]
     found = torch.cat([values, unknown.float(), *more])
     if dist.get_world_size() > 1:
         dist.all_reduce(found, op=dist.ReduceOp.MAX)

@@ -103,12 +103,13 @@ class StepTrainer(Trainer):
                 parameters, max_norm, foreach=True, pp_mesh=self.parallel_dims.get_optional_mesh("pp"),
                 ep_enabled=self.parallel_dims.ep_enabled,
             )  # fmt: skip
+            clipped = grad_norm > max_norm
             if self._clip is not None:
-                self._clip.clip(self.step, grad_norm.clamp(max=max_norm))
+                clipped = clipped | self._clip.clip(self.step, grad_norm.clamp(max=max_norm))
         with self._clock.part(profile.COMMUNICATION):
             total, nats = self._summed(own, nats)
             own *= self._loss_ranks
-            found = agree(total, grad_norm, own, self.session.terminated, self.checkpointer.failed)
+            found = agree(total, grad_norm, own, self.session.terminated, self.checkpointer.failed, clipped)
             scale = self._loss_scale.update(found[0], found[1])
         with self._clock.part(profile.GUARD):
             limits = self.guard.limits(self.step)

@@ -291,7 +291,7 @@ class HeadwaterTrainer(StepTrainer):
             self._sources.add(figures.source_nats, figures.source_tokens)
         speed = self.metrics_processor.log_step(
             figures, tokens=tokens, samples=samples, step_tokens=size * plan.seq_len,
-            clipped=figures.grad_norm > self.config.training.max_norm, phases=self._clock.seconds,
+            clipped=figures.flags[2], phases=self._clock.seconds,
             sources=lambda: self._sources.take(samples, order),
         )  # fmt: skip
         self.metrics_processor.log_values(sent.step, self._experts.series(figures.expert_tokens))
