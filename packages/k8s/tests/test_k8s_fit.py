@@ -69,6 +69,12 @@ REFUSED = {
         "cpu_only",
         "set train.device=cpu",
     ),
+    "state off the GPUs of pods that have none": (
+        ("cluster.cpu_only=true", "train.offload=optimizer"),
+        "to keep state off its GPUs and its pods have none",
+        "train.offload: optimizer",
+        "set train.offload=none",
+    ),
     "samples that context parallelism cannot cut": (
         ("train.parallel.dp_shard=32", "train.parallel.cp=2", "train.seq_len=4032"),
         "seq_len does not fit train.parallel.cp",

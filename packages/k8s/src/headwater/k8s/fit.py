@@ -95,6 +95,9 @@ def _device(train: TrainConfig, cluster: Cluster) -> None:
     elif train.device == "cuda":
         raise ConfigError("the training is to run on GPUs and its pods have none", found="cluster.cpu_only: true",
                           hint="set train.device=cpu, or cluster.cpu_only=false")  # fmt: skip
+    elif train.offload != "none":
+        raise ConfigError("the training is to keep state off its GPUs and its pods have none",
+                          found=f"train.offload: {train.offload}", hint="set train.offload=none")  # fmt: skip
 
 
 def _device_memory(train: TrainConfig, cluster: Cluster, job: Job, memory: Memory) -> None:

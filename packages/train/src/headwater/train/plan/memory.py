@@ -98,19 +98,22 @@ def local_parameters(job: Job, rank: int) -> tuple[float, float]:
     return dense, sum(number * layer.experts for layer, number in layers.items()) / degrees.ep
 
 
-def _of_process(job: Job, rank: int, on_gpu: bool) -> Memory:
+def shared_out(job: Job, dense: float, experts: float = 0.0) -> float:
+    """What FSDP leaves a process of what `local_parameters` has."""
     degrees = job.degrees
+    return dense / degrees.shards + experts / degrees.expert_shards if degrees.zero else dense + experts
+
+
+def _of_process(job: Job, rank: int, on_gpu: bool) -> Memory:
     dense, experts = local_parameters(job, rank)
-    divided = degrees.zero > 0
-    sharded = dense / (degrees.shards if divided else 1)
-    sharded += experts / (degrees.expert_shards if divided else 1)
+    sharded = shared_out(job, dense, experts)
     if job.method == "full":
         held = HALF if job.pure else FLOAT
         parameters, gradients, trained = sharded * held, sharded * held, dense + experts
     else:
         trained = adapter_parameters(job, rank)
         frozen = sharded * HALF - (_quantized(job, rank) * (HALF - NF4_BYTES) if job.method == "qlora" else 0.0)
-        adapted = trained / (degrees.shards if divided else 1)
+        adapted = shared_out(job, trained)
         parameters, gradients = frozen + FLOAT * adapted, FLOAT * adapted
     activations, logits = activation_bytes(job, rank), _logits(job, rank)
     communication = _communication(job, rank, dense, experts, trained)
@@ -130,12 +133,9 @@ def _state(job: Job, rank: int) -> float:
     """Optimizer state of a pipeline process."""
     if job.method == "full" and not job.pure:
         return optimizer_state.of_process(job, rank)
-    divided = job.degrees.zero > 0
     if job.method != "full":
-        return 2 * FLOAT * adapter_parameters(job, rank) / (job.degrees.shards if divided else 1)
-    dense, experts = local_parameters(job, rank)
-    return 2 * HALF * (dense / (job.degrees.shards if divided else 1)
-                       + experts / (job.degrees.expert_shards if divided else 1))  # fmt: skip
+        return 2 * FLOAT * shared_out(job, adapter_parameters(job, rank))
+    return 2 * HALF * shared_out(job, *local_parameters(job, rank))
 
 
 def _quantized(job: Job, rank: int) -> float:
@@ -143,8 +143,7 @@ def _quantized(job: Job, rank: int) -> float:
     degrees, layers = job.degrees, job.stages[rank]
     dense = sum(number * layer.matrices for layer, number in layers.items()) / degrees.tp
     experts = sum(number * layer.experts for layer, number in layers.items()) / degrees.ep
-    divided = degrees.zero > 0
-    return dense / (degrees.shards if divided else 1) + experts / (degrees.expert_shards if divided else 1)
+    return shared_out(job, dense, experts)
 
 
 def adapter_parameters(job: Job, rank: int | None = None) -> float:

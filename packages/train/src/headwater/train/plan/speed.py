@@ -14,7 +14,7 @@ from headwater.train.plan.collectives import exchange_seconds, gather_seconds, g
 from headwater.train.plan.counts import Layer, flops_per_token
 from headwater.train.plan.efficiency import FITTED, Efficiency
 from headwater.train.plan.job import SCHEDULES_WITHOUT_BUBBLE, Job
-from headwater.train.plan.memory import local_parameters
+from headwater.train.plan.memory import local_parameters, shared_out
 
 BACKWARD_PRODUCTS, BACKWARD_ATTENTION = 2.0, 2.5
 """Work of the backward pass against the forward pass: two products for one, and fused attention's five for two."""
@@ -337,11 +337,10 @@ class _Model:
 
     def update(self, rank: int) -> float:
         """The optimizer reads and writes weights and its state, and reads gradients; so does the norm."""
-        job, degrees = self.job, self.job.degrees
+        job = self.job
         if job.method != "full":
             return 0.0
-        dense, experts = local_parameters(job, rank)
-        mine = (dense / degrees.shards + experts / degrees.expert_shards) if degrees.zero else dense + experts
+        mine = shared_out(job, *local_parameters(job, rank))
         state = optimizer_state.of_process(job, rank)
         seconds = (16 * mine + 2 * state) / self.bandwidth + (2 * state / HOST_BANDWIDTH if job.offload else 0.0)
         work = optimizer_state.orthogonalised(job, rank)
