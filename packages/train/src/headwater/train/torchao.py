@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import logging
 
 from headwater.core.errors import ConfigError
 
@@ -18,8 +17,6 @@ def require_torchao(what: str, extra: str) -> None:
     Raises:
         ConfigError: It is not installed.
     """
-    for name in ("torchao", "torch.utils._pytree"):  # that kernels for other devices do not load is no news
-        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         importlib.import_module("torchao")
     except ImportError as error:

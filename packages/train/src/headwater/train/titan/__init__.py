@@ -69,6 +69,8 @@ def start(device: str, world_size: int, threads: int | None) -> None:
     global _log_level
     _log_level = logging.getLogger().level if _log_level is None else _log_level
     logging.getLogger().setLevel(logging.ERROR)
+    for name in ("torchao", "torch.utils._pytree"):  # that kernels of torchao for other devices do not load is no news
+        logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message=r"DTensor manual_seed\(\) may not have complete support")
     # True of drawing tensors on a CPU mesh, which happens once, before any sharding; and of a scheduler's restore.
     warnings.filterwarnings("ignore", message="DTensor random operators may not have complete support")
