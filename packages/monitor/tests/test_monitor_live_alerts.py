@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -168,7 +169,7 @@ def test_a_real_prometheus_is_asked(tmp_path: Path) -> None:
     run = tmp_path / "night"
     (run / "train").mkdir(parents=True)
     with PrometheusSink(port=0) as sink, Stack(tmp_path / "stack", [run], port=0, alerts_port=0, interval=0.2) as stack:
-        EventLog(run / "train" / "events.jsonl").emit("metrics", 0, url=sink.url)
+        EventLog(run / "train" / "events.jsonl").emit("metrics", 0, url=sink.url, machine=socket.gethostname())
         sink.log(1, {"headwater_train_spikes_total": 0, "headwater_train_ended": 0})
         deadline, spikes, found = time.monotonic() + 60, 0, {}
         while time.monotonic() < deadline:

@@ -53,7 +53,7 @@ def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
 
 def begun(run: Path, sink: PrometheusSink) -> None:
     (run / "train").mkdir(parents=True, exist_ok=True)
-    EventLog(run / "train" / "events.jsonl").emit("metrics", 0, url=sink.url)
+    EventLog(run / "train" / "events.jsonl").emit("metrics", 0, url=sink.url, machine=socket.gethostname())
 
 
 def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
@@ -124,13 +124,34 @@ def test_where_a_run_serves_its_metrics_is_its_last_word(tmp_path: Path) -> None
     log = EventLog(run.train / "events.jsonl")
     log.emit("start", 0)
     assert metrics_place(run) is None
-    log.emit("metrics", 0, url="http://127.0.0.1:1234/metrics")
+    log.emit("metrics", 0, url="http://127.0.0.1:1234/metrics", machine=socket.gethostname())
+    assert metrics_place(run) == "127.0.0.1:1234"
     log.emit("finish", 3)
     assert metrics_place(run) is None, "its port may be another's by now"
-    log.emit("metrics", 5, url="http://[::1]:9/metrics")
+    log.emit("metrics", 5, url="http://[::1]:9/metrics", machine=socket.gethostname())
     with log.path.open("a") as stream:
         stream.write('{"kind": "metrics", "url": "http://x')
     assert metrics_place(run) == "[::1]:9"
+
+
+@pytest.mark.parametrize(("host", "here", "elsewhere"), [
+    ("127.0.0.1", "127.0.0.1:9464", None),
+    ("localhost", "localhost:9464", None),
+    ("[::1]", "[::1]:9464", None),
+    ("0.0.0.0", "0.0.0.0:9464", "gpu-7:9464"),
+    ("[::]", "[::]:9464", "gpu-7:9464"),
+    ("10.1.2.3", "10.1.2.3:9464", "10.1.2.3:9464"),
+    ("gpu-7.example.org", "gpu-7.example.org:9464", "gpu-7.example.org:9464"),
+])  # fmt: skip
+def test_what_a_machine_serves_to_itself_is_not_looked_for_on_another(
+    tmp_path: Path, host: str, here: str, elsewhere: str | None
+) -> None:
+    run = RunLayout(tmp_path)
+    run.train.mkdir()
+    log = EventLog(run.train / "events.jsonl")
+    for machine, place in ((socket.gethostname(), here), ("gpu-7", elsewhere)):
+        log.emit("metrics", 0, url=f"http://{host}:9464/metrics", machine=machine)
+        assert metrics_place(run) == place
 
 
 @needs_programs

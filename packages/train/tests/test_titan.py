@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -126,7 +127,9 @@ def test_metrics_are_served_while_it_trains(tmp_path: Path, data: Path, long_rec
             except subprocess.TimeoutExpired:
                 continue
             raise AssertionError(process.communicate())
-        url = next(e["url"] for e in read_events(run / "train" / "events.jsonl") if e["kind"] == "metrics")
+        event = next(e for e in read_events(run / "train" / "events.jsonl") if e["kind"] == "metrics")
+        url = event["url"]
+        assert event["machine"] == socket.gethostname()
         with urllib.request.urlopen(url) as answer:
             page = answer.read().decode()
     finally:

@@ -1,8 +1,14 @@
-"""What the runs of this machine serve their metrics on, as Prometheus's file-based service discovery reads it."""
+"""Where runs serve their metrics, as Prometheus's file-based service discovery reads it.
+
+Runs may lie on storage that machines share: the same address on another machine is another program's, so what was noted
+has the machine's name, and only what can be reached from here is scraped.
+"""
 
 from __future__ import annotations
 
+import ipaddress
 import json
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,7 +24,7 @@ _ENDS = (b'"finish"', b'"stop"', b'"halt"')
 
 
 class Targets:
-    """A file of scrape targets that follows what runs on this machine.
+    """A file of scrape targets that follows what runs, as far as this machine can reach it.
 
     Args:
         path: The file; its folder has to exist when it is written.
@@ -57,10 +63,13 @@ class Targets:
 
 
 def metrics_place(run: RunLayout, stage: str = "train") -> str | None:
-    """Host and port that a stage of a run serves its metrics on, or none when it has not begun or has ended."""
+    """Host and port at which this machine reaches a stage's metrics.
+
+    None when the stage has not begun or has ended, or when another machine serves them to itself alone.
+    """
     if stage != "train":
         url = served_at(run.serving(stage))
-        return None if url is None else urlsplit(url).netloc or None
+        return None if url is None else _seen_from_here(url, socket.gethostname())
     try:
         lines = (run.train / "events.jsonl").read_bytes().splitlines()
     except OSError:  # it has not begun
@@ -74,8 +83,26 @@ def metrics_place(run: RunLayout, stage: str = "train") -> str | None:
             if event.get("kind") in ("finish", "stop", "halt"):
                 return None  # its address may be another's by now
             if event.get("kind") == "metrics":
-                return urlsplit(str(event.get("url"))).netloc or None
+                return _seen_from_here(str(event.get("url")), str(event.get("machine")))
     return None
+
+
+def _seen_from_here(url: str, machine: str) -> str | None:
+    """Host and port for a scraper on this machine, of what a machine serves; none when it cannot reach it."""
+    here = machine == socket.gethostname()
+    parts = urlsplit(url)
+    host = parts.hostname
+    if host is None:
+        return None
+    try:
+        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError:  # another name
+        return parts.netloc
+    if address.is_loopback:
+        return parts.netloc if here else None
+    if address.is_unspecified and not here:  # on all of its addresses
+        return f"{machine}:{parts.port}"
+    return parts.netloc
 
 
 def parse_exporters(given: Sequence[str]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -309,7 +310,7 @@ def _announce(session: Session, trainer: Any, sinks: list[MetricSink], resume_st
     for sink in sinks:
         url = getattr(sink, "url", None)
         if url:
-            session.events.emit("metrics", resume_step or 0, url=url)
+            session.events.emit("metrics", resume_step or 0, url=url, machine=socket.gethostname())
             print(f"metrics: {url}", file=sys.stderr, flush=True)
 
 
