@@ -246,9 +246,14 @@ def test_a_pod_that_may_talk_to_kubernetes_is_allowed_to():
     assert with_token
 
 
-def test_a_job_for_a_step_writes_where_the_watcher_would():
+def eval_job() -> dict[str, Any]:
+    """The Job that the dispatcher makes for step 500."""
     text = of_kind([each for each in case("eval") if "eval-job.json" in each.get("data", {})], "ConfigMap")["data"]
-    job = at_step(text["eval-job.json"], 500)
+    return at_step(text["eval-job.json"], 500)
+
+
+def test_a_job_for_a_step_writes_where_the_watcher_would():
+    job = eval_job()
     assert job["metadata"]["name"] == "llama-7b-eval-500"
     command = job["spec"]["template"]["spec"]["containers"][0]["command"]
     assert command[command.index("--checkpoint") + 1] == "500"
@@ -409,6 +414,43 @@ def test_a_single_pod_ends_at_sigterm():
     for name in ("eval", "data, tokens"):
         for pod in templates(case(name)):
             assert pod["spec"]["shareProcessNamespace"] is True
+
+
+def test_processes_share_the_cores_of_their_pod():
+    """Torch alone would start a thread a core of the node in each process."""
+
+    def threads(*specs: dict[str, Any]) -> set[str]:
+        containers = [container for spec in specs for container in spec["containers"]]
+        return {each["value"] for one in containers for each in one["env"] if each["name"] == "OMP_NUM_THREADS"}
+
+    for name in ("trainjob", "jobset", "pytorchjob"):
+        assert threads(*training_pods(name)) == {str(96 // 8)}
+    assert threads(eval_job()["spec"]["template"]["spec"]) == {"8"}
+
+
+def test_an_evicted_executor_has_the_grace_period_to_hand_its_shuffle_files_on():
+    spec = of_kind(case("data"), "SparkApplication")["spec"]
+    assert spec["executor"]["template"]["spec"]["terminationGracePeriodSeconds"] == 300
+    assert spec["sparkConf"]["spark.storage.decommission.shuffleBlocks.enabled"] == "true"
+
+
+def test_a_registry_that_asks_is_told_by_the_accounts_that_pods_have():
+    objects = render("namespace", ("cluster.images.pull_secret=registry",))
+    accounts = {each["metadata"]["name"]: each for each in objects if each["kind"] == "ServiceAccount"}
+    assert all(each["imagePullSecrets"] == [{"name": "registry"}] for each in accounts.values())
+    used = {spec["serviceAccountName"] for name in ("trainjob", "eval") for spec in training_pods(name)}
+    assert used <= set(accounts)
+    assert not any("imagePullSecrets" in each for each in case("namespace"))
+
+
+def test_only_pods_with_gpus_have_the_runtime_class():
+    def classes(part: str) -> set[Any]:
+        objects = render(part, ("cluster.gpu.runtime_class=nvidia",))
+        return {spec.get("runtimeClassName") for manifest in objects for spec in pods(manifest)}
+
+    assert classes("train") == {"nvidia"}
+    assert classes("data") == {None}
+    assert classes("eval") == {"nvidia", None}  # the gate, and what starts Jobs
 
 
 def test_rules_and_dashboards_are_those_of_the_monitor():

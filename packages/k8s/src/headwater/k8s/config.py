@@ -52,11 +52,14 @@ class Images(Section):
         train: For `headwater train`.
         data: For `headwater data`, with Spark.
         eval: For `headwater eval`.
+        pull_secret: A Secret of type kubernetes.io/dockerconfigjson, where the registry asks who pulls. The namespace's
+            accounts have it, and so all pods.
     """
 
     train: Image = "headwater/train:0.1.0"
     data: Image = "headwater/data:0.1.0"
     eval: Image = "headwater/eval:0.1.0"
+    pull_secret: Name | None = None
 
 
 class Gpu(Section):
@@ -66,11 +69,13 @@ class Gpu(Section):
         resource: The name under which the device plugin offers them.
         product: The value of the node label `nvidia.com/gpu.product` (GPU feature discovery) to ask for; none: any.
         memory: Of one, for the check whether a training fits.
+        runtime_class: The RuntimeClass of pods with GPUs, where NVIDIA's container runtime is not the nodes' default.
     """
 
     resource: LabelKey = "nvidia.com/gpu"
     product: LabelValue | None = Field(default=None, min_length=1)
     memory: Memory = "80Gi"
+    runtime_class: Name | None = None
 
 
 class Storage(Section):

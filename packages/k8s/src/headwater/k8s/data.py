@@ -179,6 +179,8 @@ def pod_template(cluster: Cluster, run: str, role: str, config: str) -> Object:
         "containers": [container],
         "volumes": [*volumes(cluster, [config], shared_memory=False), {"name": "work", "emptyDir": {}}],
     }
+    if role == "executor":
+        spec["terminationGracePeriodSeconds"] = cluster.grace_seconds  # to hand its shuffle files on
     spec |= placement(cluster, gpus=False)
     component = "data-driver" if role == "driver" else "data"
     return {"metadata": {"labels": labels(run, component)}, "spec": spec}

@@ -11,7 +11,7 @@ from headwater.k8s import restarts
 from headwater.k8s.config import Resources
 from headwater.k8s.jobs import job, job_spec, metadata
 from headwater.k8s.naming import labels, of_run
-from headwater.k8s.pods import FILES_FOLDER, RECIPE, Object, Pod, metrics_flags, template
+from headwater.k8s.pods import FILES_FOLDER, RECIPE, Object, Pod, metrics_flags, template, threads
 from headwater.k8s.recipes import RECIPE_FILE, Recipe, config_map
 
 DISPATCH_ACCOUNT = "headwater-dispatch"
@@ -72,7 +72,7 @@ def _job(recipe: Recipe, step: str, config: str) -> Object:
         command += ["--data-dir", cluster.eval.data_dir]
     pod = Pod(
         run=run, component="eval", image=cluster.images.eval, command=command, resources=cluster.eval.resources,
-        gpus=0 if cluster.cpu_only else cluster.eval.gpus, files=[config],
+        gpus=0 if cluster.cpu_only else cluster.eval.gpus, env=threads(cluster.eval.resources), files=[config],
     )  # fmt: skip
     return job(recipe, f"{run}-eval-{step}", "eval", template(cluster, pod), restarts.of_single())
 
@@ -113,7 +113,7 @@ def _gate(recipe: Recipe, config: str) -> Object:
         command += ["--data-dir", cluster.eval.data_dir]
     pod = Pod(
         run=run, component="eval", image=cluster.images.eval, command=command, resources=cluster.eval.resources,
-        gpus=0 if cluster.cpu_only else cluster.eval.gpus, files=[config],
+        gpus=0 if cluster.cpu_only else cluster.eval.gpus, env=threads(cluster.eval.resources), files=[config],
     )  # fmt: skip
     final = (*restarts.FAILED, *VERDICTS)
     return _cron(recipe, "gate", cluster.eval.gate_schedule, pod, restarts.of_single(final))

@@ -60,9 +60,11 @@ def _accounts(cluster: Cluster) -> list[Object]:
         }],
         DISPATCH_ACCOUNT: [{"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create"]}],
     }  # fmt: skip
+    secret = cluster.images.pull_secret
+    pulls: Object = {"imagePullSecrets": [{"name": secret}]} if secret else {}
     accounts: list[Object] = [
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _metadata(cluster, name),
-         "automountServiceAccountToken": False}
+         "automountServiceAccountToken": False} | pulls
         for name in (WORKER_ACCOUNT, *rules)
     ]  # fmt: skip
     for name, allowed in rules.items():

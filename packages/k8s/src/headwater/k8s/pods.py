@@ -8,6 +8,7 @@ from typing import Any
 
 from headwater.k8s.config import Cluster, Resources
 from headwater.k8s.naming import labels, of_run
+from headwater.k8s.quantities import value_of
 from headwater.k8s.restarts import CONTAINER
 
 USER = 10001
@@ -90,6 +91,8 @@ def spec(cluster: Cluster, pod: Pod) -> Object:
     if pod.component != "train":
         # Else the command is process 1, which ends at SIGTERM only where it says so itself (signal(7)).
         found["shareProcessNamespace"] = True
+    if pod.gpus and cluster.gpu.runtime_class:
+        found["runtimeClassName"] = cluster.gpu.runtime_class
     if pod.priority:
         found["priorityClassName"] = pod.priority
     if cluster.scheduler and pod.component == "train":
@@ -106,6 +109,7 @@ def container(cluster: Cluster, pod: Pod) -> Object:
         "command": list(pod.command),
         "env": variables(BASE_ENV | dict(pod.env)),
         "resources": limits(cluster, pod.resources, pod.gpus, rdma=pod.component == "train"),
+        "terminationMessagePolicy": "FallbackToLogsOnError",  # `kubectl describe` says why it ended
         "securityContext": container_security(),
         "volumeMounts": mounts(cluster, files=bool(pod.files), shared_memory=pod.shares_memory),
     }
@@ -132,6 +136,16 @@ BASE_ENV: dict[str, str | Object] = {
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONUNBUFFERED": "1",
 }
+
+
+def threads(resources: Resources, processes: int = 1) -> dict[str, str]:
+    """Threads of torch in each process: else it starts one a core of the node, whatever the pod may use.
+
+    Args:
+        resources: Of the pod.
+        processes: How many share them.
+    """
+    return {"OMP_NUM_THREADS": str(max(1, int(value_of(resources.cpu) / processes)))}
 
 
 def variables(values: Mapping[str, str | Object]) -> list[Object]:

@@ -23,6 +23,7 @@ from headwater.k8s.pods import (
     limits,
     metrics_port,
     template,
+    threads,
     together,
     variables,
 )
@@ -241,11 +242,12 @@ def _gpus(cluster: Cluster) -> int:
 def _environment(cluster: Cluster) -> dict[str, str | Object]:
     network = cluster.network
     found: dict[str, str | Object] = {
+        **threads(cluster.resources, cluster.gpus_per_node),
         "TORCHINDUCTOR_CACHE_DIR": "/tmp/inductor", "TRITON_CACHE_DIR": "/tmp/triton",  # noqa: S108 (the pod's own)
     }  # fmt: skip
     if not cluster.cpu_only:
         found |= {
-            "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
+            "PYTORCH_ALLOC_CONF": "expandable_segments:True",
             "NCCL_DEBUG": "WARN",
             "NCCL_IB_DISABLE": "0" if network.rdma else "1",
         }
