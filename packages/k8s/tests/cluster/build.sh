@@ -5,33 +5,13 @@
 #   bash build.sh FOLDER
 set -euo pipefail
 folder=$(realpath -m "${1:?usage: build.sh FOLDER}")
-mkdir -p "$folder"/{state/lists/partial,cache/archives/partial,sources,packages,root,bin,lib}
+source "$(dirname "${BASH_SOURCE[0]}")/../debian.sh"
+mkdir -p "$folder"/{root,bin,lib}
 cd "$folder"
 
-# Debian bookworm, read with lists and a package database of its own: the system's stay as they are.
-key=signed-by=/usr/share/keyrings/debian-archive-keyring.gpg
-for kind in deb deb-src; do
-    echo "$kind [$key] http://deb.debian.org/debian bookworm main"
-    echo "$kind [$key] http://deb.debian.org/debian-security bookworm-security main"
-done > sources.list
-cat > apt.conf <<EOF
-Dir::Etc::sourcelist "$folder/sources.list";
-Dir::Etc::sourceparts "$folder/none";
-Dir::State "$folder/state";
-Dir::State::status "$folder/status";
-Dir::Cache "$folder/cache";
-APT::Sandbox::User "root";
-EOF
-: > status
-bookworm() { APT_CONFIG="$folder/apt.conf" "$@"; }
-bookworm apt-get update -qq
-
 echo "programs: containerd, runc, CNI, etcd, iptables, kubectl, Go"
-(cd packages && bookworm apt-get download -qq golang-1.19-go golang-1.19-src etcd-server containerd runc \
-    containernetworking-plugins iptables kubernetes-client libip4tc2 libip6tc2 libxtables12 libnftnl11 libmnl0 \
-    libseccomp2)
-for package in packages/*.deb; do dpkg -x "$package" sources; done
-rm -f packages/*.deb
+unpack bookworm sources golang-1.19-go golang-1.19-src etcd-server containerd runc containernetworking-plugins iptables \
+    kubernetes-client libip4tc2 libip6tc2 libxtables12 libnftnl11 libmnl0 libseccomp2
 cp sources/usr/bin/{containerd,containerd-shim-runc-v2,ctr,etcd,kubectl} sources/usr/sbin/{runc,xtables-nft-multi} bin/
 for name in iptables iptables-save iptables-restore ip6tables ip6tables-save ip6tables-restore; do
     ln -sfn xtables-nft-multi bin/$name
@@ -40,22 +20,21 @@ cp -r sources/usr/lib/x86_64-linux-gnu/{lib*.so*,xtables} lib/
 cp -r sources/usr/lib/cni .
 
 echo "root file system of the images: Python, Java, tini"
-mapfile -t packages < <(bookworm apt-get install -y --no-install-recommends --print-uris \
-    bash coreutils python3.11 openjdk-17-jre-headless tini libgomp1 | awk '/^\x27/ {print $2}' | sed 's/_.*//')
-(cd packages && bookworm apt-get download -qq "${packages[@]}")
+mapfile -t packages < <(closure bookworm bash coreutils python3.11 openjdk-17-jre-headless tini libgomp1)
 for name in bin lib lib64 sbin; do mkdir -p root/usr/$name; ln -sfn usr/$name root/$name; done
-for package in packages/*.deb; do dpkg --fsys-tarfile "$package" | tar -x --keep-directory-symlink -C root; done
-rm -rf packages/*.deb root/usr/share/{doc,man,locale}
+unpack bookworm root "${packages[@]}"
+rm -rf root/usr/share/{doc,man,locale}
 ln -sfn /usr/lib/jvm/java-17-openjdk-amd64/bin/java root/usr/bin/java
 mkdir -p root/{proc,sys,dev,tmp,run}
 tar -C root --owner=0 --group=0 -cf rootfs.tar .
 
 echo "build: Kubernetes (about 40 minutes of one core)"
-(cd sources && bookworm apt-get source -qq --download-only kubernetes && dpkg-source -x kubernetes_*.dsc kubernetes)
+(cd sources && debian bookworm apt-get source -qq --download-only kubernetes &&
+    dpkg-source -x kubernetes_*.dsc kubernetes)
 mkdir -p gopath/src/k8s.io
 mv sources/kubernetes gopath/src/k8s.io/kubernetes
-export GOROOT="$folder/sources/usr/lib/go-1.19" GOPATH="$folder/gopath" GOCACHE="$folder/gocache" CGO_ENABLED=0
-export GO111MODULE=off GOFLAGS=-p=${JOBS:-2} PATH="$folder/sources/usr/lib/go-1.19/bin:$PATH"
+use_go 1.19
+export GOPATH="$folder/gopath"
 cd gopath/src/k8s.io/kubernetes
 here=k8s.io/kubernetes
 go build -o "$folder/openapi-gen" $here/vendor/k8s.io/kube-openapi/cmd/openapi-gen
@@ -75,5 +54,5 @@ go build -tags providerless,dockerless -ldflags "$flags" -o "$folder/bin/" \
 
 cd "$folder"
 chmod -R u+w gopath
-rm -rf state cache sources packages root gopath gocache openapi-gen violations sources.list apt.conf status
+rm -rf apt sources root gopath gocache openapi-gen violations
 echo "built: HEADWATER_CLUSTER=$folder"
