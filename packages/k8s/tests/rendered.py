@@ -23,7 +23,12 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "trainjob of the shared runtime": ("train", ("cluster.runtime=ClusterTrainingRuntime",)),
     "trainjob, coscheduling": (
         "train",
-        ("cluster.queue=null", "cluster.gang=coscheduling", "cluster.deadline_seconds=90000"),
+        (
+            "cluster.queue=null",
+            "cluster.gang=coscheduling",
+            "cluster.deadline_seconds=90000",
+            "cluster.gpu.runtime_class=nvidia",
+        ),
     ),
     "jobset": ("train", ("cluster.kind=jobset",)),
     "jobset, coscheduling": (

@@ -429,9 +429,10 @@ def test_processes_share_the_cores_of_their_pod():
 
 
 def test_an_evicted_executor_has_the_grace_period_to_hand_its_shuffle_files_on():
-    spec = of_kind(case("data"), "SparkApplication")["spec"]
-    assert spec["executor"]["template"]["spec"]["terminationGracePeriodSeconds"] == 300
-    assert spec["sparkConf"]["spark.storage.decommission.shuffleBlocks.enabled"] == "true"
+    properties = of_kind(case("data"), "SparkApplication")["spec"]["sparkConf"]
+    # Spark writes its own over a pod template's.
+    assert properties["spark.kubernetes.executor.terminationGracePeriodSeconds"] == "300s"
+    assert properties["spark.storage.decommission.shuffleBlocks.enabled"] == "true"
 
 
 def test_a_registry_that_asks_is_told_by_the_accounts_that_pods_have():

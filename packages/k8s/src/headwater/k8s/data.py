@@ -179,8 +179,6 @@ def pod_template(cluster: Cluster, run: str, role: str, config: str) -> Object:
         "containers": [container],
         "volumes": [*volumes(cluster, [config], shared_memory=False), {"name": "work", "emptyDir": {}}],
     }
-    if role == "executor":
-        spec["terminationGracePeriodSeconds"] = cluster.grace_seconds  # to hand its shuffle files on
     spec |= placement(cluster, gpus=False)
     component = "data-driver" if role == "driver" else "data"
     return {"metadata": {"labels": labels(run, component)}, "spec": spec}
@@ -216,6 +214,7 @@ def _properties(cluster: Cluster) -> dict[str, str]:
         "spark.decommission.enabled": "true",
         "spark.storage.decommission.enabled": "true",
         "spark.storage.decommission.shuffleBlocks.enabled": "true",
+        "spark.kubernetes.executor.terminationGracePeriodSeconds": f"{cluster.grace_seconds}s",
         # Spark gives up after ten seconds, and leaves what it asked for behind: a busy API server takes longer.
         **{
             f"spark.kubernetes.{who}.{what}Timeout": "60000"
