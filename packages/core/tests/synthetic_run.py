@@ -57,8 +57,8 @@ class SyntheticRun:
     overlap_rejected: str
 
 
-def write_run(root: Path) -> SyntheticRun:
-    """Writes the whole run under `root`."""
+def write_run(root: Path, *, name: str = "", steps_done: int = STEPS_DONE) -> SyntheticRun:
+    """Writes the whole run under `root`; with a name its texts are others."""
     run = RunLayout(root)
     root.mkdir(parents=True, exist_ok=True)
     recipe = {
@@ -67,16 +67,16 @@ def write_run(root: Path) -> SyntheticRun:
     }  # fmt: skip
     run.recipe.write_text(seal(dump_yaml(recipe)))
     _write_items(run)
-    rows = [row for source in WEIGHTS for row in _collect(run, source)]
+    rows = [row for source in WEIGHTS for row in _collect(run, source, name)]
     kept, rejected = _write_documents(run, rows)
     _write(run.tokenizer, "tokenizer", {"tokenizer.json": '{"model": "words"}\n'}, [(run.documents, "documents")], {})
     for source in WEIGHTS:
         _write_tokens(run, source, [row for row in kept if row["source"] == source])
-    _write_training(run)
+    _write_training(run, steps_done)
     score = {"tasks": {"demo_task": {"acc": 0.25, "items": len(ITEM_TEXTS)}}}
     samples = "".join(json.dumps({"index": i, "correct": i == 0}) + "\n" for i in range(len(ITEM_TEXTS)))
     _write(run.eval, "eval", {"results.json": json.dumps(score), "samples/demo_task.jsonl": samples},
-           [(run.checkpoint(STEPS_DONE), "checkpoint"), (run.items, "items")], {"items": len(ITEM_TEXTS)},
+           [(run.checkpoint(steps_done), "checkpoint"), (run.items, "items")], {"items": len(ITEM_TEXTS)},
            {"timing.json": '{"seconds": 1.5}'})  # fmt: skip
     _write(run.report, "report", {}, [(run.eval, "eval")], {}, {"report.html": "<!doctype html><p>report</p>\n"})
     by_text = {row["text"]: row["id"] for row in [*kept, *rejected]}
@@ -113,19 +113,21 @@ def _write_items(run: RunLayout) -> None:
     _write(run.items, "items", {"items.parquet": _parquet(rows, ITEMS)}, [], {"items": len(rows)})
 
 
-def _text(source: str, number: int) -> str:
+def _text(source: str, number: int, name: str) -> str:
     if source == "web" and number == 3:
         return KEPT_OVERLAP
     if source == "web" and number == 7:
         return REJECTED_OVERLAP
-    return " ".join(f"{source}{number}w{word % 23}" for word in range(20 + 7 * number)) + " the snow melts in early"
+    return (
+        " ".join(f"{name}{source}{number}w{word % 23}" for word in range(20 + 7 * number)) + " the snow melts in early"
+    )
 
 
-def _collect(run: RunLayout, source: str) -> list[dict[str, Any]]:
+def _collect(run: RunLayout, source: str, name: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     warc = b""
     for number in range(12):
-        url, text = f"http://{source}.example/page/{number}", _text(source, number)
+        url, text = f"http://{source}.example/page/{number}", _text(source, number, name)
         payload = f"<p>{text}</p>".encode()
         block = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + payload
         head = f"WARC/1.1\r\nWARC-Type: response\r\nWARC-Target-URI: {url}\r\nContent-Length: {len(block)}\r\n\r\n"
@@ -216,14 +218,14 @@ def _loss_row(run: RunLayout, order: Order | KeptOrder, step: int) -> dict[str, 
     return {"step": step, "loss": 9 - step / 4, "tokens": samples[1] * SEQ_LEN, "samples": samples, "fed": fed}
 
 
-def _write_training(run: RunLayout) -> None:
+def _write_training(run: RunLayout, steps_done: int) -> None:
     mixture = Mixture(weights=WEIGHTS, block=30)
     order = resolve_order(run, mixture, SEQ_LEN, SEED)
     parents = [(run.tokens(source), f"tokens/{source}") for source in WEIGHTS] + [(run.tokenizer, "tokenizer")]
     shape = ModelShape(dim=8, n_layers=1, n_heads=2, n_kv_heads=2, ffn_dim=16, vocab_size=VOCABULARY,
                        rope_theta=1e4, norm_eps=1e-5, max_seq_len=SEQ_LEN)  # fmt: skip
     config = {"seq_len": SEQ_LEN, "global_batch": GLOBAL_BATCH, "steps": STEPS}
-    for step in (4, STEPS_DONE):
+    for step in (4, steps_done):
         folder = run.checkpoint(step)
         info = RunInfo(
             step=step, samples=step * GLOBAL_BATCH, seq_len=SEQ_LEN, global_batch=GLOBAL_BATCH, seed=SEED,
@@ -234,7 +236,7 @@ def _write_training(run: RunLayout) -> None:
         )  # fmt: skip
         _write(folder, "checkpoint", {"__0_0.distcp": b"\0weights\0", ".metadata": b"\x80", "run.json": info.dump()},
                parents, {"step": step}, config=config)  # fmt: skip
-    losses = "".join(json.dumps(_loss_row(run, order, step)) + "\n" for step in range(1, STEPS_DONE + 1))
+    losses = "".join(json.dumps(_loss_row(run, order, step)) + "\n" for step in range(1, steps_done + 1))
     _write(run.train, "training", {"config.yaml": dump_yaml(config), "losses.jsonl": losses}, parents,
-           {"steps": STEPS_DONE, "samples": STEPS_DONE * GLOBAL_BATCH},
+           {"steps": steps_done, "samples": steps_done * GLOBAL_BATCH},
            {"events.jsonl": '{"kind": "start", "step": 0}\n', "metrics.jsonl": '{"step": 1}\n'}, config)  # fmt: skip

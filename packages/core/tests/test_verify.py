@@ -15,7 +15,7 @@ from synthetic_run import SyntheticRun, write_run
 
 from headwater.core.documents import REJECTED, document_id
 from headwater.core.errors import ManifestError
-from headwater.core.manifest import ArtifactWriter, parent_of, read_manifest
+from headwater.core.manifest import ArtifactWriter, parent_of, read_manifest, read_volatile
 from headwater.core.verify.report import Verification, verify_run
 from headwater.core.verify_cli import verify
 
@@ -163,6 +163,30 @@ def test_a_stage_run_with_other_settings_than_the_recipe_is_a_warning(run: Path)
     (warning,) = result.findings
     assert (warning.artifact, warning.found, warning.expected) == ("train", "16", "32")
     assert "train.seq_len" in warning.problem
+
+
+def test_a_run_that_starts_from_another_one_is_verified_with_it(run: Path, tmp_path: Path):
+    other = write_run(tmp_path / "other", name="other", steps_done=12).layout
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for name in ("tokens", "tokenizer", "documents"):
+        (linked / name).symlink_to(run / name, target_is_directory=True)
+    shutil.copytree(run / "train", linked / "train")
+    for folder in (linked / "train", *sorted((linked / "train" / "checkpoints").iterdir())):
+        old = read_manifest(folder)
+        parents = [parent_of(folder, linked / p.role, p.role) for p in old.parents]
+        parents.append(parent_of(folder, other.checkpoint(12), "init"))
+        writer = ArtifactWriter(
+            folder, kind=old.kind, name=old.name, producer=old.producer, config=old.config, parents=parents
+        )
+        writer.commit(old.counters, files=[folder / entry.path for entry in old.files],
+                      volatile=[folder / entry.path for entry in read_volatile(folder).files])  # fmt: skip
+    result = verify_run(linked)
+    assert result.findings == []
+    assert result.kinds == {"raw": 4, "items": 2, "documents": 2, "tokenizer": 2, "tokens": 4, "training": 1,
+                            "checkpoint": 3}  # fmt: skip
+    remake(other.tokens("web"), lambda folder: (folder / "documents.parquet").write_bytes(b""))
+    assert {finding.artifact for finding in verify_run(linked).errors} >= {"../other/tokens/web"}
 
 
 def test_a_file_that_no_manifest_lists_is_a_warning(run: Path):

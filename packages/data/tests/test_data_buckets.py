@@ -10,6 +10,7 @@ from headwater.core.buckets import bucket_names
 from headwater.core.config import validate
 from headwater.core.documents import DOCUMENTS, document_id, split_of
 from headwater.core.errors import ConfigError, DataError
+from headwater.core.figures import FIGURES, write_figures
 from headwater.core.layout import RunLayout
 from headwater.core.manifest import ArtifactWriter, read_manifest
 from headwater.core.mixture import Mixture, available_tokens
@@ -17,7 +18,7 @@ from headwater.core.mixture_plan import plan_mixture
 from headwater.core.sidecar import Sidecars
 from headwater.core.verify.documents import DocumentIndex
 from headwater.core.verify.findings import Findings
-from headwater.core.verify.tokens import check_buckets, check_tokens
+from headwater.core.verify.tokens import buckets_by_source, check_buckets, check_tokens
 from headwater.core.verify.walk import Artifact
 from headwater.data.tokenize import make_tokens
 from headwater.data.tokenizer import make_tokenizer
@@ -119,6 +120,42 @@ def test_each_bucket_is_a_source_of_the_mixture_and_none_of_the_documents_is_los
         make_tokens(layout, TokensConfig(buckets={"wbe": BucketsConfig()}))
 
 
+def test_a_checkpoint_can_say_how_hard_documents_are(tmp_path):
+    layout, rows = write_documents(tmp_path / "run")
+    web = [row["id"] for row in rows if row["source"] == "web"]
+    hard = {identifier: int(identifier[-2:], 16) / 8 for identifier in web}
+    folder = tmp_path / "difficulty"
+
+    def write(ids):
+        writer = ArtifactWriter(folder, kind="figures", name="perplexity", producer="test 1", config={})
+        writer.begin()
+        table = pa.table({"id": ids, "figure": [hard[i] for i in ids]}, schema=FIGURES)
+        assert write_figures(folder, [table.slice(5), table.slice(0, 5)]) == len(ids)
+        writer.commit({})
+
+    write(web)
+    config = BucketsConfig(by="checkpoint", figures=str(folder), count=3)
+    make_tokenizer(layout, TokenizerConfig(kind="char", vocab_size=300))
+    make_tokens(layout, TokensConfig(workers=1, buckets={"web": config}))
+    ranked = sorted(web, key=lambda identifier: (hard[identifier], identifier))
+    for place, name in enumerate(bucket_names("web", 3)):
+        found = set(pq.read_table(layout.tokens(name) / "documents.parquet").column("id").to_pylist())
+        assert found == set(ranked[place * 11 : place * 11 + 11])
+        manifest = read_manifest(layout.tokens(name))
+        assert {parent.role for parent in manifest.parents} == {"documents", "tokenizer", "figures"}
+        assert "figures" not in manifest.config["bucket"]  # a path, and the parent says which they are
+    check(layout, rows, ["code", *bucket_names("web", 3)], [])
+    write(web[3:])
+    with pytest.raises(DataError, match=r"3 documents of web have no figure of checkpoint") as refused:
+        make_tokens(layout, TokensConfig(workers=1, buckets={"web": config}))
+    assert "headwater eval difficulty" in refused.value.hint
+    (folder / "figures.parquet").write_bytes(b"")
+    with pytest.raises(DataError, match="was changed after it was written"):
+        make_tokens(layout, TokensConfig(workers=1, buckets={"web": config}))
+    with pytest.raises(ConfigError, match="by: checkpoint goes with figures"):
+        validate(TokensConfig, {"buckets": {"web": {"by": "checkpoint"}}}, "tokens")
+
+
 def check(layout, rows, names, messages):
     """What verify finds of the buckets."""
     index, findings = DocumentIndex(), Findings()
@@ -128,5 +165,6 @@ def check(layout, rows, names, messages):
     if not messages:
         for artifact in artifacts:
             check_tokens(artifact, index, findings)
-    check_buckets(artifacts, index, findings)
+    for buckets in buckets_by_source(artifacts):
+        check_buckets(buckets, index, findings)
     assert [finding.problem for finding in findings.found] == messages, json.dumps(messages)

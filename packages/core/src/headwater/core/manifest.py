@@ -31,7 +31,8 @@ VOLATILE = "volatile.json"
 WORK = "_work"
 
 Kind = Literal[
-    "raw", "items", "documents", "index", "tokenizer", "tokens", "training", "checkpoint", "model", "eval", "report"
+    "raw", "items", "documents", "index", "figures", "tokenizer", "tokens", "training", "checkpoint", "model", "eval",
+    "report",
 ]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(Kind)
 

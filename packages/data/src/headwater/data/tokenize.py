@@ -19,6 +19,7 @@ from headwater.core.buckets import BUCKET, bucket_names, bucket_of
 from headwater.core.config import nearest
 from headwater.core.console import warn
 from headwater.core.errors import ConfigError, DataError
+from headwater.core.figures import check_figures
 from headwater.core.layout import RunLayout
 from headwater.core.manifest import ArtifactWriter, Parent, is_artifact, parent_of, read_manifest
 from headwater.core.storage import atomic_write, storage_errors
@@ -46,7 +47,7 @@ def make_tokens(layout: RunLayout, config: TokensConfig) -> dict[str, Outcome]:
     documents = read_manifest(layout.documents)
     sources = [s for s, n in documents.counters["sources"].items() if n["documents_out"]]
     parts = _parts(sources, config)
-    writers = {name: _writer(layout, name, described) for name, described in parts.items()}
+    writers = {name: _writer(layout, name, described, config) for name, described in parts.items()}
     _remove_others(layout, sources, parts)
     finished = {source: manifest for source, writer in writers.items() if (manifest := writer.up_to_date())}
     works = {source: writer.begin() for source, writer in writers.items() if source not in finished}
@@ -83,7 +84,8 @@ def _parts(sources: list[str], config: TokensConfig) -> dict[str, dict[str, Any]
         for number, name in enumerate(names, start=1):
             if name in parts or (buckets is not None and name in sources):
                 raise ConfigError(f"two sources would be called {name}", hint=f"rename the source {name}")
-            described = {"of": source, "number": number, **buckets.model_dump(mode="json")} if buckets else None
+            cut_by = buckets.model_dump(mode="json", exclude={"figures"}) if buckets else {}
+            described = {"of": source, "number": number, **cut_by} if buckets else None
             parts[name] = {"source": name, BUCKET: described} if described else {"source": name}
     return parts
 
@@ -115,11 +117,15 @@ def _slices(
     return slices
 
 
-def _writer(layout: RunLayout, source: str, described: dict[str, Any]) -> ArtifactWriter:
+def _writer(layout: RunLayout, source: str, described: dict[str, Any], config: TokensConfig) -> ArtifactWriter:
     here = layout.tokens(source)
     parents: list[Parent] = [
         parent_of(here, layout.documents, "documents"), parent_of(here, layout.tokenizer, "tokenizer")
     ]  # fmt: skip
+    buckets = config.buckets.get(described[BUCKET]["of"]) if BUCKET in described else None
+    if buckets is not None and buckets.figures is not None:
+        check_figures(Path(buckets.figures))
+        parents.append(parent_of(here, buckets.figures, "figures"))
     return ArtifactWriter(here, kind="tokens", name=source, producer=PRODUCER, config=described, parents=parents)
 
 

@@ -23,6 +23,8 @@ from headwater.core.run import NOT_LEFT_TO_RIGHT, ModelShape, RunInfo, read_run
 from headwater.core.storage import file_sha256
 from headwater.eval.errors import UnusableCheckpoint
 
+_USUAL_LENGTH = 2048  # of a model that names none (Bloom, MPT), as in lm-eval
+
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
@@ -41,6 +43,12 @@ class LoadedCheckpoint:
     weights_digest: str
     run: RunInfo | None
     manifest: Manifest | None
+
+    @property
+    def max_length(self) -> int:
+        """Most tokens that the model reads."""
+        found = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return int(found or _USUAL_LENGTH)
 
 
 def load(path: Path, device: str = "cpu") -> LoadedCheckpoint:

@@ -11,6 +11,7 @@ from headwater.core.cli_options import recipe_options
 _ATTACHED = {
     "items": "headwater.eval.items_cli:items",
     "data": "headwater.eval.items_cli:data",
+    "difficulty": "headwater.eval.difficulty_cli:difficulty",
     "report": "headwater.eval.report_cli:report",
     "gate": "headwater.eval.gate_cli:gate",
     "suites": "headwater.eval.gate_cli:suites",

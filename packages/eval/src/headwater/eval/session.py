@@ -29,7 +29,6 @@ from headwater.eval.scoring import Request, Scored, score
 from headwater.eval.tokenizer import EvalTokenizer, has_tokenizer, load_tokenizer, same_tokens
 
 _LEAST_PROMPT = 512  # tokens: less is no long text
-_USUAL_LENGTH = 2048  # of a model that names none (Bloom, MPT), as in lm-eval
 
 
 class Session:
@@ -165,8 +164,7 @@ class Session:
 
     @property
     def _max_length(self) -> int:
-        found = getattr(self._loaded.model.config.get_text_config(), "max_position_embeddings", None)
-        return int(found or _USUAL_LENGTH)
+        return self._loaded.max_length
 
     def _prompt_lengths(self) -> tuple[int, ...]:
         """Those asked for, else all of what the model reads, and an eighth, a quarter and half where that is enough."""

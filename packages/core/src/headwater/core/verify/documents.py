@@ -133,7 +133,8 @@ def _compare(
 
 
 def _check_warc_files(artifact: Artifact, walk: Walk, index: DocumentIndex, findings: Findings) -> None:
-    raw = {a.folder.name: _collected(a) for a in walk.of_kind("raw")}
+    mine = artifact.parents("raw")
+    raw = {a.folder.name: _collected(a) for a in walk.of_kind("raw") if a.folder in mine}
     for source, files in sorted(index.warc_files.items()):
         for name in sorted(files - raw.get(source, files)):
             findings.error(

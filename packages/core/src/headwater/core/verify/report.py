@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from headwater.core.buckets import bucket_of
 from headwater.core.console import Progress, progress
 from headwater.core.errors import HeadwaterError, ManifestError
 from headwater.core.layout import RunLayout
@@ -17,7 +16,7 @@ from headwater.core.verify.files import check_files, check_unlisted, listed_file
 from headwater.core.verify.findings import REMAKE, Finding, Findings
 from headwater.core.verify.parents import check_parents
 from headwater.core.verify.recipe import check_recipe
-from headwater.core.verify.tokens import check_buckets, check_tokens
+from headwater.core.verify.tokens import buckets_by_source, check_buckets, check_tokens
 from headwater.core.verify.training import check_checkpoint, check_training
 from headwater.core.verify.walk import Artifact, Walk, walk
 
@@ -88,7 +87,7 @@ def verify_run(root: str | Path) -> Verification:
 
 def _derive(run: RunLayout, sound: Walk, findings: Findings, bar: Progress) -> None:
     """Counts again, but only where the files are those that were written: anything else is already reported."""
-    index: DocumentIndex | None = None
+    indices: dict[Path, DocumentIndex] = {}  # a run may come from another one, whose documents are there too
 
     def guarded(artifact: Artifact, check: Callable[[], None]) -> None:
         try:
@@ -107,16 +106,18 @@ def _derive(run: RunLayout, sound: Walk, findings: Findings, bar: Progress) -> N
         bar.advance(1)
 
     def documents(artifact: Artifact) -> None:
-        nonlocal index
-        index = check_documents(artifact, sound, findings)
+        indices[artifact.folder] = check_documents(artifact, sound, findings)
+
+    def index_of(artifact: Artifact) -> DocumentIndex | None:
+        return next((indices[folder] for folder in artifact.parents("documents") if folder in indices), None)
 
     checkpoints = sound.of_kind("checkpoint")
     for artifact in sound.of_kind("documents"):
         guarded(artifact, lambda artifact=artifact: documents(artifact))
     for artifact in sound.of_kind("tokens"):
-        guarded(artifact, lambda artifact=artifact: check_tokens(artifact, index, findings))
-    if buckets := [each for each in sound.of_kind("tokens") if bucket_of(each.manifest) is not None]:
-        guarded(buckets[0], lambda: check_buckets(buckets, index, findings))
+        guarded(artifact, lambda artifact=artifact: check_tokens(artifact, index_of(artifact), findings))
+    for buckets in buckets_by_source(sound.of_kind("tokens")):
+        guarded(buckets[0], lambda buckets=buckets: check_buckets(buckets, index_of(buckets[0]), findings))
     for artifact in checkpoints:
         guarded(artifact, lambda artifact=artifact: check_checkpoint(run, artifact, findings))
     for artifact in sound.of_kind("training"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -87,18 +88,23 @@ def _check_split(artifact: Artifact, split: str, rows: list[dict[str, Any]], fin
             )
 
 
-def check_buckets(artifacts: Sequence[Artifact], documents: DocumentIndex | None, findings: Findings) -> None:
-    """Checks that the buckets of a source hold every kept document once between them."""
-    sources: dict[str, list[Artifact]] = {}
+def buckets_by_source(artifacts: Sequence[Artifact]) -> list[list[Artifact]]:
+    """The buckets among some tokens, those of a source of a run together."""
+    sources: dict[tuple[Path, str], list[Artifact]] = {}
     for artifact in artifacts:
         if (of := bucket_of(artifact.manifest)) is not None:
-            sources.setdefault(of, []).append(artifact)
-    for of, buckets in sources.items():
-        found = [row["id"] for each in buckets for row in read_rows(each.folder / "documents.parquet")]
-        file = f"{buckets[0].label}/documents.parquet"
-        findings.equal(buckets[0].label, file, f"the buckets of {of} share documents", len(found), len(set(found)))
-        if documents is not None:
-            _check_complete(buckets[0], set(found), documents.kept.get(of, {}), findings)
+            sources.setdefault((artifact.folder.parent, of), []).append(artifact)
+    return list(sources.values())
+
+
+def check_buckets(buckets: Sequence[Artifact], documents: DocumentIndex | None, findings: Findings) -> None:
+    """Checks that the buckets of a source hold every kept document once between them."""
+    of = bucket_of(buckets[0].manifest) or ""
+    found = [row["id"] for each in buckets for row in read_rows(each.folder / "documents.parquet")]
+    file = f"{buckets[0].label}/documents.parquet"
+    findings.equal(buckets[0].label, file, f"the buckets of {of} share documents", len(found), len(set(found)))
+    if documents is not None:
+        _check_complete(buckets[0], set(found), documents.kept.get(of, {}), findings)
 
 
 def _check_complete(

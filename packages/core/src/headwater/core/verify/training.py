@@ -59,7 +59,8 @@ def check_training(run: RunLayout, artifact: Artifact, sound: Walk, findings: Fi
 
     Of some steps, what they were fed is computed again from the tokens.
     """
-    checkpoints = [read_run(checkpoint.folder) for checkpoint in sound.of_kind("checkpoint")]
+    mine = [each for each in sound.of_kind("checkpoint") if each.folder.is_relative_to(artifact.folder)]
+    checkpoints = [read_run(checkpoint.folder) for checkpoint in mine]
     newest = max(checkpoints, key=lambda info: info.step, default=None)
     file = f"{artifact.label}/losses.jsonl"
     lines = (artifact.folder / "losses.jsonl").read_text(encoding="utf-8").splitlines()

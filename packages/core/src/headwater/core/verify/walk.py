@@ -29,6 +29,10 @@ class Artifact:
     manifest: Manifest
     volatile: VolatileList | None
 
+    def parents(self, kind: str) -> list[Path]:
+        """Where the parents of one kind are, or were; resolved."""
+        return [(self.folder / each.path).resolve() for each in self.manifest.parents if each.kind == kind]
+
 
 @dataclass(frozen=True)
 class Walk:

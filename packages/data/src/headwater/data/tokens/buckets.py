@@ -2,8 +2,8 @@
 
 A curriculum trains on easy documents first (Bengio et al., ICML 2009); perplexity under a model is the usual measure of
 how hard a text is. Buckets make that a matter of the mixture: each is a source, stages say when it comes, and the order
-of samples stays what it is. The figures are in the verdicts of the documents, which are the same on every engine, and
-which rank a document has does not depend on how the rows are cut.
+of samples stays what it is. The figures are in the verdicts of the documents, which are the same on every engine, or in
+an artifact of a checkpoint's; which rank a document has does not depend on how the rows are cut.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from headwater.core.buckets import bucket_names
 from headwater.core.errors import DataError
+from headwater.core.figures import figures_of
 from headwater.core.storage import storage_errors
 from headwater.data.arrow import compute
 from headwater.data.tokens.config import BucketsConfig
@@ -32,10 +33,11 @@ class Bucket(NamedTuple):
 
     Attributes:
         name: Of its tokens.
-        by: The operator whose figure counts.
+        by: The operator whose figure counts, or "checkpoint".
         low: The first document's key; none: from the lowest on.
         high: The key of the first document of the next bucket; none: up to the highest.
         unscored: Whether it takes the documents without a figure.
+        figures: Folder of a checkpoint's figures.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Bucket(NamedTuple):
     low: Key | None
     high: Key | None
     unscored: bool
+    figures: str | None = None
 
 
 def cut(documents: Path, source: str, config: BucketsConfig) -> list[Bucket]:
@@ -58,35 +61,36 @@ def cut(documents: Path, source: str, config: BucketsConfig) -> list[Bucket]:
     Raises:
         DataError: Documents without a figure and no bucket for them, or fewer documents than buckets.
     """
-    found = [scores_of(rows, config.by) for rows in _rows(documents, source, ["verdicts"])]
+    found = [scores_of(rows, config.by, config.figures) for rows in _rows(documents, source, _columns(config.figures))]
     scores = np.concatenate(found) if found else np.empty(0)
     known = scores[~np.isnan(scores)]
     if len(known) < len(scores) and config.unscored == "error":
+        how = "score them with headwater eval difficulty" if config.figures else f"add {config.by} to its operators"
         raise DataError(
             f"{len(scores) - len(known):,} documents of {source} have no figure of {config.by}",
             expected=f"one for each of the {len(scores):,}",
-            hint=f"add {config.by} to its operators, or say which bucket takes them: tokens.buckets.{source}.unscored",
+            hint=f"{how}, or say which bucket takes them: tokens.buckets.{source}.unscored",
         )  # fmt: skip
     if len(known) < config.count:
         raise DataError(f"the source {source} has too few documents to be cut", found=f"{len(known):,} with a figure",
                         expected=f"{config.count} or more, one a bucket")  # fmt: skip
-    borders = _borders(documents, source, config.by, known, config.count)
+    borders = _borders(documents, source, config, known)
     edges: list[Key | None] = [None, *borders, None]
     return [
-        Bucket(name, config.by, edges[place], edges[place + 1], config.unscored == place + 1)
+        Bucket(name, config.by, edges[place], edges[place + 1], config.unscored == place + 1, config.figures)
         for place, name in enumerate(bucket_names(source, config.count))
     ]
 
 
 def _borders(
-    documents: Path, source: str, by: str, scores: npt.NDArray[np.float64], count: int
+    documents: Path, source: str, config: BucketsConfig, scores: npt.NDArray[np.float64]
 ) -> list[Key]:  # fmt: skip
     """The keys of the first documents of all buckets but the lowest."""
-    ranks = [len(scores) * number // count for number in range(1, count)]
+    ranks = [len(scores) * number // config.count for number in range(1, config.count)]
     values = np.partition(scores, ranks)[ranks]
     ids: dict[float, list[str]] = {float(value): [] for value in values}
-    for rows in _rows(documents, source, ["id", "verdicts"]):
-        mine = scores_of(rows, by)
+    for rows in _rows(documents, source, _columns(config.figures)):
+        mine = scores_of(rows, config.by, config.figures)
         for place in np.flatnonzero(np.isin(mine, values)):
             ids[float(mine[place])].append(rows.column("id")[int(place)].as_py())
     return [
@@ -97,7 +101,7 @@ def _borders(
 
 def inside(bucket: Bucket, rows: pa.Table) -> pa.Array:
     """Which rows, with `id` and `verdicts`, are of a bucket."""
-    scores, ids = scores_of(rows, bucket.by), np.array(rows.column("id").to_pylist(), dtype=object)
+    scores, ids = scores_of(rows, bucket.by, bucket.figures), np.array(rows.column("id").to_pylist(), dtype=object)
     mine = ~np.isnan(scores)
     if bucket.low is not None:
         score, identifier = bucket.low
@@ -108,8 +112,10 @@ def inside(bucket: Bucket, rows: pa.Table) -> pa.Array:
     return pa.array(mine | (np.isnan(scores) & bucket.unscored), pa.bool_())
 
 
-def scores_of(rows: pa.Table, by: str) -> npt.NDArray[np.float64]:
-    """The figure that an operator gave each row, shape [rows]; NaN for none."""
+def scores_of(rows: pa.Table, by: str, figures: str | None = None) -> npt.NDArray[np.float64]:
+    """The figure that an operator, or a checkpoint, gave each row, shape [rows]; NaN for none."""
+    if figures is not None:
+        return figures_of(figures, rows.column("id").to_pylist())
     scores = np.full(len(rows), np.nan)
     verdicts: Any = rows.column("verdicts").combine_chunks()
     parents = compute.list_parent_indices(verdicts).to_numpy()
@@ -122,6 +128,11 @@ def scores_of(rows: pa.Table, by: str) -> npt.NDArray[np.float64]:
         except (TypeError, ValueError):
             continue  # words, no figure
     return scores
+
+
+def _columns(figures: str | None) -> list[str]:
+    """Columns that a row's figure and id are in."""
+    return ["id", "verdicts"] if figures is None else ["id"]
 
 
 def _rows(documents: Path, source: str, columns: list[str]) -> Iterator[pa.Table]:

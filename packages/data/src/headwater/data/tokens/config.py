@@ -101,12 +101,15 @@ class BucketsConfig(Section):
     """A source in buckets of equally many documents, each of which is a source of the mixture: `web-1of4`, …
 
     Attributes:
-        by: The operator whose figure the documents are ranked by, lowest first; the source has it among its operators.
+        by: Whose figure the documents are ranked by, lowest first: an operator that the source has among its own, or a
+            checkpoint (`headwater eval difficulty`).
+        figures: Folder of a checkpoint's figures.
         count: How many buckets.
         unscored: What becomes of documents without a figure: an error, or the number of the bucket that takes them.
     """
 
-    by: Literal["perplexity", "quality_classifier", "educational_value", "toxicity"] = "perplexity"
+    by: Literal["perplexity", "quality_classifier", "educational_value", "toxicity", "checkpoint"] = "perplexity"
+    figures: str | None = Field(default=None, min_length=1, exclude_if=lambda figures: figures is None)
     count: int = Field(default=4, ge=2, le=32)
     unscored: Literal["error"] | Annotated[int, Field(ge=1, le=32)] = "error"
 
@@ -114,6 +117,8 @@ class BucketsConfig(Section):
     def _there(self) -> BucketsConfig:
         if self.unscored != "error" and self.unscored > self.count:
             raise ValueError(f"unscored is error, or a bucket from 1 to {self.count}")
+        if (self.figures is not None) != (self.by == "checkpoint"):
+            raise ValueError("by: checkpoint goes with figures, the folder that headwater eval difficulty has written")
         return self
 
 
