@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cache
 
 from headwater.train.plan.clusters import GIB, GPUS, Gpu
 from headwater.train.plan.counts import flops_per_token
@@ -118,3 +119,11 @@ def errors_of(values: Iterable[float]) -> Errors:
     size = sorted(abs(value) for value in signed)
     ninetieth = size[min(len(size) - 1, math.ceil(0.9 * len(size)) - 1)]
     return Errors(len(size), statistics.median(size), ninetieth, statistics.median(signed))
+
+
+@cache
+def held_back() -> tuple[Errors, Errors]:
+    """Errors of the speed, and of the memory, on the published runs that nothing was fitted on."""
+    rows = [row for row in compare_all() if not row.run.calibrates]
+    memory = errors_of(row.memory_error for row in rows if row.memory_error is not None)
+    return errors_of(row.error for row in rows), memory

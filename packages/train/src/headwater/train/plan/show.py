@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from headwater.core.console import done, duration, print_json, table
-from headwater.train.plan.calibration import compare_all, errors_of
+from headwater.train.plan.calibration import held_back
 from headwater.train.plan.clusters import GIB
 from headwater.train.plan.cost import CO2_KG_PER_KWH, GOODPUT, POWER_RATIO, PUE
 from headwater.train.plan.explain import alternatives, reasons
@@ -85,6 +85,7 @@ def _head(plan: Plan) -> None:
 
 def _what(plan: Plan) -> list[list[str]]:
     job, cost, speed, cluster = plan.best.job, plan.cost, _speed(plan.best), plan.cluster
+    least, most = _range(plan)
     rows = [
         ["tokens", f"{cost.tokens:,.3g}: {cost.overtraining:.2g} times the compute-optimal {cost.optimal_tokens:,.3g}"],
         ["compute (6 N D)" if job.method == "full" else "compute (4 N D)", f"{cost.flops:.3g} FLOPs"],
@@ -96,6 +97,9 @@ def _what(plan: Plan) -> list[list[str]]:
         ["MFU", f"{speed.mfu:.1%} of {cluster.device.peak_bf16 / 1e12:,.3g} TFLOP/s"
                 + (" (of bfloat16)" if cluster.gpu.generation != "cpu" else "")],
         ["wall time", f"{_days(cost.seconds)}, {1 - GOODPUT:.0%} of it lost to restarts and lost steps"],
+        ["likely range", f"{_days(least * cost.seconds)} to {_days(most * cost.seconds)}"
+                         + (f", ${least * cost.dollars:,.0f} to ${most * cost.dollars:,.0f}" if cost.dollars else "")
+                         + f", by how far predicted speeds are off: {least - 1:+.0%} to {most - 1:+.0%} of the time"],
     ]  # fmt: skip
     if cluster.gpu.generation != "cpu":
         rows.append(["GPU hours", f"{cost.gpu_hours:,.0f}"])
@@ -122,7 +126,7 @@ def show_largest(what: str, found: Sequence[Largest], plan_of: str) -> None:
 
 def as_json(plan: Plan, recipe: dict[str, Any] | None, alternatives_wanted: int) -> None:
     """A plan for programs."""
-    held = errors_of(row.error for row in compare_all() if not row.run.calibrates)
+    held, _ = held_back()
     print_json({
         "cluster": plan.cluster.name, "parameters": plan.best.job.counts.total,
         "active_parameters": plan.best.job.counts.active, **_candidate(plan.best), "cost": asdict(plan.cost),
@@ -175,9 +179,7 @@ def _trust(plan: Plan) -> None:
     if plan.cluster.gpu.generation == "cpu":
         print("A CPU's speed is a guess from its cores: it may be off by a factor of two. Try a few steps.")
         return
-    rows = [row for row in compare_all() if not row.run.calibrates]
-    speed = errors_of(row.error for row in rows)
-    memory = errors_of(row.memory_error for row in rows if row.memory_error is not None)
+    speed, memory = held_back()
     print(
         f"How far to trust it: on {speed.rows} published trainings that nothing was fitted on, the speed was off by "
         f"{speed.median:.0%} (median) and by less than {speed.ninetieth:.0%} in nine of ten; memory, on {memory.rows}, "
@@ -185,6 +187,14 @@ def _trust(plan: Plan) -> None:
     )
     if plan.wish.method != "full":
         print(f"The trainer has no adapters yet: a plan with --method {plan.wish.method} has no recipe.")
+
+
+def _range(plan: Plan) -> tuple[float, float]:
+    """Factors of the time that the predicted speed is within, in nine of ten published trainings."""
+    if plan.cluster.gpu.generation == "cpu":
+        return 0.5, 2.0  # a guess
+    speed, _ = held_back()
+    return 1 - speed.ninetieth, 1 + speed.ninetieth
 
 
 def _seconds(seconds: float) -> str:
