@@ -39,6 +39,8 @@ from headwater.train.synthetic import write_tokens
 
 SHORT, FACTOR = 128, 4
 LONG = SHORT * FACTOR
+NEEDLES = 20
+"""Different ones at each length, each at six depths: four times the task's own, so that ten points are no chance."""
 KINDS: dict[str, dict[str, Any] | None] = {
     "none": None,
     "linear": {"kind": "linear", "factor": FACTOR},
@@ -166,7 +168,7 @@ def found(checkpoint: Path, shape: ModelShape, tokenizer: Tokenizer) -> dict[int
     model.eval()
     shares: dict[int, float] = {}
     for length in (SHORT, 2 * SHORT, LONG):
-        prompts = items([length], lambda text: len(tokenizer.encode(text).ids))
+        prompts = items([length], lambda text: len(tokenizer.encode(text).ids), NEEDLES)
         right = [_answers(model, tokenizer, item["input"], item["target"]) for item in prompts]
         shares[length] = sum(right) / len(right)
     return shares

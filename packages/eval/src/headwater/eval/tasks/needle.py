@@ -68,19 +68,20 @@ def load(tokenizer: str | None = None, max_seq_lengths: Sequence[int] = (), **_:
     return DatasetDict({"test": Dataset.from_list(items(max_seq_lengths, count))})
 
 
-def items(lengths: Sequence[int], count: Callable[[str], int]) -> list[dict[str, Any]]:
+def items(lengths: Sequence[int], count: Callable[[str], int], needles: int = NEEDLES) -> list[dict[str, Any]]:
     """Prompts of every length, with every needle at every depth.
 
     Args:
         lengths: Tokens of a prompt and its answer.
         count: Tokens of a text.
+        needles: How many different ones.
 
     Raises:
         EvalError: A length has no room for the question and some text.
     """
     found: list[dict[str, Any]] = []
     for length in lengths:
-        for number in range(NEEDLES):
+        for number in range(needles):
             found += _items(length, number, count)
     return found
 
