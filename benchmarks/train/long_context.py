@@ -32,7 +32,8 @@ from headwater.core.layout import RunLayout
 from headwater.core.manifest import ArtifactWriter
 from headwater.core.run import ModelShape, read_run
 from headwater.core.tokens import END_OF_TEXT
-from headwater.eval.checkpoint import build_model, read_weights, to_transformers
+from headwater.eval.checkpoint import read_weights, to_transformers
+from headwater.eval.decoder import Decoder
 from headwater.eval.tasks.needle import PLACES, fact, items, question_about, sentence
 from headwater.train.runner import train
 from headwater.train.synthetic import write_tokens
@@ -162,10 +163,7 @@ def _document(tokenizer: Tokenizer, length: int, number: int) -> list[int]:
 
 def found(checkpoint: Path, shape: ModelShape, tokenizer: Tokenizer) -> dict[int, float]:
     """Length in tokens → share of the needles that greedy decoding gives."""
-    model = build_model(shape)
-    model.load_state_dict(to_transformers(read_weights(checkpoint, shape), shape), strict=False)
-    model.tie_weights()
-    model.eval()
+    model = Decoder(shape, to_transformers(read_weights(checkpoint, shape), shape))
     shares: dict[int, float] = {}
     for length in (SHORT, 2 * SHORT, LONG):
         prompts = items([length], lambda text: len(tokenizer.encode(text).ids), NEEDLES)

@@ -4,8 +4,10 @@ import hashlib
 import json
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,11 +17,12 @@ import torch.distributed.checkpoint as dcp
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from headwater.core.documents import SIDECAR
-from headwater.core.huggingface import weights_of
+from headwater.core.huggingface import config_of, weights_of
 from headwater.core.layout import RunLayout
 from headwater.core.manifest import ArtifactWriter, read_manifest
-from headwater.core.run import ModelShape, RunInfo
+from headwater.core.run import ModelShape, RunInfo, read_run
 from headwater.core.tokens import END_OF_TEXT, MegatronWriter
+from headwater.eval.checkpoint import read_weights, to_transformers
 from headwater.eval.sandbox import Bubblewrap, Landlock, Sandbox
 
 # Hugging Face libraries read these once, at import.
@@ -131,6 +134,22 @@ def own_run(tmp_path: Path) -> RunLayout:
     make_tokens(run.tokens("web"), tokenizer, 1)
     make_checkpoint(run, 10, 3.0)
     return run
+
+
+@pytest.fixture(scope="session")
+def in_transformers() -> Callable[[Path], Any]:
+    """Loads a checkpoint into transformers' own model."""
+
+    def load(folder: Path) -> Any:
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        shape = read_run(folder).model
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config_of(shape)), dtype=torch.float32)
+        model.load_state_dict(to_transformers(read_weights(folder, shape), shape), strict=not shape.tied)
+        model.tie_weights()
+        return model.eval()
+
+    return load
 
 
 @pytest.fixture(scope="session", params=[Bubblewrap, Landlock], ids=lambda backend: backend.name)

@@ -2,6 +2,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from headwater.core.checkpoints import choose_checkpoint
 from headwater.core.errors import EvalError, ManifestError
 from headwater.core.layout import RunLayout
 from headwater.core.run import ModelShape
-from headwater.eval.checkpoint import build_model, load, read_weights, to_transformers
+from headwater.eval.checkpoint import load, read_weights
+from headwater.eval.dcp import read_index, read_tensor
 from headwater.eval.errors import UnusableCheckpoint
 from headwater.eval.tokenizer import load_tokenizer
 
@@ -135,20 +137,20 @@ def test_training_framework_is_not_imported(finished_run):
     assert found.strip() == "[]"
 
 
-def test_a_huggingface_folder_gives_the_same_logits(finished_run, tmp_path):
+def test_a_huggingface_folder_gives_the_same_logits(finished_run, tmp_path, in_transformers):
     loaded = load(finished_run.checkpoint(10))
-    loaded.model.save_pretrained(tmp_path / "hf")
+    in_transformers(loaded.path).save_pretrained(tmp_path / "hf")
     again = load(tmp_path / "hf")
     tokens = torch.arange(50)[None]
     with torch.inference_mode():
         assert torch.equal(loaded.model(tokens).logits, again.model(tokens).logits)
     assert again.run is None
-    load(finished_run.checkpoint(20)).model.save_pretrained(tmp_path / "other")
+    in_transformers(finished_run.checkpoint(20)).save_pretrained(tmp_path / "other")
     assert again.weights_digest == load(tmp_path / "hf").weights_digest != load(tmp_path / "other").weights_digest
 
 
-def test_weights_that_are_no_numbers_are_refused(own_run, tmp_path):
-    model = load(own_run.checkpoint(10)).model
+def test_weights_that_are_no_numbers_are_refused(own_run, tmp_path, in_transformers):
+    model = in_transformers(own_run.checkpoint(10))
     with torch.no_grad():
         model.model.layers[1].mlp.up_proj.weight[3, 4] = math.nan
     model.save_pretrained(tmp_path / "hf")
@@ -157,8 +159,8 @@ def test_weights_that_are_no_numbers_are_refused(own_run, tmp_path):
     assert "layers.1.mlp.up_proj" in str(caught.value)
 
 
-def test_weights_that_a_huggingface_folder_lacks_are_not_made_up(finished_run, tmp_path):
-    load(finished_run.checkpoint(10)).model.save_pretrained(tmp_path)
+def test_weights_that_a_huggingface_folder_lacks_are_not_made_up(finished_run, tmp_path, in_transformers):
+    in_transformers(finished_run.checkpoint(10)).save_pretrained(tmp_path)
     path = tmp_path / "model.safetensors"
     weights = load_file(path)
     del weights["model.layers.0.self_attn.q_proj.weight"]
@@ -287,7 +289,41 @@ def test_no_checkpoint_at_all(tmp_path):
         choose_checkpoint(RunLayout(tmp_path), "best")
 
 
-def test_every_weight_of_the_model_is_filled(finished_run):
-    run = load(finished_run.checkpoint(10)).run
-    names = set(to_transformers(read_weights(finished_run.checkpoint(10), run.model), run.model))
-    assert names == set(build_model(run.model).state_dict())
+@pytest.mark.parametrize(
+    "kind",
+    [{}, {"tied": True}, {"family": "qwen3", "head_dim": 12}, {"rope_scaling": {"kind": "llama3", "factor": 4}}],
+    ids=str,
+)
+def test_logits_are_those_of_transformers_to_the_bit(tmp_path, build, in_transformers, kind):
+    shape = ModelShape.model_validate({**build.SHAPE.model_dump(), **kind})
+    run = RunLayout(tmp_path)
+    build.make_tokenizer(run.tokenizer)
+    loaded, theirs = load(folder := build.make_checkpoint(run, 3, None, shape)), in_transformers(folder)
+    assert set(loaded.model.state_dict()) == set(theirs.state_dict())
+    tokens = torch.randint(0, 512, (3, 100), generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        assert torch.equal(loaded.model(tokens).logits, theirs(tokens).logits)
+
+
+def test_a_tensor_in_pieces_is_put_together(own_run):
+    folder = own_run.checkpoint(10)
+    name, stored = next((name, each) for name, each in read_index(folder).items() if each and len(each.size) == 2)
+    whole = read_tensor(folder, name, stored)
+    (chunk,), (rows, columns) = stored.chunks, stored.size
+    for number, part in enumerate([whole[:3], whole[3:]]):
+        torch.save(part.clone(), folder / f"{number}.distcp")
+    pieces = [
+        replace(chunk, offsets=(at, 0), sizes=(size, columns), file=f"{number}.distcp", start=0, length=1 << 30)
+        for number, (at, size) in enumerate([(0, 3), (3, rows - 3)])
+    ]
+    assert torch.equal(read_tensor(folder, name, replace(stored, chunks=tuple(pieces))), whole)
+    with pytest.raises(UnusableCheckpoint, match="is not whole"):
+        read_tensor(folder, name, replace(stored, chunks=tuple(pieces[:1])))
+    with pytest.raises(UnusableCheckpoint, match="cannot be read"):
+        read_tensor(folder, name, replace(stored, chunks=(pieces[0], replace(pieces[1], file="0.distcp"))))
+
+
+def test_metadata_that_would_run_code_is_refused(own_run):
+    (own_run.checkpoint(10) / ".metadata").write_bytes(b"cos\n_exit\n(I3\ntR.")
+    with pytest.raises(UnusableCheckpoint, match=r"it holds os\._exit, which describes no tensor"):
+        read_index(own_run.checkpoint(10))

@@ -7,8 +7,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from headwater.eval import generation, scoring
-from headwater.eval.attention import Reader
 from headwater.eval.generation import Prompt, Sampling, generate
+from headwater.eval.reader import Reader
 from headwater.eval.scoring import Request, score
 from headwater.eval.tokenizer import load_tokenizer
 from headwater.eval.trie import grow

@@ -40,13 +40,14 @@ def lm(finished_run, loaded):
 
 
 @pytest.fixture(scope="module")
-def hf(finished_run, loaded):
+def hf(finished_run, in_transformers):
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_file=str(finished_run.tokenizer / "tokenizer.json"),
         eos_token="<|endoftext|>",
         pad_token="<|endoftext|>",
     )
-    return HFLM(pretrained=loaded.model, tokenizer=tokenizer, batch_size=4, max_length=256, backend="causal")
+    model = in_transformers(finished_run.checkpoint(20))
+    return HFLM(pretrained=model, tokenizer=tokenizer, batch_size=4, max_length=256, backend="causal")
 
 
 def _samples(lm, task_folder, name):
@@ -95,14 +96,14 @@ def test_truncated_and_empty_contexts_as_hf_and_counted(lm, hf, build):
 
 
 @pytest.fixture
-def begun(finished_run, loaded, tmp_path):
+def begun(finished_run, in_transformers, tmp_path):
     """A Hugging Face folder whose tokenizer begins every text with a token of its own, and both models of it."""
     inner = Tokenizer.from_file(str(finished_run.tokenizer / "tokenizer.json"))
     begin, end = inner.id_to_token(300), inner.id_to_token(301)
     inner.post_processor = processors.TemplateProcessing(
         single=f"{begin} $A", pair=f"{begin} $A {begin} $B", special_tokens=[(begin, 300)]
     )
-    loaded.model.save_pretrained(tmp_path)
+    in_transformers(finished_run.checkpoint(20)).save_pretrained(tmp_path)
     PreTrainedTokenizerFast(tokenizer_object=inner, bos_token=begin, eos_token=end, pad_token=end).save_pretrained(
         tmp_path
     )

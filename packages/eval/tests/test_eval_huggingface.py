@@ -7,7 +7,6 @@ import pytest
 
 from headwater.core.config import validate
 from headwater.core.errors import EvalError
-from headwater.eval.checkpoint import load
 from headwater.eval.config import EvalConfig
 from headwater.eval.stage import run_eval
 from headwater.eval.tokenizer import load_tokenizer
@@ -16,8 +15,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def folder(finished_run, tmp_path):
-    load(finished_run.checkpoint(10)).model.save_pretrained(tmp_path / "model")
+def folder(finished_run, tmp_path, in_transformers):
+    in_transformers(finished_run.checkpoint(10)).save_pretrained(tmp_path / "model")
     return tmp_path / "model"
 
 

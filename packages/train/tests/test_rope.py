@@ -20,6 +20,7 @@ from headwater.core.config import validate
 from headwater.core.errors import ConfigError
 from headwater.core.huggingface import config_of
 from headwater.core.layout import RunLayout
+from headwater.core.rope import inverse_frequencies
 from headwater.core.run import ModelShape, read_run
 from headwater.train import titan
 from headwater.train.model import Model
@@ -51,10 +52,8 @@ def _started() -> Any:
 @pytest.mark.parametrize("head_dim", [16, 128])
 @pytest.mark.parametrize("scaling", SCALINGS, ids=lambda scaling: scaling["kind"])
 def test_a_pair_is_turned_as_in_transformers(scaling: dict[str, Any], head_dim: int, base: float) -> None:
-    from headwater.train.titan.rope import inverse_frequencies
-
     shape = _scaled("llama3", scaling, head_dim, base)
-    found, factor = inverse_frequencies(head_dim, base, shape.rope_scaling)
+    found, factor = inverse_frequencies(torch.arange(head_dim // 2).float(), base, shape.rope_scaling)
     config = AutoConfig.for_model(**config_of(shape))
     kind = config.rope_parameters["rope_type"]
     if kind == "default":
@@ -69,12 +68,10 @@ def test_a_pair_is_turned_as_in_transformers(scaling: dict[str, Any], head_dim: 
 
 
 def test_what_the_kinds_promise_of_the_wavelengths() -> None:
-    from headwater.train.titan.rope import inverse_frequencies
-
     def ratios(scaling: dict[str, Any]) -> torch.Tensor:
         shape = _scaled("llama3", scaling)
         plain = 1e4 ** -(torch.arange(0, 64, 2) / 64)
-        return plain / inverse_frequencies(64, 1e4, shape.rope_scaling)[0]
+        return plain / inverse_frequencies(torch.arange(32).float(), 1e4, shape.rope_scaling)[0]
 
     assert ratios(SCALINGS[0]).numpy() == pytest.approx(4.0)
     ntk = ratios(SCALINGS[1])

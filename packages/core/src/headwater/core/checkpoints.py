@@ -24,8 +24,10 @@ def choose_checkpoint(run: RunLayout, wanted: str) -> Path:
         path = Path(wanted)
         if not path.is_dir():
             raise ManifestError(
-                f"there is no checkpoint {wanted}", expected="best, last, a step, or the path of a folder"
-            )
+                f"there is no checkpoint {wanted}", expected="best, last, a step, or the path of a folder",
+                hint=f"a model of the Hugging Face hub is read from a folder: hf download {wanted} --local-dir DIR"
+                if wanted.count("/") == 1 and not wanted.startswith((".", "/", "~")) else None,
+            )  # fmt: skip
         return path
     # A folder without a manifest is a checkpoint whose writing was interrupted: not one to use.
     finished = sorted(path for path in run.checkpoints.glob("step-*") if is_artifact(path))

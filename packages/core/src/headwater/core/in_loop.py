@@ -50,7 +50,7 @@ class InLoop(Protocol):
         ...
 
     def finish(self, run: RunLayout, step: int) -> Outcome:
-        """On the first process, when all shares are done: what it gave."""
+        """On the first process, when all shares are done, or were before: what it gave."""
         ...
 
 

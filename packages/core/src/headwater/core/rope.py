@@ -136,3 +136,54 @@ RopeScaling = Annotated[
     ),
 ]
 """A kind of scaling, told apart by `kind`."""
+
+
+def inverse_frequencies(index: Any, base: float, scaling: RopeScaling | None) -> tuple[Any, float]:
+    """By what each pair of a head's dimensions is turned from one position to the next.
+
+    Args:
+        index: 0, 1, 2, … up to half the width of a head: an array of float32, numpy's or torch's.
+        base: Of the embedding before it is stretched.
+        scaling: How it is stretched; none: it is not.
+
+    Returns:
+        Radians a position, an array like `index`, in the order of operations of transformers' `modeling_rope_utils`;
+        and the factor on queries and keys.
+    """
+    width = 2 * len(index)
+    if isinstance(scaling, NtkScaling):
+        base = scaling.base(base, width)
+    wavelengths = base ** (2 * index / width)  # in units of 2π positions
+    match scaling:
+        case LinearScaling():
+            return 1.0 / wavelengths / scaling.factor, 1.0
+        case YarnScaling():
+            return _yarn(index, wavelengths, base, scaling), scaling.temperature
+        case Llama3Scaling():
+            return _llama3(1.0 / wavelengths, scaling), 1.0
+        case _:
+            return 1.0 / wavelengths, 1.0
+
+
+def _yarn(index: Any, wavelengths: Any, base: float, scaling: YarnScaling) -> Any:
+    width = 2 * len(index)
+
+    def pair_that_turns(times: float) -> float:
+        return width * math.log(scaling.original_max_seq_len / (times * 2 * math.pi)) / (2 * math.log(base))
+
+    low = max(math.floor(pair_that_turns(scaling.beta_fast)), 0)
+    high = min(math.ceil(pair_that_turns(scaling.beta_slow)), width - 1)
+    ramp = ((index - low) / (high - low if high != low else 0.001)).clip(0, 1)
+    kept = 1 - ramp
+    return 1.0 / (scaling.factor * wavelengths) * (1 - kept) + 1.0 / wavelengths * kept
+
+
+def _llama3(plain: Any, scaling: Llama3Scaling) -> Any:
+    wavelengths = 2 * math.pi / plain
+    kept = wavelengths < scaling.original_max_seq_len / scaling.high_freq_factor
+    all_stretched = wavelengths > scaling.original_max_seq_len / scaling.low_freq_factor
+    smooth = (scaling.original_max_seq_len / wavelengths - scaling.low_freq_factor) / (
+        scaling.high_freq_factor - scaling.low_freq_factor
+    )
+    blended = (1 - smooth) * plain / scaling.factor + smooth * plain
+    return plain * kept + plain / scaling.factor * all_stretched + blended * ~(kept | all_stretched)

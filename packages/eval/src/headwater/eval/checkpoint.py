@@ -1,26 +1,23 @@
-"""Loads a training checkpoint (DCP) or a Hugging Face folder into a model of transformers, ready to score.
+"""Loads a training checkpoint (DCP), or a model of transformers from a Hugging Face folder, ready to score.
 
-A Headwater checkpoint is read as it lies on disk, whatever layout wrote it: no conversion, no process group and no
-training framework. Every file is checked against the checkpoint's manifest before any of it is unpickled.
+A Headwater checkpoint is read as it lies on disk, whatever layout wrote it: no conversion, no process group, no
+training framework and no transformers. Every file is checked against the checkpoint's manifest before it is opened.
 """
 
 import hashlib
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed.checkpoint as dcp
-from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from headwater.core.errors import ManifestError
-from headwater.core.huggingface import FAMILIES, config_of, rows_to_huggingface, stored_prefix, weights_of
+from headwater.core.huggingface import FAMILIES, rows_to_huggingface, stored_prefix, weights_of
 from headwater.core.manifest import Manifest, read_manifest
 from headwater.core.run import NOT_LEFT_TO_RIGHT, ModelShape, RunInfo, read_run
 from headwater.core.storage import file_sha256
+from headwater.eval.dcp import read_index, read_tensor
+from headwater.eval.decoder import Decoder, Model
 from headwater.eval.errors import UnusableCheckpoint
 
 _USUAL_LENGTH = 2048  # of a model that names none (Bloom, MPT), as in lm-eval
@@ -39,7 +36,7 @@ class LoadedCheckpoint:
     """
 
     path: Path
-    model: PreTrainedModel
+    model: Model
     weights_digest: str
     run: RunInfo | None
     manifest: Manifest | None
@@ -92,19 +89,15 @@ def load_checkpoint(path: Path, device: str = "cpu") -> LoadedCheckpoint:
             found=f"train.objective {run.objective}",
             expected="an objective that trains it, as causal, causal_and_masked, prefix, fill_in_the_middle or ul2",
         )  # fmt: skip
-    weights = read_weights(path, run.model)
-    model = build_model(run.model)
-    missing, unexpected = model.load_state_dict(to_transformers(weights, run.model), strict=False)
-    missing = [name for name in missing if not (run.model.tied and name == "lm_head.weight")]
-    if missing or unexpected:
-        raise UnusableCheckpoint(f"the weights in {path} do not fill the model", found=unexpected, expected=missing)
-    if run.model.tied:
-        model.tie_weights()
+    model = Decoder(run.model, to_transformers(read_weights(path, run.model), run.model))
     return LoadedCheckpoint(path, _placed(model, device), run.weights_digest, run, manifest)
 
 
 def load_huggingface(path: Path, device: str = "cpu") -> LoadedCheckpoint:
     """Loads a causal language model from a Hugging Face folder, without the network. See `load`."""
+    # Imported here: it takes as long as all the rest of a short evaluation.
+    from transformers import AutoModelForCausalLM
+
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             path, dtype=torch.float32, local_files_only=True, output_loading_info=True
@@ -146,7 +139,7 @@ def verify_files(path: Path) -> Manifest:
                 expected=f"sha256 {entry.sha256}",
                 hint="use another checkpoint, or restore this one from a copy",
             )
-    # The metadata and the tensors are pickles: one that the manifest does not vouch for must not be opened.
+    # What the manifest does not vouch for must not be opened.
     listed = {entry.path for entry in manifest.files}
     extra = sorted(p.name for p in path.iterdir() if p.name == ".metadata" or p.suffix == ".distcp")
     if unlisted := [name for name in extra if name not in listed]:
@@ -163,43 +156,26 @@ def read_weights(path: Path, shape: ModelShape) -> dict[str, torch.Tensor]:
     Raises:
         UnusableCheckpoint: A weight of the described shape is absent, or the folder is no DCP checkpoint.
     """
-    reader = dcp.FileSystemReader(str(path))
-    try:
-        metadata: Metadata = reader.read_metadata()
-    except Exception as error:  # unpickling damaged bytes can raise anything
-        raise UnusableCheckpoint(
-            f"{path} has no readable DCP metadata: {error}", expected="a torch DCP checkpoint"
-        ) from error
-    stored = metadata.state_dict_metadata
-    prefix = stored_prefix(stored)
-    wanted = {weight.name for weight in weights_of(shape)}
-    missing = sorted(wanted) if prefix is None else sorted(n for n in wanted if prefix + n not in stored)
+    index = read_index(path)
+    prefix = stored_prefix(index)
+    wanted = weights_of(shape)
+    missing = [weight.name for weight in wanted if prefix is None or prefix + weight.name not in index]
     if prefix is None or missing:
         raise UnusableCheckpoint(
             f"{path} lacks weights of the model that its run.json describes",
-            found=f"{len(stored)} entries, for example {', '.join(sorted(stored)[:3])}",
-            expected=f"{', '.join(missing[:5])}{' …' if len(missing) > 5 else ''}",
+            found=f"{len(index)} entries, for example {', '.join(sorted(index)[:3])}",
+            expected=f"{', '.join(sorted(missing)[:5])}{' …' if len(missing) > 5 else ''}",
         )
-    state: dict[str, Any] = {}
-    for name in sorted(wanted):
-        entry = stored[prefix + name]
-        if not isinstance(entry, TensorStorageMetadata):
-            raise UnusableCheckpoint(f"{name} in {path} is not a tensor", found=type(entry).__name__)
-        state[prefix + name] = torch.empty(entry.size, dtype=entry.properties.dtype)
-    with warnings.catch_warnings():
-        # torch warns that it assumes a single process: that is what is meant.
-        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-        try:
-            dcp.load(state, storage_reader=reader, no_dist=True)
-        except CheckpointException as error:  # no `Exception`, whatever its name says
-            raise UnusableCheckpoint(f"the weights in {path} cannot be read: {error}") from error
-    return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
-
-
-def build_model(shape: ModelShape) -> PreTrainedModel:
-    """An uninitialised float32 model of the given shape."""
-    config = AutoConfig.for_model(**config_of(shape))
-    return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    found: dict[str, torch.Tensor] = {}
+    for weight in wanted:
+        stored = index[prefix + weight.name]
+        if stored is None or stored.size != weight.size:
+            raise UnusableCheckpoint(
+                f"{weight.name} in {path} is not as its run.json describes it",
+                found="no tensor" if stored is None else f"shape {stored.size}", expected=f"shape {weight.size}",
+            )  # fmt: skip
+        found[weight.name] = read_tensor(path, weight.name, stored)
+    return found
 
 
 def to_transformers(weights: dict[str, torch.Tensor], shape: ModelShape) -> dict[str, torch.Tensor]:
@@ -211,7 +187,7 @@ def to_transformers(weights: dict[str, torch.Tensor], shape: ModelShape) -> dict
     return state
 
 
-def _require_finite(path: Path, model: PreTrainedModel) -> None:
+def _require_finite(path: Path, model: Model) -> None:
     wrong = [name for name, tensor in model.named_parameters() if not bool(tensor.isfinite().all())]
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
@@ -221,7 +197,7 @@ def _require_finite(path: Path, model: PreTrainedModel) -> None:
         )  # fmt: skip
 
 
-def _placed(model: PreTrainedModel, device: str) -> PreTrainedModel:
+def _placed(model: Model, device: str) -> Model:
     torch.nn.Module.to(model, torch.device(device))
     return model.eval()
 

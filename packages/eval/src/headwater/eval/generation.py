@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
 
 from headwater.core.errors import EvalError
 from headwater.eval.answers import Kept
-from headwater.eval.attention import Beginning, Reader, Slots
+from headwater.eval.attention import Beginning, Slots
+from headwater.eval.decoder import Model
+from headwater.eval.reader import Reader
 from headwater.eval.scoring import Advance, batches
 from headwater.eval.tokenizer import EvalTokenizer
 
@@ -162,7 +163,7 @@ class _Job:
 
 
 def generate(
-    model: PreTrainedModel | Reader,
+    model: Model | Reader,
     tokenizer: EvalTokenizer,
     prompts: Sequence[Prompt],
     *,
@@ -340,7 +341,7 @@ def _choose(jobs: Sequence[_Job], logits_BV: torch.Tensor) -> list[int]:
 
 
 @torch.inference_mode()
-def _run_whole(model: PreTrainedModel, tokenizer: EvalTokenizer, batch: list[_Job]) -> None:
+def _run_whole(model: Any, tokenizer: EvalTokenizer, batch: list[_Job]) -> None:
     """For models whose attention cannot be taken over: transformers' own cache."""
     device = model.device
     width = max(len(job.prompt) for job in batch)

@@ -9,10 +9,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.compute as pc
+import pyarrow.compute
 import pyarrow.parquet as pq
 
 from headwater.core.errors import EvalError
@@ -20,6 +21,8 @@ from headwater.core.tokens import MegatronReader
 from headwater.eval.results import Bits, HeldOutBits
 from headwater.eval.scoring import Request, Scored, windows
 from headwater.eval.unigram import unigram_bits
+
+_pc: Any = pyarrow.compute  # its own types are incomplete
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,12 @@ def read_held_out(folder: Path, vocab_size: int, eot_id: int, cap_tokens: int) -
         EvalError: A token id that the tokenizer does not have.
     """
     columns = ["id", "split", "token_start", "token_count", "text_bytes"]
-    sidecar = folder / "documents.parquet"
-    rows = pq.read_table(sidecar, columns=columns, filters=pc.field("split") == "validation").to_pylist()
+    rows: list[dict[str, Any]] = []
+    with pq.ParquetFile(folder / "documents.parquet") as file:
+        for group in range(file.num_row_groups):
+            table = file.read_row_group(group, columns=columns)
+            # As `pc.equal`, which imports pandas, as `pq.read_table` does: half a second.
+            rows += table.filter(_pc.match_like(table.column("split"), "validation")).to_pylist()
     if not rows:
         return None
     reader = MegatronReader(folder / "validation")

@@ -14,11 +14,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
 
 from headwater.core.errors import EvalError
 from headwater.eval.answers import Kept
-from headwater.eval.attention import Beginning, Reader
+from headwater.eval.attention import Beginning
+from headwater.eval.decoder import Model
+from headwater.eval.reader import Reader
 from headwater.eval.trie import Bundle, Row, Stem, grow
 
 # Rows of logits held at once: bounds memory at rows · V · 4 bytes without slowing small batches.
@@ -81,7 +82,7 @@ def plan(requests: Sequence[Request], max_length: int, *, share: bool = True) ->
 
 
 def score(
-    model: PreTrainedModel | Reader,
+    model: Model | Reader,
     requests: Sequence[Request],
     *,
     max_length: int,

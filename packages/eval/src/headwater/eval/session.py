@@ -18,11 +18,11 @@ from headwater.core.manifest import is_artifact
 from headwater.core.storage import atomic_write
 from headwater.eval import checkpoint as checkpoints
 from headwater.eval.answers import Answers
-from headwater.eval.attention import Reader
 from headwater.eval.config import EvalConfig
 from headwater.eval.held_out import HeldOut, bits_per_byte, read_held_out
 from headwater.eval.notes import notes
 from headwater.eval.overlap import mark_samples, overlap_notes, read_item_overlap, split_score
+from headwater.eval.reader import Reader
 from headwater.eval.results import EvaluatedCheckpoint, HeldOutBits, Refused, Results, Score
 from headwater.eval.sandbox import availability
 from headwater.eval.scoring import Request, Scored, score

@@ -48,6 +48,9 @@ class HubFolder:
         Args:
             hub: Whether the hub is allowed; otherwise a data set that it would come from is an error that names it.
         """
+        if not self.root.is_dir():
+            yield
+            return
         inner = datasets.load_dataset
 
         def load(path: str, name: str | None = None, *rest: Any, **given: Any) -> Any:
@@ -60,7 +63,7 @@ class HubFolder:
             try:
                 return inner(path, name, *rest, **given)
             except (ConnectionError, FileNotFoundError) as error:
-                if hub or not self.root.is_dir():
+                if hub:
                     raise
                 raise FileNotFoundError(f"{self.root} has no {folder.relative_to(self.root)}") from error
 

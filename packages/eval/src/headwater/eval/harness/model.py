@@ -12,13 +12,13 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 from lm_eval.api.registry import register_model
 from lm_eval.models.utils import normalize_gen_kwargs
-from transformers import PreTrainedModel
 
 from headwater.core.console import Progress
 from headwater.core.errors import EvalError
 from headwater.eval.answers import Answers, Kept
-from headwater.eval.attention import Reader
+from headwater.eval.decoder import Model
 from headwater.eval.generation import Generated, Prompt, Sampling, generate
+from headwater.eval.reader import Reader
 from headwater.eval.scoring import Request, Scored, score, windows
 from headwater.eval.tokenizer import EvalTokenizer
 
@@ -57,7 +57,7 @@ class HeadwaterLM(TemplateLM):
 
     def __init__(
         self,
-        model: PreTrainedModel | Reader,
+        model: Model | Reader,
         tokenizer: EvalTokenizer,
         *,
         max_length: int,

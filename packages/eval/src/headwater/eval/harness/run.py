@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from lm_eval import utils
 from lm_eval.api.task import Task
-from lm_eval.evaluator import evaluate
 
-from headwater.core.errors import ConfigError, EvalError
+from headwater.core.errors import ConfigError
 from headwater.core.storage import atomic_write, storage_errors
+from headwater.eval.harness.measure import measure
 from headwater.eval.harness.model import HeadwaterLM
 from headwater.eval.harness.samples import item_samples
 from headwater.eval.harness.scores import add_gold, group_rows, task_outcome
@@ -21,7 +21,6 @@ from headwater.eval.results import Score, TaskOutcome
 
 # lm-eval's own defaults, so that the few-shot examples drawn are those of its command line.
 _RANDOM_SEED, _OTHER_SEED = 0, 1234
-_BOOTSTRAP = 1000
 # lm-eval compiles a task's templates again for every item.
 utils.env.from_string = lru_cache(maxsize=4096)(utils.env.from_string)  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -57,20 +56,9 @@ def run_task(
     # Seeded for each task, so that a resumed evaluation draws what an uninterrupted one draws.
     random.seed(_RANDOM_SEED)
     np.random.seed(_OTHER_SEED)
-    # `simple_evaluate` would describe this machine on every call, in seconds and in words that differ between machines.
-    found: Any = evaluate(
-        lm=lm,
-        task_dict={"tasks": {name: task}, "groups": {}, "group_map": {}},
-        **_chosen(name, task, limit, items),
-        bootstrap_iters=_BOOTSTRAP,
-        log_samples=True,
-        confirm_run_unsafe_code=True,
-    )
-    samples: list[dict[str, Any]] = found["samples"][name]
-    if not samples:
-        raise EvalError(f"the task {name} gave no items", hint="check its data")
-    add_gold(task, found["results"][name], samples)
-    outcome = task_outcome(lm, name, task, found, samples)
+    row, samples = measure(lm, name, task, limit=limit, items=items)
+    add_gold(task, row, samples)
+    outcome = task_outcome(lm, name, task, row, samples)
     lines = [sample.model_dump_json() for sample in item_samples(lm, name, task, samples)]
     for folder in ("samples", "outcomes"):
         with storage_errors("create", work / folder):
@@ -94,14 +82,6 @@ def group_scores(loaded: LoadedTasks, outcomes: Sequence[TaskOutcome]) -> list[S
             continue
         scores += group_rows(group, dict(group.aggregate(metrics)), [by_task[str(leaf)] for leaf in leaves])
     return scores
-
-
-def _chosen(name: str, task: Task, limit: int | None, items: int | None) -> dict[str, Any]:
-    """Which items lm-eval is to run."""
-    count = len(task.eval_docs) if limit is None else min(limit, len(task.eval_docs))
-    if items is None or items >= count:
-        return {"limit": limit}
-    return {"samples": {name: sorted(random.Random(name).sample(range(count), items))}}  # noqa: S311 - any will do
 
 
 def _set_few_shot(task: Task, few_shot: int | None) -> None:

@@ -19,7 +19,7 @@ GOLD = {"gold_bits_per_byte": False, "gold_probability": True}
 
 
 def task_outcome(
-    lm: HeadwaterLM, name: str, task: Task, found: dict[str, Any], samples: list[dict[str, Any]]
+    lm: HeadwaterLM, name: str, task: Task, results: dict[str, Any], samples: list[dict[str, Any]]
 ) -> TaskOutcome:
     """The scores of one task.
 
@@ -27,10 +27,10 @@ def task_outcome(
         lm: The model, which knows what was truncated.
         name: The task's name.
         task: The task.
-        found: What `lm_eval.evaluator.evaluate` returned.
-        samples: Its logged samples of the task, one an item and filter.
+        results: Its row of results, as `measure` gives it.
+        samples: Its samples, one an item and filter.
     """
-    row = {key: value for key, value in found["results"][name].items() if isinstance(value, int | float | str)}
+    row = {key: value for key, value in results.items() if isinstance(value, int | float | str)}
     scores: list[Score] = []
     values: dict[str, list[float]] = {}
     for key in row:

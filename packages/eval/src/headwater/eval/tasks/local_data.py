@@ -9,13 +9,11 @@ import gzip
 import json
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from headwater.core.errors import EvalError
 from headwater.eval.tasks.quiet import drop_custom_dataset_notice
-
-if TYPE_CHECKING:
-    from datasets import DatasetDict
+from headwater.eval.tasks.rows import Rows
 
 COLUMNS = {
     "mmlu": ("question", "subject", "choices", "answer"),
@@ -78,25 +76,23 @@ def _read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.split("\n") if line.strip()]
 
 
-def _load(data_dir: str, family: str, subject: str | None = None) -> "DatasetDict":
-    from datasets import Dataset, DatasetDict
-
+def _load(data_dir: str, family: str, subject: str | None = None) -> dict[str, Rows]:
     root = Path(data_dir)
     splits = split_files(root, family, subject)
-    return DatasetDict({split: Dataset.from_list(read_items(root, family, split, subject)) for split in splits})
+    return {split: Rows(read_items(root, family, split, subject)) for split in splits}
 
 
 # Named by the task files that `headwater.eval.data_dir` writes; lm-eval passes the task's metadata too.
-def load_mmlu(data_dir: str, subject: str, **_: Any) -> "DatasetDict":
+def load_mmlu(data_dir: str, subject: str, **_: Any) -> dict[str, Rows]:
     """One subject of MMLU."""
     return _load(data_dir, "mmlu", subject)
 
 
-def load_gsm8k(data_dir: str, **_: Any) -> "DatasetDict":
+def load_gsm8k(data_dir: str, **_: Any) -> dict[str, Rows]:
     """GSM8K."""
     return _load(data_dir, "gsm8k")
 
 
-def load_humaneval(data_dir: str, **_: Any) -> "DatasetDict":
+def load_humaneval(data_dir: str, **_: Any) -> dict[str, Rows]:
     """HumanEval."""
     return _load(data_dir, "humaneval")

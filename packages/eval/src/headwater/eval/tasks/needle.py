@@ -10,13 +10,11 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from headwater.core.errors import EvalError
 from headwater.eval.tasks.quiet import drop_custom_dataset_notice
-
-if TYPE_CHECKING:
-    from datasets import DatasetDict
+from headwater.eval.tasks.rows import Rows
 
 TASK = "headwater_needle"
 DEPTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -46,14 +44,13 @@ _WHEN = ("before the rain began", "on a quiet afternoon", "while the bells were 
 drop_custom_dataset_notice()
 
 
-def load(tokenizer: str | None = None, max_seq_lengths: Sequence[int] = (), **_: Any) -> DatasetDict:
+def load(tokenizer: str | None = None, max_seq_lengths: Sequence[int] = (), **_: Any) -> dict[str, Rows]:
     """The items, as lm-eval's `custom_dataset` wants them.
 
     Args:
         tokenizer: Folder with the model's `tokenizer.json`.
         max_seq_lengths: Prompt lengths in tokens, the answer included; the names are those of lm-eval's RULER tasks.
     """
-    from datasets import Dataset, DatasetDict
     from tokenizers import Tokenizer
 
     if tokenizer is None or not max_seq_lengths:
@@ -65,7 +62,7 @@ def load(tokenizer: str | None = None, max_seq_lengths: Sequence[int] = (), **_:
     def count(text: str) -> int:
         return len(inner.encode(text, add_special_tokens=False).ids)
 
-    return DatasetDict({"test": Dataset.from_list(items(max_seq_lengths, count))})
+    return {"test": Rows(items(max_seq_lengths, count))}
 
 
 def items(lengths: Sequence[int], count: Callable[[str], int], needles: int = NEEDLES) -> list[dict[str, Any]]:

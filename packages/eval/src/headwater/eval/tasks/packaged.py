@@ -2,12 +2,10 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from headwater.eval.tasks.quiet import drop_custom_dataset_notice
-
-if TYPE_CHECKING:
-    from datasets import DatasetDict
+from headwater.eval.tasks.rows import Rows
 
 TASKS_FOLDER = Path(__file__).parent
 ITEMS_FOLDER = TASKS_FOLDER / "items"
@@ -35,25 +33,23 @@ def splits(task: str) -> list[str]:
     return sorted(path.name.split(".")[1] for path in ITEMS_FOLDER.glob(f"{task.removeprefix(PREFIX)}.*.jsonl"))
 
 
-def _load(task: str, **_: Any) -> "DatasetDict":
-    """Every split as a Hugging Face data set. lm-eval passes the task's metadata too, which is not needed."""
-    from datasets import Dataset, DatasetDict
-
-    return DatasetDict({split: Dataset.from_list(read_split(task, split)) for split in splits(task)})
+def _load(task: str, **_: Any) -> dict[str, Rows]:
+    """Every split. lm-eval passes the task's metadata too, which is not needed."""
+    return {split: Rows(read_split(task, split)) for split in splits(task)}
 
 
 # lm-eval names these in a task file's `custom_dataset`. Unlike `dataset_path: json`, they find their files wherever
 # the package is installed, and leave nothing in a cache.
-def load_mmlu(**options: Any) -> "DatasetDict":
+def load_mmlu(**options: Any) -> dict[str, Rows]:
     """Items of headwater_mini_mmlu."""
     return _load(MINI_TASKS[0], **options)
 
 
-def load_gsm8k(**options: Any) -> "DatasetDict":
+def load_gsm8k(**options: Any) -> dict[str, Rows]:
     """Items of headwater_mini_gsm8k."""
     return _load(MINI_TASKS[1], **options)
 
 
-def load_humaneval(**options: Any) -> "DatasetDict":
+def load_humaneval(**options: Any) -> dict[str, Rows]:
     """Items of headwater_mini_humaneval."""
     return _load(MINI_TASKS[2], **options)

@@ -19,6 +19,7 @@ import torch.distributed as dist
 
 from headwater.core.console import warn
 from headwater.core.errors import ManifestError
+from headwater.core.events import read_events
 from headwater.core.fed import as_text
 from headwater.core.run import RunInfo, read_run
 from headwater.core.skips import KeptOrder
@@ -205,13 +206,19 @@ class HeadwaterTrainer(StepTrainer):
                 continue
             self.finish_saving(wait=True)
             with self._aside(), self._clock.part(profile.EVALUATION):
-                outcome, error = share_work(work, self.inputs.run, self.step)
+                told = on_main(partial(self._is_told, work.name))
+                outcome, error = share_work(work, self.inputs.run, self.step, told=told)
             if outcome is not None and self.is_main:
-                self._event(work.name, **outcome.event)
                 self.metrics_processor.log_values(self.step, outcome.values)
+                self._event(work.name, **outcome.event)  # last: it says that the rest was told
             if error is not None and self.is_main:
                 warn(f"{work.name} of step {self.step:,} failed, and the training goes on: {error}")
                 self._event(work.name, error=error)
+
+    def _is_told(self, kind: str) -> bool:
+        """Whether what work in the loop gave at this step was told before."""
+        events = read_events(self.session.events.path)
+        return any((event["kind"], event["step"]) == (kind, self.step) and "error" not in event for event in events)
 
     @contextmanager
     def _aside(self) -> Iterator[None]:
