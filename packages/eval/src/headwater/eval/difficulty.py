@@ -26,7 +26,7 @@ from headwater.core.manifest import ArtifactWriter, Manifest, is_artifact, paren
 from headwater.core.storage import storage_errors
 from headwater.eval import PRODUCER
 from headwater.eval import checkpoint as checkpoints
-from headwater.eval.attention import Reader
+from headwater.eval.reader import Reader
 from headwater.eval.scoring import score, windows
 from headwater.eval.tokenizer import EvalTokenizer, has_tokenizer, load_tokenizer
 

@@ -106,7 +106,7 @@ class Muon(torch.optim.Optimizer):
             local = parameter.to_local()  # type: ignore[attr-defined]
             local.add_(_update(ahead.to_local(), group), alpha=-group["lr"])
         else:
-            update = torch.empty_like(ahead)
+            update: Any = torch.empty_like(ahead)
             write_part(update, _update(ahead.full_tensor(), group))
             parameter.add_(update, alpha=-group["lr"])
 

@@ -16,6 +16,7 @@ from torch.distributed.tensor import DTensor
 from torchtitan.components.checkpointer.utils import canonical_fqn
 
 from headwater.train.clipping import AdaGC, AdaptiveClip, ZClip
+from headwater.train.shards import local
 
 EPS = 1e-6
 
@@ -191,5 +192,4 @@ def adagc(
 
 
 def _gradients(parameters: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    return [one.to_local() if isinstance(one, DTensor) else one for one in gradients]
+    return [local(parameter.grad) for parameter in parameters if parameter.grad is not None]

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.tensor import DTensor
 
 from headwater.core import metrics as names
 from headwater.core.run import ModelShape
+from headwater.train.shards import local
 from headwater.train.titan.experts import expert_blocks
 from headwater.train.titan.updates import EVERY
 
@@ -68,7 +68,7 @@ class ExpertLoad:
         """Row of a block, and the tokens that went to each of its experts, as this process has them."""
         for row, block in self._blocks:
             tokens_E: torch.Tensor = block.moe.tokens_per_expert_E  # pyright: ignore
-            yield row, tokens_E.to_local() if isinstance(tokens_E, DTensor) else tokens_E
+            yield row, local(tokens_E)
 
     def take(self, summed: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
         """The counts since it was last called, over all processes, of shape [N * E], on the device.

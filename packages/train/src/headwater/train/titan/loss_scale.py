@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch.distributed.tensor import DTensor
+
+from headwater.train.shards import local
 
 FIRST, GROWTH, BACKOFF, INTERVAL = 2.0**16, 2.0, 0.5, 2000
 """The first scale, and how it changes: as torch's `GradScaler` by default."""
@@ -55,9 +56,7 @@ class LossScale:
         if not self.on:
             return
         gradients = [each.grad for each in parameters if each.grad is not None]
-        torch._foreach_mul_(
-            [g.to_local() if isinstance(g, DTensor) else g for g in gradients], self._scale.reciprocal()
-        )
+        torch._foreach_mul_([local(gradient) for gradient in gradients], self._scale.reciprocal())
 
     @torch.no_grad()
     def update(self, loss: torch.Tensor, grad_norm: torch.Tensor) -> torch.Tensor:
