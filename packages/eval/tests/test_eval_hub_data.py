@@ -1,6 +1,9 @@
 """Data sets that are pulled into a folder: the same scores without a network, and clear errors."""
 
 import json
+import os
+import socket
+from contextlib import nullcontext
 
 import pytest
 import yaml
@@ -10,6 +13,7 @@ from datasets import Dataset, DatasetDict
 from headwater.core.config import validate
 from headwater.core.errors import ConfigError, EvalError
 from headwater.eval.config import EvalConfig
+from headwater.eval.harness.environment import prepare
 from headwater.eval.items_cli import data as command
 from headwater.eval.stage import run_eval
 
@@ -105,3 +109,45 @@ def test_what_to_pull_has_to_be_said(tmp_path, hub, include):
     hub["up"] = False
     result = pull(tmp_path / "data", include, "first")
     assert isinstance(result.exception, EvalError) and "someone/quiz" in str(result.exception)
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        monkeypatch.setenv(name, os.environ.get(name, "1"))  # set back afterwards
+    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "HF_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+def test_a_hub_that_does_not_answer_is_not_asked_again_and_again(environment, capsys):
+    asked = []
+
+    def refuse(address, timeout):
+        asked.append((address, timeout))
+        raise OSError("Name or service not known")
+
+    environment.setattr(socket, "create_connection", refuse)
+    prepare(hub=True)
+    assert os.environ["HF_HUB_OFFLINE"] == os.environ["HF_DATASETS_OFFLINE"] == "1"
+    assert "hub cannot be reached (huggingface.co: Name or service not known)" in capsys.readouterr().err
+    environment.setenv("HF_ENDPOINT", "http://mirror:8080")
+    prepare(hub=True)
+    assert asked == [(("huggingface.co", 443), 5), (("mirror", 8080), 5)]
+    environment.setenv("http_proxy", "http://proxy:3128")
+    prepare(hub=True)
+    assert len(asked) == 2 and "HF_HUB_OFFLINE" not in os.environ
+
+
+def test_a_hub_that_answers_is_asked(environment):
+    environment.setattr(socket, "create_connection", lambda *_, **__: nullcontext())
+    prepare(hub=True)
+    assert "HF_HUB_OFFLINE" not in os.environ and "HF_DATASETS_OFFLINE" not in os.environ
+
+
+def test_an_unreachable_hub_is_told_with_the_way_around_it(own_run, tmp_path, hub, include, environment):
+    environment.setattr(socket, "create_connection", lambda *_, **__: nullcontext())
+    hub["up"] = False
+    with pytest.raises(EvalError, match="hub cannot be reached, or does not have it") as caught:
+        evaluate(own_run, ["second"], include, tmp_path / "a", hub=True)
+    assert "headwater eval data pull DIR --tasks second" in str(caught.value)

@@ -2,14 +2,27 @@
 
 import logging
 import os
+import socket
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+from headwater.core.console import warn
+
+_HUB = "https://huggingface.co"
+_PATIENCE_SECONDS = 5
 
 
 def prepare(hub: bool) -> None:
-    """Keeps data sets offline unless the hub is allowed, and the libraries quiet.
+    """Keeps data sets offline unless the hub is allowed and answers, and the libraries quiet.
+
+    Without an answer the libraries would try again and again, for half a minute to minutes.
 
     Args:
         hub: Whether data sets may be fetched from the Hugging Face hub.
     """
+    if hub and (problem := _hub_problem()) is not None:
+        warn(f"the Hugging Face hub cannot be reached ({problem}): only what is in its cache here is used")
+        hub = False
     for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"):
         if hub:
             os.environ.pop(name, None)
@@ -27,3 +40,16 @@ def prepare(hub: bool) -> None:
     # What lm-eval warns of (truncated prompts, few-shot settings) is counted in the results instead.
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     logging.getLogger("datasets").setLevel(logging.ERROR)
+
+
+def _hub_problem() -> str | None:
+    """Why no connection to the hub can be opened; None where one can, or where a proxy would open it."""
+    url = urlsplit(os.environ.get("HF_ENDPOINT") or _HUB)
+    if url.scheme in getproxies():
+        return None
+    try:
+        port = url.port or {"http": 80}.get(url.scheme, 443)
+        with socket.create_connection((url.hostname, port), timeout=_PATIENCE_SECONDS):
+            return None
+    except OSError as error:
+        return f"{url.hostname}: {error}"

@@ -103,15 +103,20 @@ def load_tasks(
 
 def _not_loaded(name: str, error: Exception, *, hub: bool) -> EvalError:
     cause = f"{type(error).__name__}: {_one_line(error)}"
-    # What `datasets` raises for a data set that it may not fetch and does not have.
-    if hub or not isinstance(error, ConnectionError | FileNotFoundError):
+    # What `datasets` raises for a data set that it may not or cannot fetch and does not have.
+    if not isinstance(error, ConnectionError | FileNotFoundError):
         return EvalError(f"the task {name} cannot be loaded: {cause}")
+    pulled = f"made where there is a network by: headwater eval data pull DIR --tasks {name}"
+    give = f"give a folder that holds it with --data-dir DIR or eval.data_dir ({pulled})"
+    if hub:
+        return EvalError(
+            f"the task {name} has no data: the Hugging Face hub cannot be reached, or does not have it", found=cause,
+            hint=f"try again where there is a network, or {give}",
+        )  # fmt: skip
     return EvalError(
-        f"the task {name} has no data here, and the hub is not allowed",
-        found=cause,
-        hint="give a folder that holds it with --data-dir DIR or eval.data_dir (made where there is a network by: "
-        f"headwater eval data pull DIR --tasks {name}), or allow the Hugging Face hub with --hub or eval.hub=true",
-    )
+        f"the task {name} has no data here, and the hub is not allowed", found=cause,
+        hint=f"{give}, or allow the Hugging Face hub with --hub or eval.hub=true",
+    )  # fmt: skip
 
 
 def pull(names: Sequence[str], include: Sequence[Path], data: HubFolder) -> list[Path]:
