@@ -34,7 +34,7 @@ def write_figures(folder: Path, parts: Sequence[pa.Table]) -> int:
         folder: The artifact's folder.
         parts: Rows of `FIGURES`, in any order.
     """
-    rows = pa.concat_tables(parts, promote_options="none") if parts else FIGURES.empty_table()
+    rows: Any = pa.concat_tables(parts, promote_options="none") if parts else FIGURES.empty_table()
     with storage_errors("write", folder / FIGURES_FILE):
         _pq.write_table(rows.sort_by("id"), folder / FIGURES_FILE)
     return len(rows)

@@ -122,6 +122,7 @@ class _Body(nn.Module):
         self.norm = _Norm(shape.dim, shape.norm_eps)
         index_K = torch.arange(shape.head_width // 2, dtype=torch.float32)
         inverse_K, self._length = inverse_frequencies(index_K, shape.rope_theta, shape.rope_scaling)
+        self._inverse_K: torch.Tensor
         self.register_buffer("_inverse_K", inverse_K, persistent=False)
 
     def forward(

@@ -133,8 +133,9 @@ def _scored(path: Path, target: Path, sources: Sequence[str], scorer: _Scorer, b
         return kept
     ids, figures = list[str](), list[float]()
     for rows in _texts(path, sources):
-        texts = rows.column("text").to_pylist()
-        for identifier, figure in zip(rows.column("id").to_pylist(), scorer.perplexities(texts), strict=True):
+        texts: list[Any] = rows.column("text").to_pylist()
+        identifiers: list[Any] = rows.column("id").to_pylist()
+        for identifier, figure in zip(identifiers, scorer.perplexities(texts), strict=True):
             if figure is not None:
                 ids.append(identifier)
                 figures.append(figure)

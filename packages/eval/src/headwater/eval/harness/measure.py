@@ -88,7 +88,8 @@ def _answered(lm: HeadwaterLM, task: Task, chosen: list[int] | None) -> dict[int
 
 def _sample(task: Task, doc: Any, index: int, instances: list[Instance], answer_filter: str) -> dict[str, Any]:
     filtered = [instance.filtered_resps[answer_filter] for instance in instances]
-    metrics: dict[str, Any] = dict(task.process_results(doc, filtered))
+    results: Any = task.process_results(doc, filtered)
+    metrics: dict[str, Any] = dict(results)
     return {
         "doc_id": index,
         "doc": doc,

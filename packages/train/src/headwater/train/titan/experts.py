@@ -86,7 +86,7 @@ def balance_experts(optimizers: Any, model_parts: list[nn.Module], parallel_dims
         model_parts: Of this process.
         parallel_dims: The layout.
     """
-    later = [_Layers(part.mtp_layers) for part in model_parts if getattr(part, "mtp_layers", None)]
+    later = [_Layers(blocks) for part in model_parts if (blocks := getattr(part, "mtp_layers", None))]
     register_moe_load_balancing_hook(optimizers, [*model_parts, *later], parallel_dims)
 
 
