@@ -28,6 +28,7 @@ from headwater.core.manifest import is_artifact
 from headwater.k8s import data, namespace, train
 from headwater.k8s.pods import USER
 from headwater.k8s.recipes import Recipe
+from headwater.k8s.restarts import FAILED
 from headwater.train.synthetic import make_tokenizer, make_tokens
 
 sys.path.insert(0, str(Path(__file__).parent / "cluster"))
@@ -78,8 +79,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield started
 
 
-def of_1_20(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What Kubernetes 1.20 can run of manifests for 1.31: a JobSet's Job, without what came later."""
+def of_1_20(objects: list[dict[str, Any]], retries: int = 6) -> list[dict[str, Any]]:
+    """What Kubernetes 1.20 can run of manifests for 1.31: a JobSet's Job, without what came later.
+
+    Args:
+        objects: The manifests.
+        retries: How often the Job starts a pod again, which is the JobSet's part.
+    """
     found: list[dict[str, Any]] = []
     for each in copy.deepcopy(objects):
         if each["kind"] == "PodDisruptionBudget":
@@ -88,7 +94,7 @@ def of_1_20(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if each["kind"] == "JobSet":
             job = each["spec"]["replicatedJobs"][0]["template"]["spec"]
             del job["podFailurePolicy"], job["completionMode"]
-            job["backoffLimit"] = 6  # the JobSet would start it again
+            job["backoffLimit"] = retries
             each = {"apiVersion": "batch/v1", "kind": "Job", "metadata": each["metadata"], "spec": job}
         found.append(each)
     return found
@@ -282,6 +288,26 @@ def _allowed(cluster: Cluster) -> int:
     return seen["disruptionsAllowed"] if current else -1
 
 
+def test_a_bug_ends_with_its_own_exit_code_and_says_what_it_was(cluster: Cluster, tmp_path: Path):
+    """Not 75, by which a JobSet tells evictions; the Job is as rendered, which does not start it again."""
+    run = run_of(cluster, "bug")
+    shutil.rmtree(run.tokens("words"))
+    watch = Watch(cluster, "bug")
+    cluster.apply(of_1_20(train.render(recipe_of(tmp_path, "bug", TRAINING)), retries=0))
+
+    def failed() -> bool:
+        conditions = state_of(cluster, "bug-train").get("conditions", [])
+        return any(each["type"] == "Failed" for each in conditions)
+
+    cluster.until(failed, "the Job has not failed", WAIT_SECONDS, watch.said)
+    watch.close()
+    (pod,) = cluster.get("pods", SPACE, "app.kubernetes.io/instance=bug")
+    ended = pod["status"]["containerStatuses"][0]["state"]["terminated"]
+    watch.say(f"the pod's status: exit code {ended['exitCode']}, {ended['message'].strip().splitlines()}")
+    assert ended["exitCode"] in FAILED, watch.said()
+    assert "error:" in ended["message"] and "tokens" in ended["message"]
+
+
 def digests(folder: Path) -> dict[str, str]:
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -290,7 +316,7 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-def test_spark_executors_as_pods_make_the_documents_of_the_local_engine(cluster: Cluster, tmp_path: Path):
+def test_spark_with_an_evicted_executor_makes_the_documents_of_the_local_engine(cluster: Cluster, tmp_path: Path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(yaml.safe_dump({key: value for key, value in DOCUMENTS.items() if key != "cluster"}))
     local, run = tmp_path / "local", cluster.storage / "spark-pods"
@@ -313,15 +339,27 @@ def test_spark_executors_as_pods_make_the_documents_of_the_local_engine(cluster:
     watch = Watch(cluster, "spark-pods")
     environment = cluster.environment
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
-    done = subprocess.run(
-        cluster.command("bash", str(submit)), env=environment, capture_output=True, text=True, check=False,
-        cwd=tmp_path,
-    )  # fmt: skip
+    said = tmp_path / "submit.log"
+    with said.open("w") as log:
+        submitted = subprocess.Popen(
+            cluster.command("bash", str(submit)), env=environment, stdout=log, stderr=log, cwd=tmp_path
+        )
+
+    def executors() -> list[str]:
+        return [name for name in watch.logs if "-exec-" in name]
+
+    def at_work() -> bool:
+        assert submitted.poll() is None, f"{said.read_text()[-6000:]}\n{watch.said()}"
+        return len(executors()) == 2 and all("Finished task" in watch.logs[each].read_text() for each in executors())
+
+    cluster.until(at_work, "the executors do nothing", WAIT_SECONDS, watch.said)
+    first = executors()[0]
+    watch.say(f"eviction of {first}: {evict(cluster, first)}")
+    assert submitted.wait() == 0, f"{said.read_text()[-6000:]}\n{watch.said()}"
     watch.close()
-    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-6000:]}\n{watch.said()}"
     assert here.wait() == 0
-    executors = [name for name in watch.logs if "-exec-" in name]
-    assert len(executors) == 2, watch.said()
+    assert len(executors()) == 3, watch.said()
+    assert "decommission" in watch.logs[first].read_text().lower(), watch.said()
     assert digests(run / "documents") == digests(local / "documents")
     whole = hashlib.sha256(json.dumps(digests(run / "documents"), sort_keys=True).encode()).hexdigest()
     watch.say(f"{len(digests(run / 'documents'))} files of documents, alike; SHA-256 of their digests {whole[:16]}…")
