@@ -117,9 +117,10 @@ def test_accumulated_gradients_are_those_of_one_batch(data: Path, tmp_path: Path
 
 @pytest.mark.slow
 def test_compiled_blocks_train_as_eager_ones_do(data: Path, tmp_path: Path) -> None:
-    eager = _trained(data, tmp_path, "eager", steps=4)
+    brief = {"steps": 4, "model": {"dim": 32, "n_layers": 1, "n_heads": 2, "n_kv_heads": 1, "ffn_dim": 64}}
+    eager = _trained(data, tmp_path, "eager", **brief)
     torch._dynamo.utils.counters.clear()
-    compiled = _trained(data, tmp_path, "compiled", steps=4, compile=True)
+    compiled = _trained(data, tmp_path, "compiled", **brief, compile=True)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
     assert [row["loss"] for row in compiled] == pytest.approx([row["loss"] for row in eager], abs=1e-5)
     assert [row["grad_norm"] for row in compiled] == pytest.approx([row["grad_norm"] for row in eager], rel=1e-4)
