@@ -18,6 +18,7 @@ from torch.distributed.tensor import DTensor
 
 from headwater.core.errors import ConfigError
 from headwater.train.optimizers.keep import keep_as_saved
+from headwater.train.shards import local
 
 MOMENTS = {"exp_avg": True, "exp_avg_sq": False}
 """Name of a moment → whether it has a sign."""
@@ -73,13 +74,13 @@ class AdamW8bit(torch.optim.Optimizer):
         if not state:
             state.update(begun(parameter, group["block_size"]))
         state["step"] += 1
-        weight = _local(parameter)
+        weight = local(parameter).detach()
         if not weight.numel():  # this process has none of its rows
             return
         moments = [_moment(state, name, weight.dtype) for name in MOMENTS]
         beta1, beta2 = group["betas"]
         self._update(
-            weight, _local(gradient), state["step"], *moments, None, rate, beta1, beta2, group["weight_decay"],
+            weight, local(gradient), state["step"], *moments, None, rate, beta1, beta2, group["weight_decay"],
             group["eps"], True, False,
         )  # fmt: skip
 
@@ -90,7 +91,7 @@ def in_eight_bits(shape: torch.Size, block_size: int) -> bool:
 
 
 def _require_whole_blocks(name: Any, parameter: torch.Tensor, block_size: int) -> None:
-    columns = _local(parameter).shape[-1] if parameter.ndim else 0
+    columns = local(parameter).shape[-1] if parameter.ndim else 0
     if in_eight_bits(parameter.shape, block_size) and columns % block_size:
         raise ConfigError(
             f"the layout cuts through the blocks of {name}",
@@ -114,23 +115,23 @@ def begun(parameter: torch.Tensor, block_size: int) -> dict[str, torch.Tensor]:
 
 def _scales(parameter: torch.Tensor, block_size: int) -> torch.Tensor:
     """A scale for each block of a parameter: sharded as it is, with `block_size` times fewer columns."""
-    *rows, columns = _local(parameter).shape
-    local = torch.zeros(*rows, columns // block_size, device=parameter.device)
+    *rows, columns = local(parameter).shape
+    part = torch.zeros(*rows, columns // block_size, device=parameter.device)
     if not isinstance(parameter, DTensor):
-        return local
+        return part
     whole = torch.empty(*parameter.shape[:-1], parameter.shape[-1] // block_size, device="meta")
     return DTensor.from_local(
-        local, parameter.device_mesh, parameter.placements, run_check=False, shape=whole.shape, stride=whole.stride()
+        part, parameter.device_mesh, parameter.placements, run_check=False, shape=whole.shape, stride=whole.stride()
     )
 
 
 def _moment(state: dict[str, torch.Tensor], name: str, dtype: torch.dtype) -> torch.Tensor:
     """A moment of what this process holds, which writes through to the state."""
     if name in state:
-        return _local(state[name])
+        return local(state[name])
     from torchao.optim.subclass_8bit import OptimState8bit  # pyright: ignore[reportMissingImports]
 
-    codes, scales = (_local(state[f"{name}_{part}"]) for part in ("codes", "scales"))
+    codes, scales = (local(state[f"{name}_{part}"]) for part in ("codes", "scales"))
     return OptimState8bit(codes, scales.view(-1), _shares(MOMENTS[name], codes.device), MOMENTS[name], dtype=dtype)
 
 
@@ -140,7 +141,3 @@ def _shares(signed: bool, device: torch.device) -> torch.Tensor:
     from torchao.optim.quant_utils import create_dynamic_map  # pyright: ignore[reportMissingImports]
 
     return torch.tensor(create_dynamic_map(signed=signed), dtype=torch.float32, device=device)
-
-
-def _local(tensor: torch.Tensor) -> torch.Tensor:
-    return (tensor.to_local() if isinstance(tensor, DTensor) else tensor).detach()

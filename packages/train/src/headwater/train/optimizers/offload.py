@@ -16,6 +16,7 @@ import torch
 from torch.distributed.tensor import DTensor
 
 from headwater.train.optimizers.keep import keep_as_saved
+from headwater.train.shards import local
 
 PART_BYTES = 1 << 27
 """Parameters of so many bytes, or a larger one alone, have their state on the device at a time."""
@@ -58,7 +59,7 @@ def _parts(groups: Sequence[Sequence[torch.Tensor]], part_bytes: int) -> Iterato
         for parameter in parameters:
             if parameter.grad is None:
                 continue
-            more = _local(parameter).nbytes
+            more = local(parameter).nbytes
             if size and size + more > part_bytes:
                 yield part
                 part, size = [[] for _ in groups], 0
@@ -69,11 +70,11 @@ def _parts(groups: Sequence[Sequence[torch.Tensor]], part_bytes: int) -> Iterato
 
 def _bring(optimizer: torch.optim.Optimizer, parameter: torch.Tensor) -> dict[str, torch.Tensor]:
     """Brings a parameter's state to its device; returns what lies on the host."""
-    state, device = optimizer.state[parameter], _local(parameter).device
+    state, device = optimizer.state[parameter], local(parameter).device
     home = {name: value for name, value in state.items() if _moves(value)}
     for name, value in home.items():
-        local = _local(value)
-        state[name] = _like(value, torch.empty_like(local, device=device).copy_(local, non_blocking=True))
+        part = local(value)
+        state[name] = _like(value, torch.empty_like(part, device=device).copy_(part, non_blocking=True))
     return home
 
 
@@ -81,11 +82,11 @@ def _take_back(optimizer: torch.optim.Optimizer, parameter: torch.Tensor, home: 
     state = optimizer.state[parameter]
     for name, value in state.items():
         if _moves(value):
-            local = _local(value)
+            part = local(value)
             if name not in home:  # the first step has made it
-                pinned = torch.empty_like(local, device="cpu", pin_memory=local.is_cuda)
+                pinned = torch.empty_like(part, device="cpu", pin_memory=part.is_cuda)
                 home[name] = _like(value, pinned)
-            _local(home[name]).copy_(local, non_blocking=True)
+            local(home[name]).copy_(part, non_blocking=True)
             state[name] = home[name]
 
 
@@ -94,9 +95,5 @@ def _moves(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.ndim > 0
 
 
-def _like(value: torch.Tensor, local: torch.Tensor) -> torch.Tensor:
-    return DTensor(local, value._spec, requires_grad=False) if isinstance(value, DTensor) else local
-
-
-def _local(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+def _like(value: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
+    return DTensor(part, value._spec, requires_grad=False) if isinstance(value, DTensor) else part
