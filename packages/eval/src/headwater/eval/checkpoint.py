@@ -100,7 +100,7 @@ def load_huggingface(path: Path, device: str = "cpu") -> LoadedCheckpoint:
 
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            path, dtype=torch.float32, local_files_only=True, output_loading_info=True
+            path, dtype=torch.float32, local_files_only=True, output_loading_info=True, trust_remote_code=False
         )
         model, told = loaded
     except Exception as error:  # damaged files make transformers and safetensors raise anything

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
+from functools import partial
 from typing import Any
 
+import lm_eval.api.task
 from lm_eval.api.instance import Instance
 from lm_eval.api.metrics import mean, stderr_for_metric
 from lm_eval.api.task import Task
@@ -20,6 +22,9 @@ from headwater.eval.harness.model import HeadwaterLM
 _BOOTSTRAP = 1000
 _SLOW = ("bleu", "chrf", "chrf++", "ter")
 """Metrics that lm-eval draws no more than a hundred bootstrap samples of."""
+
+# The stage shows its own bars. In a training, which has imported tqdm before, TQDM_DISABLE comes too late.
+lm_eval.api.task.tqdm = partial(lm_eval.api.task.tqdm, disable=True)  # pyright: ignore[reportPrivateImportUsage, reportAttributeAccessIssue]
 
 
 def measure(
