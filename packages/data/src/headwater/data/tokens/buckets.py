@@ -115,7 +115,8 @@ def inside(bucket: Bucket, rows: pa.Table) -> pa.Array:
 def scores_of(rows: pa.Table, by: str, figures: str | None = None) -> npt.NDArray[np.float64]:
     """The figure that an operator, or a checkpoint, gave each row, shape [rows]; NaN for none."""
     if figures is not None:
-        return figures_of(figures, rows.column("id").to_pylist())
+        ids: Any = rows.column("id").to_pylist()
+        return figures_of(figures, ids)
     scores = np.full(len(rows), np.nan)
     verdicts: Any = rows.column("verdicts").combine_chunks()
     parents = compute.list_parent_indices(verdicts).to_numpy()
