@@ -74,6 +74,11 @@ def bytes_of(run: Path) -> dict[str, bytes]:
 NETWORK = {"adamw_8bit": [pytest.mark.network]}
 
 
+def open_files() -> list[Path]:
+    """What this process has open."""
+    return [path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+
+
 @pytest.fixture(autouse=True)
 def _torchao(request: pytest.FixtureRequest) -> None:
     if request.node.get_closest_marker("network"):
@@ -84,6 +89,9 @@ def _torchao(request: pytest.FixtureRequest) -> None:
 def test_it_learns_and_goes_on_to_the_same_bytes(case: str, run: Path, tmp_path: Path) -> None:
     recipe = recipe_for(tmp_path / "recipe.yaml", **CASES[case])
     train(recipe, run)
+    assert not [path for path in open_files() if path.is_relative_to(run)], (
+        "a process that trains often runs out of them"
+    )
     rows = read_losses(run / "train" / "losses.jsonl")
     assert rows[-1]["loss"] < rows[0]["loss"] - 0.2
     metrics = [json.loads(line) for line in (run / "train" / "metrics.jsonl").read_text().splitlines()]

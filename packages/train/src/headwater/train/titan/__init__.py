@@ -6,6 +6,7 @@ that its modules copy when they are imported.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 
@@ -17,6 +18,8 @@ _log_level: int | None = None
 _ours = False
 """Whether `start` set LOCAL_RANK, which `stop` takes away again."""
 
+_collects = True
+"""Whether Python collected garbage before the first `start`."""
 _started = 0
 """How often `start` was called more than `stop`: processes that train several times join one process group."""
 
@@ -88,7 +91,9 @@ def start(device: str, world_size: int, threads: int | None) -> None:
             dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
         else:
             dist.init_process_group(backend)
-    global _started
+    global _started, _collects
+    if not _started:
+        _collects = gc.isenabled()  # torchtitan's trainer stops it, and collects between steps itself
     _started += 1
 
 
@@ -108,3 +113,6 @@ def stop() -> None:
         _log_level = None
     if dist.is_initialized():
         dist.destroy_process_group()
+    if _collects:
+        gc.enable()
+        gc.collect()  # what was trained: its weights, and the token files that it held open
