@@ -761,17 +761,32 @@ STARTER = """
 import glob, os, threading
 from headwater.eval.sandbox import BACKEND, view
 view.unprivileged_user()  # starts a process of its own
+SLOW
 threading.Thread(target=BACKEND().run_python, args=("import time; time.sleep(600)", 600)).start()
 found = []
 while not found:
     found = " ".join(open(path).read() for path in glob.glob("/proc/self/task/*/children")).split()
 print(*found, flush=True)
+WAIT
 os.kill(os.getpid(), 9)
 """
 
 
-def test_a_program_ends_with_the_process_that_started_it(sandbox, temporary):
-    code, environment = STARTER.replace("BACKEND", type(sandbox).__name__), {**os.environ, "TMPDIR": str(temporary)}
+SLOW = """
+import dataclasses, sys, time
+launch = BACKEND._launch
+def late(*given):
+    made = launch(*given)
+    return dataclasses.replace(made, arguments=["/bin/sh", "-c", "sleep 1; exec \\"$@\\"", "sh", *made.arguments])
+BACKEND._launch = late
+"""
+
+
+@pytest.mark.parametrize("slow", [False, True], ids=["at once", "before it could know of it"])
+def test_a_program_ends_with_the_process_that_started_it(sandbox, temporary, slow):
+    code = STARTER.replace("SLOW", SLOW if slow else "").replace("BACKEND", type(sandbox).__name__)
+    code = code.replace("WAIT", "time.sleep(0.5)  # so that the program is sent" if slow else "")
+    environment = {**os.environ, "TMPDIR": str(temporary)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
     started = {int(word) for word in done.stdout.split()}
     assert started, done.stderr

@@ -13,6 +13,7 @@ import hmac
 import json
 import os
 import resource
+import select
 import sys
 import types
 
@@ -40,8 +41,20 @@ def _limit(limits: dict[str, int]) -> None:
         resource.setrlimit(kind, (value, value + grace))
 
 
+def _end_without_starter(result: int) -> None:
+    """Ends if nobody reads the token any more.
+
+    The sandbox dies with its starter from some moment of its start on; this is after it, and sees a death before it.
+    """
+    watched = select.poll()
+    watched.register(result, 0)  # asks for nothing; that there is no reader is told anyway (poll(2), POLLERR)
+    if watched.poll(0):
+        raise SystemExit("the process that started the sandbox has ended")
+
+
 def _main() -> None:
     result = int(sys.argv[1])
+    _end_without_starter(result)
     source = os.dup(0)
     null = os.open("/dev/null", os.O_RDONLY)
     os.dup2(null, 0)
