@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import metrics_worker
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -190,10 +191,11 @@ def test_the_smallest_sources_of_many_share_a_label(titan_started: None) -> None
     sources, kept = Sources(inputs), KeptOrder(order, Skips())
     assert len(sources.labels) == MOST and sources.labels[-1] == OTHER and "source 00" not in sources.labels
     which, _, _ = kept.locate_many(range(64))
-    one_hot = sources.one_hot([which[:32], which[32:]])
+    one_hot, tokens = sources.shares([which[:32], which[32:]], [np.full(32, 10), np.full(32, 10)])
     assert one_hot.shape == (2, MOST, 32) and one_hot.sum() == 64
-    nats = one_hot.sum(dim=(0, 2)).tolist()
-    sources.add(nats, [10.0 * samples for samples in nats])  # a nat a sample
+    nats = one_hot.sum(axis=(0, 2)).tolist()
+    assert tokens == [10 * samples for samples in nats]
+    sources.add(nats, tokens)  # a nat a sample
     sources.add([math.nan] * MOST, [10.0] * MOST)  # nothing is known of such a step
     found = sources.take(128, kept)
     losses = {series: value for series, value in found.items() if "_loss" in series}

@@ -5,7 +5,7 @@ Legend: B samples, L tokens in a sample.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
 import numpy as np
@@ -77,10 +77,17 @@ def read_samples(
         Token ids, shape [B, L + 1], and the place of each input token in its document, shape [B, L].
     """
     sources, _, offsets = order.locate_many(np.arange(start, stop, dtype=np.int64))
-    tokens = np.empty((stop - start, order.seq_len + 1), dtype=np.int64)
-    positions = np.empty((stop - start, order.seq_len), dtype=np.int64)
-    for row, (which, offset) in enumerate(zip(sources, offsets.tolist(), strict=True)):
-        reader = readers[order.sources[int(which)].name]
+    return read_located(order, readers, sources.tolist(), offsets.tolist())
+
+
+def read_located(
+    order: Order | KeptOrder, readers: Mapping[str, MegatronReader], sources: Sequence[int], offsets: Sequence[int]
+) -> tuple[I64, I64]:
+    """As `read_samples`, of samples by what `locate_many` says of them: their sources and token offsets."""
+    tokens = np.empty((len(offsets), order.seq_len + 1), dtype=np.int64)
+    positions = np.empty((len(offsets), order.seq_len), dtype=np.int64)
+    for row, (which, offset) in enumerate(zip(sources, offsets, strict=True)):
+        reader = readers[order.sources[which].name]
         tokens[row] = reader.tokens[offset : offset + order.seq_len + 1]
         positions[row] = reader.positions(offset, order.seq_len)
     return tokens, positions

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from headwater.core.fed import fed_digest, read_samples
+from headwater.core.fed import fed_digest, read_located
 from headwater.core.sidecar import Sidecar
 from headwater.core.skips import KeptOrder, Skips
 from headwater.train.inputs import Inputs
@@ -57,22 +57,23 @@ def read_batch(inputs: Inputs, start: int, stop: int, skips: Skips = NOTHING) ->
         TrainError: A token file holds tokens that the tokenizer does not have.
     """
     order = KeptOrder(inputs.order, skips)
-    tokens, positions = read_samples(order, inputs.readers, start, stop)
+    indices = skips.indices(np.arange(start, stop, dtype=np.int64))
+    sources_B, *located = inputs.order.locate_many(indices)
+    sources, epochs, offsets = sources_B.tolist(), *(part.tolist() for part in located)
+    tokens, positions = read_located(order, inputs.readers, sources, offsets)
     if tokens.min() < 0 or tokens.max() >= inputs.vocab_size:
         for row, ids in enumerate(tokens):
             sample = order.locate(start + row)
             inputs.refuse_unknown_tokens(inputs.readers[sample.source].prefix, ids, sample.offset)
-    consumed = np.arange(start, stop, dtype=np.int64)
-    sources, epochs, offsets = order.locate_many(consumed)
     # By the sample's own number: leaving others out changes nothing of what is made of it.
     places = [
         Place(inputs.readers[order.sources[which].name], offset, epoch)
-        for which, epoch, offset in zip(sources.tolist(), epochs.tolist(), offsets.tolist(), strict=True)
+        for which, epoch, offset in zip(sources, epochs, offsets, strict=True)
     ]
-    made = inputs.objective.rows(tokens, positions, skips.indices(consumed).tolist(), places)
+    made = inputs.objective.rows(tokens, positions, indices.tolist(), places)
     return Batch(
-        made.inputs_BL, made.labels_BL, made.positions_BL, sources, fed_digest(start, tokens, positions), made.seen_BL,
-        made.chances_BL,
+        made.inputs_BL, made.labels_BL, made.positions_BL, sources_B, fed_digest(start, tokens, positions),
+        made.seen_BL, made.chances_BL,
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from headwater.core.errors import TrainError
 from headwater.core.sinks import keep_rows
@@ -22,6 +22,7 @@ class LossLog:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._stream: TextIO | None = None
 
     def write(
         self, step: int, *, loss: float, grad_norm: float, learning_rate: float, tokens: int, samples: tuple[int, int],
@@ -43,13 +44,23 @@ class LossLog:
                "tokens": tokens, "samples": list(samples), "fed": fed}  # fmt: skip
         if skipped:
             row["skipped"] = True
-        with storage_errors("write", self.path), open(self.path, "a", encoding="utf-8") as stream:
-            stream.write(json.dumps(row) + "\n")
+        with storage_errors("write", self.path):
+            if self._stream is None:
+                self._stream = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 (closed by close())
+            self._stream.write(json.dumps(row) + "\n")
+            self._stream.flush()
 
     def sync(self) -> None:
         """Puts what was written on the disk for good, before a checkpoint relies on it."""
         with storage_errors("write", self.path), open(self.path, "ab") as stream:
             os.fsync(stream.fileno())
+
+    def close(self) -> None:
+        """Closes the file; a step written later opens it again."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            with storage_errors("write", self.path):
+                stream.close()
 
     def steps(self) -> int:
         """How many lines there are."""
@@ -61,6 +72,7 @@ class LossLog:
         Raises:
             TrainError: The file does not hold exactly the steps before.
         """
+        self.close()
         kept = keep_rows(self.path, step)
         found = [row["step"] for row in kept]
         if found != list(range(1, step + 1)):

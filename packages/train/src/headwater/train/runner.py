@@ -178,6 +178,7 @@ def _run_alone(
                 raise
             finally:
                 trainer.close()
+                session.losses.close()
         if state == "terminated":
             return Result(state, trainer.step, None)
         session.events.emit("finish", trainer.step) if trainer.is_main else None

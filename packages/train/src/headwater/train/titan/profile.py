@@ -43,39 +43,63 @@ class Clock:
 
     Attributes:
         seconds: Part, by its name in `PARTS` → seconds.
-        slept: Those of them in which the thread did not run.
+        slept: Those of the loader in which the thread did not run.
         steps: Steps that were sent.
         heard: Unix time at which a part last began or ended.
     """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        self.slept: dict[str, float] = {}
+        self.slept = 0.0
         self.steps = 0
         self.heard = time.time()
         self._within: list[str] = []
-        self._since = time.perf_counter(), time.thread_time()
+        self._since = time.perf_counter()
+        self._loading = 0.0, 0.0  # the loader's seconds, and those that the thread ran, when it was last asked
 
-    @contextmanager
-    def part(self, name: str) -> Iterator[None]:
+    def part(self, name: str) -> _Part:
         """A part of a step, also for the trace."""
+        return _Part(self, name)
+
+    def begin(self, name: str) -> None:
+        """Begins a part."""
         self._count()
         self._within.append(name)
-        try:
-            with record_function(name):
-                yield
-        finally:
-            self._count()
-            self._within.pop()
+        if name == LOADER:  # not in every part: to ask how long a thread ran takes long
+            self._loading = self.seconds.get(LOADER, 0.0), time.thread_time()
+
+    def end(self) -> None:
+        """Ends the part that began last."""
+        self._count()
+        if self._within.pop() == LOADER:
+            seconds, ran = self._loading
+            self.slept += self.seconds[LOADER] - seconds - (time.thread_time() - ran)
 
     def _count(self) -> None:
-        now, self.heard = (time.perf_counter(), time.thread_time()), time.time()
+        now, self.heard = time.perf_counter(), time.time()
         if self._within:
             name = self._within[-1]
-            passed, ran = now[0] - self._since[0], now[1] - self._since[1]
-            self.seconds[name] = self.seconds.get(name, 0.0) + passed
-            self.slept[name] = self.slept.get(name, 0.0) + passed - ran
+            self.seconds[name] = self.seconds.get(name, 0.0) + now - self._since
         self._since = now
+
+
+class _Part:
+    """A part of a step, as a context: no generator, and no mark for a trace that nobody takes."""
+
+    def __init__(self, clock: Clock, name: str) -> None:
+        self._clock, self._name = clock, name
+        self._mark: record_function | None = None
+
+    def __enter__(self) -> None:
+        self._clock.begin(self._name)
+        if torch.autograd._profiler_enabled():
+            self._mark = record_function(self._name)
+            self._mark.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        if self._mark is not None:
+            self._mark.__exit__(*error)
+        self._clock.end()
 
 
 @contextmanager

@@ -22,6 +22,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+_LARGEST = torch.finfo(torch.float32).max
+
 
 @dataclass(frozen=True)
 class Sent:
@@ -85,9 +87,8 @@ def agree(
         Loss, gradient norm, loss of one process, whether each was NaN anywhere, and the flags; float32 of shape
         [6 + flags].
     """
-    values = torch.stack([loss.float(), grad_norm.float(), rank_loss.float()])
-    unknown = values.isnan()
-    values = torch.where(values.isfinite(), values, math.inf)
+    known = torch.stack([loss.float(), grad_norm.float(), rank_loss.float()])
+    values = known.nan_to_num(nan=math.inf, posinf=math.inf, neginf=math.inf)
     # Filled, not copied: a copy from the host would wait for the device.
     more = [
         flag.float().reshape(1)
@@ -95,17 +96,21 @@ def agree(
         else torch.full((1,), float(flag), device=values.device)
         for flag in flags
     ]
-    found = torch.cat([values, unknown.float(), *more])
+    found = torch.cat([values, known.isnan().float(), *more])
     if dist.get_world_size() > 1:
         dist.all_reduce(found, op=dist.ReduceOp.MAX)
     return found
 
 
 def refuses(figures: torch.Tensor, loss_limit: float, norm_limit: float) -> torch.Tensor:
-    """1 where an update must not be applied, else 0: a float32 of no dimension, on the device."""
-    loss, norm = figures[0], figures[1]
-    over = (loss > loss_limit) | (norm > norm_limit) | ~loss.isfinite() | ~norm.isfinite()
-    return over.float()
+    """1 where an update must not be applied, else 0: a float32 of no dimension, on the device.
+
+    Args:
+        figures: From `agree`: what was not finite is infinite, and that is over every limit.
+        loss_limit: Of the loss.
+        norm_limit: Of the gradient norm.
+    """
+    return ((figures[0] > min(loss_limit, _LARGEST)) | (figures[1] > min(norm_limit, _LARGEST))).float()
 
 
 def update_unless(refused: torch.Tensor, optimizers: Any, beside: Sequence[torch.Tensor] = ()) -> None:

@@ -13,12 +13,13 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
+import numpy.typing as npt
 
 from headwater.core import metrics as names
 from headwater.core.skips import KeptOrder
 from headwater.train.inputs import Inputs
 
+I64 = npt.NDArray[np.int64]
 MOST = 32
 """Sources with a label of their own; of a mixture of more, the smallest by weight are "other" together."""
 OTHER = "other"
@@ -45,13 +46,23 @@ class Sources:
 
     def forget(self) -> None:
         """Begins to add up anew."""
-        self._nats = np.zeros(len(self.labels))
-        self._tokens = np.zeros(len(self.labels))
+        self._nats = [0.0] * len(self.labels)
+        self._tokens = [0.0] * len(self.labels)
 
-    def one_hot(self, which: Sequence[np.ndarray]) -> torch.Tensor:
-        """Which label each sample of the micro-batches has, as float32 of shape [M, S, B] on the host."""
+    def shares(self, which: Sequence[I64], tokens: Sequence[I64]) -> tuple[npt.NDArray[np.float32], list[int]]:
+        """What of a step is whose.
+
+        Args:
+            which: For each micro-batch, of which source its samples are: indices into the order's, shape [B].
+            tokens: For how many tokens the loss of each of them counts, shape [B].
+
+        Returns:
+            Which label each sample has, as 0 and 1 of shape [M, S, B]; for how many tokens each label's loss counts.
+        """
         labels_MB = self._label_of[np.stack(which)]
-        return torch.from_numpy((labels_MB[:, None] == np.arange(len(self.labels))[:, None]).astype(np.float32))
+        one_hot_MSB = labels_MB[:, None] == np.arange(len(self.labels))[:, None]
+        tokens_S = (one_hot_MSB * np.stack(tokens)[:, None]).sum(axis=(0, 2))
+        return one_hot_MSB.astype(np.float32), tokens_S.tolist()
 
     def add(self, nats: Sequence[float], tokens: Sequence[float]) -> None:
         """Takes a step.
@@ -61,8 +72,8 @@ class Sources:
             tokens: For how many tokens these count, by label.
         """
         if all(map(math.isfinite, nats)):
-            self._nats += nats
-            self._tokens += tokens
+            self._nats = [sum(pair) for pair in zip(self._nats, nats, strict=True)]
+            self._tokens = [sum(pair) for pair in zip(self._tokens, tokens, strict=True)]
 
     def take(self, until: int, order: KeptOrder) -> dict[str, float]:
         """Series of the losses since the last call, of sources that came up, and of tokens and weights of all.
@@ -81,7 +92,7 @@ class Sources:
         }
         for label, nats, scored in zip(self.labels, self._nats, self._tokens, strict=True):
             if scored:
-                found[names.TRAIN_SOURCE_LOSS.series(source=label)] = float(nats) / float(scored)
+                found[names.TRAIN_SOURCE_LOSS.series(source=label)] = nats / scored
         self.forget()
         now = order.order.stages[order.stage_at(max(until - 1, 0))].weights
         return found | self.weights(now)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torchtitan.distributed import utils as dist_utils
@@ -80,6 +81,9 @@ class StepTrainer(Trainer):
         )
         self._updates = UpdateRatio(self.model_parts, stage_processes, self.device)
         self.readback = Readback(self.device)
+        # Looked up once: both cost more than what a step of a small model does with them.
+        self._parameters = [parameter for part in self.model_parts for parameter in part.parameters()]
+        self._meshes = {name: self.parallel_dims.get_optional_mesh(name) for name in ("loss", "pp")}
 
     def train_step(self, data_iterator: Batches) -> None:
         """One optimizer step, sent to the device. The update is left out when the guard's limits say so."""
@@ -97,10 +101,9 @@ class StepTrainer(Trainer):
         with self._clock.part(profile.GRADIENT_NORM):
             max_norm = self.config.training.max_norm
             max_norm = max_norm if self._clip is None else self._clip.fixed(self.step, max_norm)
-            parameters = [parameter for part in self.model_parts for parameter in part.parameters()]
-            self._loss_scale.unscale(parameters)
+            self._loss_scale.unscale(self._parameters)
             grad_norm = dist_utils.clip_grad_norm_(
-                parameters, max_norm, foreach=True, pp_mesh=self.parallel_dims.get_optional_mesh("pp"),
+                self._parameters, max_norm, foreach=True, pp_mesh=self._meshes["pp"],
                 ep_enabled=self.parallel_dims.ep_enabled,
             )  # fmt: skip
             clipped = grad_norm > max_norm
@@ -154,8 +157,7 @@ class StepTrainer(Trainer):
         Returns:
             What this process's tokens add to the mean loss of the global batch, and to the loss of each source.
         """
-        total = torch.zeros((), dtype=torch.float32, device=self.device)
-        nats_S = torch.zeros(one_hot_MSB.shape[1], dtype=torch.float32, device=self.device)
+        total = nats_S = None
         for number, (micro_batches, one_hot) in enumerate(zip(rounds, one_hot_MSB.chunk(len(rounds)), strict=True), 1):
             if self.inputs.config.parallel.zero_stage == 1 and not self.parallel_dims.pp_enabled:
                 self._reduce_gradients(number == len(rounds))
@@ -164,10 +166,12 @@ class StepTrainer(Trainer):
                 loss = self.forward_backward_step(input_dict=inputs, labels=labels, global_valid_tokens=valid)
             else:
                 loss = self.forward_backward_step(input_dict=inputs[0], labels=labels[0], global_valid_tokens=valid)
-            total += loss.detach()
+            total = loss.detach() if total is None else total + loss.detach()
             if (losses_MB := self.loss_fn.take(len(micro_batches))) is not None:
-                nats_S += (one_hot * losses_MB[:, None]).sum(dim=(0, 2))
-        return total, nats_S
+                more_S = (one_hot * losses_MB[:, None]).sum(dim=(0, 2))
+                nats_S = more_S if nats_S is None else nats_S + more_S
+        assert total is not None
+        return total, one_hot_MSB.new_zeros(one_hot_MSB.shape[1]) if nats_S is None else nats_S
 
     def _summed(self, own: torch.Tensor, nats: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The mean loss of the global batch and the losses of the sources, the same on every process."""
@@ -177,7 +181,7 @@ class StepTrainer(Trainer):
     @property
     def _loss_ranks(self) -> int:
         """Among how many processes the tokens of a step are shared."""
-        mesh = self.parallel_dims.get_optional_mesh("loss")
+        mesh = self._meshes["loss"]
         return mesh.size() if mesh is not None else 1
 
     def _reduce_gradients(self, now: bool) -> None:
@@ -213,8 +217,8 @@ class StepTrainer(Trainer):
 
     def parallel_sum(self, value: torch.Tensor) -> torch.Tensor:
         """The sum of a figure over the processes that hold different tokens or pipeline stages."""
-        for name in ("loss", "pp"):
-            if (mesh := self.parallel_dims.get_optional_mesh(name)) is not None:
+        for mesh in self._meshes.values():
+            if mesh is not None:
                 value = dist_utils.dist_sum_tensor(value, mesh)
         return value
 
@@ -226,19 +230,18 @@ class StepTrainer(Trainer):
             shape [1 + S]; and of which source their samples are, one-hot.
         """
         rounds: list[list[Batch]] = []
-        tokens_MB: list[torch.Tensor] = []
+        tokens_MB: list[np.ndarray] = []
         for _ in range(self.dataloader.micro_batches // self.num_pipeline_parallel_microbatches):
             micro_batches: list[Batch] = []
             for _ in range(self.num_pipeline_parallel_microbatches):
                 inputs, labels = next(data_iterator)
-                tokens_MB.append(self.loss_fn.tokens(labels))
+                tokens_MB.append(self.loss_fn.tokens(labels).numpy())
                 moved = {key: self._moved(value) for key, value in inputs.items()}
                 micro_batches.append((moved, self._moved(labels)))
             rounds.append(micro_batches)
-        one_hot_MSB = self._sources.one_hot(self.dataloader.take_sources())
-        tokens_S = (one_hot_MSB.long() * torch.stack(tokens_MB)[:, None]).sum(dim=(0, 2))
-        counts = torch.cat([torch.tensor([self.dataloader.take_fed()]), tokens_S])
-        return rounds, self._moved(counts), self._moved(one_hot_MSB)
+        one_hot_MSB, tokens_S = self._sources.shares(self.dataloader.take_sources(), tokens_MB)
+        counts = torch.from_numpy(np.array([self.dataloader.take_fed(), *tokens_S]))
+        return rounds, self._moved(counts), self._moved(torch.from_numpy(one_hot_MSB))
 
     def _counted(self, counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """For how many tokens the loss of the global batch counts, its digest, and the tokens by source."""
@@ -254,6 +257,6 @@ class StepTrainer(Trainer):
         """Parameters of the whole model; every process has to ask."""
         count = sum(parameter.numel() for part in self.model_parts for parameter in part.parameters())
         total = torch.tensor(count, dtype=torch.int64, device=self.device)
-        if (mesh := self.parallel_dims.get_optional_mesh("pp")) is not None:
+        if (mesh := self._meshes["pp"]) is not None:
             total = dist_utils.dist_sum_tensor(total, mesh)
         return int(total.item())

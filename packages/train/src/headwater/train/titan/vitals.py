@@ -11,7 +11,7 @@ import torch
 
 from headwater.train.energy import CpuMeter, GpuMeter
 from headwater.train.ranks import State
-from headwater.train.titan.profile import LOADER, Clock
+from headwater.train.titan.profile import Clock
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -73,4 +73,4 @@ class Vitals:
             running, waiting, _ = self._schedule.read_text().split()
         except (OSError, ValueError):  # not Linux
             return None
-        return (int(running) + int(waiting)) / 1e9 + self._clock.slept.get(LOADER, 0.0)
+        return (int(running) + int(waiting)) / 1e9 + self._clock.slept
