@@ -14,6 +14,8 @@ with each of the batch sizes and its fastest counts. Above 1, ours is faster.
 `ceiling` is what an exact trie could save: tokens that `hf` reads over distinct prefixes of all inputs. `reads` is what
 ours saves of it: tokens that `hf` reads over those that ours does, padding not counted in either.
 
+With `--checkpoint` ours reads a training checkpoint, and `hf` its export (`--model`): the scores are compared too.
+
 Without `--model` a Llama of 27 million random weights is made, with a tokenizer trained on the
 questions: how fast it is does not depend on what it has learnt.
 """
@@ -176,6 +178,8 @@ def main() -> None:
     parser.add_argument("--tasks", default="mmlu,hellaswag,arc,gsm8k")
     parser.add_argument("--limit", type=int, default=40, help="items of a task (of each of MMLU's 57); 0: all")
     parser.add_argument("--model", type=Path, help="a Hugging Face folder, as `headwater export hf` makes")
+    parser.add_argument("--checkpoint", type=Path, help="the training checkpoint that --model is the export of: ours "
+                        "reads it as it is")  # fmt: skip
     parser.add_argument("--context", type=int, default=4096, help="of the model; MMLU's longest prompts need 4,096")
     parser.add_argument("--subjects", help="only these of MMLU: anatomy,virology")
     parser.add_argument("--repeats", type=int, default=3)
@@ -183,6 +187,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
+    if asked.checkpoint and not asked.model:
+        parser.error("--checkpoint goes with --model, its export, which hf reads")
     torch.set_num_threads(asked.threads)
     prepare(hub=False)
     rows: list[dict[str, Any]] = []
@@ -191,6 +197,7 @@ def main() -> None:
         if asked.model is None:
             make_model(folder, asked.eval_data, asked.context)
         model, tokenizer = checkpoint.load(folder).model, load_tokenizer(folder)
+        own = checkpoint.load(asked.checkpoint).model if asked.checkpoint else model
         size = sum(weight.numel() for weight in model.parameters()) / 1e6
         print(f"{size:.1f}M parameters, context {asked.context:,}, {asked.threads} thread(s)")
         for name in asked.tasks.split(","):
@@ -199,7 +206,7 @@ def main() -> None:
             seconds: dict[str, list[float]] = {}
             samples: dict[str, Any] = {}
             for _ in range(asked.repeats):
-                contenders = {"ours": lambda: HeadwaterLM(model, tokenizer, max_length=asked.context)} | {
+                contenders = {"ours": lambda: HeadwaterLM(own, tokenizer, max_length=asked.context)} | {
                     f"hf, batches of {size}": lambda size=size: HFLM(
                         pretrained=model, tokenizer=str(folder), batch_size=int(size), max_length=asked.context
                     )
