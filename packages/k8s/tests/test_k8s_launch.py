@@ -120,6 +120,23 @@ def test_a_killed_process_and_those_it_leaves_behind_are_told_apart(tmp_path):
     assert first.returncode == 76, said
 
 
+@pytest.mark.parametrize(
+    ("first", "options", "code"),
+    [
+        (0, (), 76),
+        (0, ("--again-code", "143"), 143),
+        (75, (), 75),  # a stall after a checkpoint: here is the peer that was lost
+        (69, (), 69),
+        (69, ("--again-code", "143"), 69),
+    ],
+)
+def test_who_lost_a_peer_says_less_than_who_was_lost(first: int, options: tuple[str, ...], code: int):
+    lost = "import os, sys; print('Connection closed by peer'); sys.exit({} if os.environ['RANK'] == '1' else 1)"
+    process = start(lost.format(first), options=options)
+    process.communicate(timeout=60)
+    assert process.returncode == code
+
+
 def test_a_command_that_is_not_there_is_named():
     process = subprocess.run(
         [sys.executable, "-m", "headwater.core.cli", "k8s", "launch", "--processes", "1", "--", "no-such-command"],

@@ -15,7 +15,7 @@ from headwater.eval.gate_cli import EXIT
 from headwater.k8s import restarts
 from headwater.k8s.evaluation import VERDICTS, at_step
 from headwater.train.config import TrainConfig, identity
-from headwater.train.session import TERMINATED
+from headwater.train.session import STALLED, TERMINATED
 
 TRAININGS = [name for name, (part, _) in CASES.items() if part == "train"]
 
@@ -173,6 +173,7 @@ def outcome(code: int | None, *, disrupted: bool = False) -> str:
         (None, True, "RestartJobSetAndIgnoreMaxRestarts"),
         (137, False, "RestartJobSet"),
         (76, False, "RestartJobSet"),
+        (STALLED, False, "RestartJobSet"),
         (139, False, "RestartJobSet"),
         (1, False, "FailJobSet"),
         (2, False, "FailJobSet"),

@@ -63,6 +63,7 @@ def hang(at: int) -> None:
 
     def hanging(self: Any, *arguments: Any) -> Any:
         if self.step == at:
+            self.checkpointer.wait()  # a day is enough for what is written in the background
             ahead[0] = 86_400.0
             threading.Event().wait()
         return passes(self, *arguments)

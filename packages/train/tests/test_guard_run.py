@@ -24,7 +24,7 @@ from headwater.train.losses import read_losses
 from headwater.train.processes import Processes
 from headwater.train.resume import replace, replacement, settle
 from headwater.train.runner import train
-from headwater.train.session import TERMINATED
+from headwater.train.session import STALLED, TERMINATED
 
 pytestmark = pytest.mark.slow
 
@@ -247,6 +247,8 @@ def test_a_run_that_hangs_ends_and_the_same_command_goes_on_as_if_it_had_not(run
     assert "no step was done for" in said and "hanging" in said, "where each thread was"
     rows = [json.loads(line) for line in (run / "train" / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1][TRAIN_STALLS.name] == 1
+    with Processes(1, tmp_path / "again.txt", guard_process.hung, recipe, run, 12) as group:
+        assert group.finish() == [STALLED], "no checkpoint since step 8: what restarts it has to count"
     assert train(recipe, run).state == "finished"
     assert train(recipe, whole).state == "finished"
     assert losses_of(run) == losses_of(whole)

@@ -205,10 +205,11 @@ def cancel(
 
 @k8s.command("launch", context_settings={"ignore_unknown_options": True})
 @click.option("--processes", type=click.IntRange(1, 64), required=True, metavar="N", help="On this pod, one a GPU.")
-@click.option("--again-code", type=click.IntRange(1, 255), default=75, show_default=True, metavar="CODE",
-              help="What to end with when a checkpoint was written because of SIGTERM.")  # fmt: skip
+@click.option("--again-code", type=click.IntRange(1, 255), metavar="CODE",
+              help="For an operator with rules of its own: what to end with in place of 75 (SIGTERM, and a checkpoint "
+              "was written) and 76 (a process of another pod is gone).")  # fmt: skip
 @click.argument("command", nargs=-1, required=True, metavar="-- COMMAND...")
-def launch(processes: int, again_code: int, command: tuple[str, ...]) -> None:
+def launch(processes: int, again_code: int | None, command: tuple[str, ...]) -> None:
     """Start the processes of a training's pod, and end as they do. It is what pods run.
 
     Where the pod stands among the others comes from PET_NNODES, PET_NODE_RANK, PET_MASTER_ADDR and PET_MASTER_PORT.

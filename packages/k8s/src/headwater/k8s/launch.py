@@ -113,7 +113,7 @@ def _number(environment: Mapping[str, str], name: str, default: int) -> int:
 
 
 def launch(
-    command: Sequence[str], processes: int, rendezvous: Rendezvous, *, again_code: int = AGAIN,
+    command: Sequence[str], processes: int, rendezvous: Rendezvous, *, again_code: int | None = None,
     linger: float = LINGER_SECONDS,
 ) -> int:  # fmt: skip
     """Runs a command once a GPU, until all have ended or one has failed.
@@ -122,12 +122,12 @@ def launch(
         command: The command and its arguments.
         processes: How many on this pod.
         rendezvous: Where this pod stands.
-        again_code: What to end with in place of 75.
+        again_code: What to end with in place of 75 and 76; none: these.
         linger: Seconds that the others may go on after one failed.
 
     Returns:
-        0 when all did; `again_code` when they wrote a checkpoint because of SIGTERM; 76 when another pod's process was
-        gone; else the exit code of the process that failed first.
+        0 when all did; 75 when one did, as all do after SIGTERM; 76 when another pod's process was gone; else the exit
+        code of the process that failed first.
 
     Raises:
         ConfigError: There is no such command.
@@ -149,7 +149,8 @@ def launch(
         _wait(children, linger)
         for reader in readers:
             reader.join(timeout=5)
-        return _verdict(children, again_code)
+        code = _verdict(children)
+        return again_code if again_code is not None and code in (AGAIN, PEER_LOST) else code
     finally:
         for child in children:
             child.process.kill()
@@ -198,12 +199,14 @@ def _wait(children: Sequence[Child], linger: float) -> None:
                 child.process.kill()
 
 
-def _verdict(children: Sequence[Child], again_code: int) -> int:
+def _verdict(children: Sequence[Child]) -> int:
     failed = sorted((child for child in children if child.code not in (0, AGAIN)), key=lambda child: child.ended or 0)
     if first := next((child for child in failed if not child.lost_peer), None):
         print(f"headwater k8s launch: process {first.rank} ended with {first.code}", file=sys.stderr, flush=True)
         return first.code
+    if any(child.code == AGAIN for child in children):  # whom the others lost, if they lost one
+        return AGAIN
     if failed:
         print("headwater k8s launch: a process of another pod is gone", file=sys.stderr, flush=True)
         return PEER_LOST
-    return again_code if any(child.code == AGAIN for child in children) else 0
+    return 0

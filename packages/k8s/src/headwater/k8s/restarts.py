@@ -3,8 +3,9 @@
 | what happened | exit code | what follows |
 |---|---|---|
 | evicted, preempted, drained | 75, or none (killed) | all pods start again, as often as it happens |
-| a stall that ends the run (`guard.stall.respond: exit`) | 75 | the same |
-| a pod died, a node is gone, memory ran out | 137, 139, … | all pods start again, at most `max_restarts` times |
+| a stall that ends the run (`guard.stall.respond: exit`), after a new checkpoint | 75 | the same |
+| a stall before any | 69 | all pods start again, at most `max_restarts` times |
+| a pod died, a node is gone, memory ran out | 137, 139, … | the same |
 | another pod died first | 76 | the same |
 | the recipe, the data or the program is wrong | 1, 2 | the job has failed and stays so |
 

@@ -227,10 +227,10 @@ def _pod(
     )  # fmt: skip
 
 
-def _command(recipe: Recipe, again: int = restarts.AGAIN) -> list[str]:
+def _command(recipe: Recipe, again: int | None = None) -> list[str]:
     cluster = recipe.cluster
     launch = ["headwater", "k8s", "launch", "--processes", str(cluster.gpus_per_node)]
-    if again != restarts.AGAIN:
+    if again is not None:
         launch += ["--again-code", str(again)]
     return [*launch, "--", "headwater", "train", "run", "--recipe", RECIPE, "--run", recipe.folder]
 

@@ -14,7 +14,14 @@ from headwater.core.layout import RunLayout
 from headwater.train.losses import LossLog
 
 TERMINATED = 75
-"""Exit code after SIGTERM or a stall: EX_TEMPFAIL of sysexits.h, "try again", which launchers restart on."""
+"""Exit code after SIGTERM, or a stall that came after a checkpoint: EX_TEMPFAIL of sysexits.h, "try again", which
+launchers restart on as often as it comes.
+"""
+
+STALLED = 69
+"""Exit code after a stall before which no checkpoint was written since the run began or went on: EX_UNAVAILABLE of
+sysexits.h. The next try may end at the same step, so launchers have to count it.
+"""
 
 
 class Session:

@@ -54,6 +54,7 @@ class HeadwaterCheckpoints(CheckpointManager):
         self.inputs: Inputs = config._inputs
         self.saved: dict[int, RunInfo] = {}
         self._pending: Future[Saved] | None = None
+        self._has_written = False
         super().__init__(config, **arguments)
         self.states["rng"] = RandomState()
         self._thread = ThreadPoolExecutor(1, "checkpoint")
@@ -96,6 +97,13 @@ class HeadwaterCheckpoints(CheckpointManager):
         """Whether a checkpoint could not be written, as far as this rank knows by now."""
         return self._pending is not None and self._pending.done() and self._pending.exception() is not None
 
+    @property
+    def has_written(self) -> bool:
+        """Whether a checkpoint was written since the run began or went on, taken or not."""
+        pending = self._pending
+        done = pending is not None and pending.done() and pending.exception() is None
+        return self._has_written or done
+
     def take(self, *, wait: bool) -> Saved | None:
         """The checkpoint that was written since the last call, if there is one.
 
@@ -111,6 +119,7 @@ class HeadwaterCheckpoints(CheckpointManager):
             return None
         pending, self._pending = self._pending, None
         saved = pending.result()
+        self._has_written = True
         self.saved[saved.info.step] = saved.info
         for step in saved.deleted:
             self.saved.pop(step, None)

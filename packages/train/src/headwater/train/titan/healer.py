@@ -22,7 +22,7 @@ from headwater.train.guard.guard import Verdict
 from headwater.train.guard.halted import Halted
 from headwater.train.losses import read_losses
 from headwater.train.resume import find_damage, is_between
-from headwater.train.session import TERMINATED
+from headwater.train.session import STALLED, TERMINATED
 from headwater.train.titan.readback import Figures
 from headwater.train.together import on_main
 
@@ -107,7 +107,7 @@ class Healer:
             telling.start()
             telling.join(LAST_WORDS_SECONDS)
         if respond == "exit":
-            os._exit(TERMINATED)
+            os._exit(TERMINATED if trainer.checkpointer.has_written else STALLED)
 
     def _tell_stall(self) -> None:
         metrics = self._trainer.metrics_processor
