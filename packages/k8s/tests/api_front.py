@@ -18,6 +18,7 @@ from crd_api import CrdApi
 
 CORE = {
     "v1": {"configmaps": "ConfigMap", "namespaces": "Namespace", "pods": "Pod"},
+    "apps/v1": {"deployments": "Deployment"},
     "batch/v1": {"jobs": "Job", "cronjobs": "CronJob"},
     "policy/v1": {"poddisruptionbudgets": "PodDisruptionBudget"},
     "networking.k8s.io/v1": {"networkpolicies": "NetworkPolicy"},

@@ -26,7 +26,10 @@ from headwater.k8s.kubectl import ClusterError
 
 KUBECTL = """#!{python}
 import json, os, sys
-json.dump({{"arguments": sys.argv[1:], "given": sys.stdin.read()}}, open(os.environ["SEEN"], "w"))
+with open(os.environ["SEEN"], "a") as seen:
+    print(json.dumps({{"arguments": sys.argv[1:], "given": sys.stdin.read()}}), file=seen)
+if "sparkapplications" in " ".join(sys.argv) and "NO_SPARK" in os.environ:
+    sys.exit("error: the server doesn't have a resource type \\"sparkapplications\\" in group \\"sparkoperator\\"")
 print(os.environ.get("SAYS", ""), file=sys.stderr if "FAILS" in os.environ else sys.stdout)
 sys.exit(1 if "FAILS" in os.environ else 0)
 """
@@ -41,7 +44,7 @@ def kubectl(tmp_path, monkeypatch):
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("SEEN", str(tmp_path / "seen.json"))
-    return lambda: json.loads((tmp_path / "seen.json").read_text())
+    return lambda call=-1: json.loads((tmp_path / "seen.json").read_text().splitlines()[call])
 
 
 def run(*arguments: str) -> str:
@@ -120,13 +123,26 @@ def test_status_logs_and_cancel_are_of_one_run(kubectl):
     assert "--selector=app.kubernetes.io/instance=llama-7b,app.kubernetes.io/component in (train)" in arguments
     assert "--wait=false" in arguments
     kinds = arguments[arguments.index("delete") + 1].split(",")
-    assert {"trainjobs.trainer.kubeflow.org", "trainingruntimes.trainer.kubeflow.org", "jobs", "configmaps"} <= set(
-        kinds
-    )
-    assert "namespaces" not in kinds and "persistentvolumeclaims" not in kinds
+    assert {"trainjobs.trainer.kubeflow.org", "trainingruntimes.trainer.kubeflow.org", "jobs", "pods"} <= set(kinds)
+    assert not {"namespaces", "persistentvolumeclaims", "networkpolicies"} & set(kinds)
     result = CliRunner().invoke(k8s, ["logs", "data", "--recipe", str(RECIPE), "-f"])
     assert result.exit_code == 0
     assert "app.kubernetes.io/component in (data,data-driver)" in " ".join(kubectl()["arguments"])
+
+
+def test_pods_keep_their_network_until_they_are_gone(kubectl):
+    """They write their last checkpoint over it."""
+    run("cancel", "--recipe", str(RECIPE))
+    first, last = (kubectl(call)["arguments"] for call in (-2, -1))
+    assert "pods" in first[first.index("delete") + 1].split(",") and "--wait=true" in first
+    assert set(last[last.index("delete") + 1].split(",")) == {"configmaps", "networkpolicies", "poddisruptionbudgets"}
+
+
+def test_spark_submits_pods_are_shown_without_the_operator(kubectl, monkeypatch):
+    monkeypatch.setenv("NO_SPARK", "")
+    run("status", "--recipe", str(RECIPE))
+    arguments = kubectl()["arguments"]
+    assert {"pods", "trainjobs.trainer.kubeflow.org"} <= set(arguments[arguments.index("get") + 1].split(","))
 
 
 @pytest.mark.parametrize(

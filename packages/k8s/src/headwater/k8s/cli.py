@@ -188,7 +188,10 @@ def logs(
 def cancel(
     stage: str, recipe: str, name: str | None, overrides: tuple[str, ...], context: str | None, wait: bool
 ) -> None:
-    """Stop a run, or a stage of it, and delete its objects. Its folder on the storage stays."""
+    """Stop a run, or a stage of it, and delete its objects. Its folder on the storage stays.
+
+    --no-wait leaves ConfigMaps, network policies and budgets for the pods that end; another cancel takes them.
+    """
     from headwater.k8s.kubectl import Kubectl
     from headwater.k8s.naming import COMPONENT, INSTANCE
     from headwater.k8s.recipes import Recipe
@@ -198,8 +201,14 @@ def cancel(
     selector = f"{INSTANCE}={read.run}"
     if stage != "all":
         selector += f",{COMPONENT} in ({COMPONENTS[stage]})"
-    kinds = [*kinds_of(read), "configmaps", "networkpolicies", "poddisruptionbudgets"]
-    found = Kubectl(read.cluster.namespace, context).delete(kinds, selector, wait=wait)
+    kubectl = Kubectl(read.cluster.namespace, context)
+    found = kubectl.delete([*kinds_of(read), "pods"], selector, wait=wait)
+    if wait:  # not before: the pods write their checkpoint over the network that the policies let them use
+        found += kubectl.delete(["configmaps", "networkpolicies", "poddisruptionbudgets"], selector, wait=True)
+    elif found:
+        found += (
+            "ConfigMaps, network policies and budgets stay for the pods that end; cancel again when they are gone\n"
+        )
     click.echo(found or f"there is nothing of {read.run} in {read.cluster.namespace}\n", nl=False)
 
 

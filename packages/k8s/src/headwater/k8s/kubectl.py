@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 from headwater.core.errors import ConfigError, HeadwaterError
 
+SPARK = "sparkapplications.sparkoperator.k8s.io"
+
 
 class ClusterError(HeadwaterError):
     """The cluster refused something, or cannot be reached."""
@@ -51,7 +53,7 @@ class Kubectl:
         Raises:
             ClusterError: As `apply`.
         """
-        return self._run(["get", ",".join(kinds), f"--selector={selector}", "--ignore-not-found", "--output=wide"])
+        return self._of_kinds("get", kinds, selector, "--output=wide")
 
     def delete(self, kinds: Sequence[str], selector: str, *, wait: bool) -> str:
         """Deletes the objects of some kinds that have some labels; what was deleted.
@@ -59,8 +61,17 @@ class Kubectl:
         Raises:
             ClusterError: As `apply`.
         """
-        return self._run(["delete", ",".join(kinds), f"--selector={selector}", "--ignore-not-found",
-                          f"--wait={str(wait).lower()}"])  # fmt: skip
+        return self._of_kinds("delete", kinds, selector, f"--wait={str(wait).lower()}")
+
+    def _of_kinds(self, what: str, kinds: Sequence[str], selector: str, option: str) -> str:
+        """Without Spark's operator, whose part spark-submit does then, objects of its kind are not asked for."""
+        arguments = [f"--selector={selector}", "--ignore-not-found", option]
+        try:
+            return self._run([what, ",".join(kinds), *arguments])
+        except ClusterError as error:
+            if f'resource type "{SPARK.partition(".")[0]}"' not in str(error.found):
+                raise
+        return self._run([what, ",".join(kind for kind in kinds if kind != SPARK), *arguments])
 
     def logs(self, selector: str, *, follow: bool, tail: int) -> int:
         """Passes on what pods print; kubectl's exit code."""

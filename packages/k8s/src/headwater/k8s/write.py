@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from headwater.core.storage import atomic_write, storage_errors
+from headwater.k8s.kubectl import SPARK
 from headwater.k8s.recipes import Recipe
 
 
@@ -67,5 +68,5 @@ def kinds_of(recipe: Recipe) -> list[str]:
         training.append("trainingruntimes.trainer.kubeflow.org")
     if recipe.cluster.kind == "jobset" and recipe.cluster.gang == "coscheduling":
         training.append("podgroups.scheduling.x-k8s.io")
-    spark = ["sparkapplications.sparkoperator.k8s.io"] if "documents" in recipe.values else []
+    spark = [SPARK] if "documents" in recipe.values else []
     return [*training, *spark, "cronjobs", "jobs", "deployments.apps"]

@@ -88,8 +88,8 @@ class Stall(Section):
     """No step for too long.
 
     Attributes:
-        respond: off; report it; or exit, with a code on which launchers start the run again: as often as it comes (75) if
-            a checkpoint was written since the run began or went on, else a few times (69).
+        respond: off; report it; or exit, with a code on which launchers start the run again: as often as it comes
+            (75) if a checkpoint was written since the run began or went on, else a few times (69).
         seconds: Without a step, a validation batch or a checkpoint.
     """
 
