@@ -129,7 +129,7 @@ def one(kind: str, number: int, prepared: Path, folder: Path, interval: float) -
         try:
             # Prometheus sees an increase between two scrapes only.
             query = f"{stack.prometheus}/api/v1/query?query=headwater_train_step"
-            until(lambda: process.poll() is not None or fetch(query)["data"]["result"], 120, "the first scrape")
+            until(lambda: process.poll() is not None or fetch(query)["data"]["result"], 600, "the first scrape")
             note.with_suffix(".go").touch()
             if kind == "killed":
                 process.send_signal(signal.SIGKILL)

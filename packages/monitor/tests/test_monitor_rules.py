@@ -92,6 +92,11 @@ CASES: dict[str, list[tuple[bool, list[dict[str, str]], int]]] = {
         (False, [*GOING, train("ended", "0x600")], 40),
         (False, [train("step", "0+1x30"), train("steps_planned", "1000x30 _ _ 1000x30"), train("ended", "0x60")], 40),
     ],
+    "HeadwaterHalted": [
+        (True, [train("halted", "0x20 1")], 40),  # its exporter is gone
+        (False, [train("halted", "0x60")], 40),
+        (False, [train("halted", "0x20 1 _ _ 0x60")], 40),  # it is back
+    ],
     "HeadwaterRestarting": [
         (True, [train("restarts_total", "0x20 1x20 2x20 3x20 4x20")], 85),
         (False, [train("restarts_total", "0x20 1x90")], 85),

@@ -15,7 +15,7 @@ from headwater.core.errors import TrainError
 from headwater.core.events import read_events
 from headwater.core.layout import RunLayout
 from headwater.core.manifest import is_artifact, read_manifest
-from headwater.core.metrics import TRAIN_STALLS
+from headwater.core.metrics import TRAIN_HALTED, TRAIN_STALLS
 from headwater.core.run import read_run
 from headwater.core.sinks import check_names
 from headwater.core.skips import Skips
@@ -274,6 +274,8 @@ def test_trouble_that_does_not_end_halts_after_the_allowed_rollbacks(run: Path, 
     one, two = (event["samples"] for event in rollbacks)
     assert two[0] <= one[1] and two[1] - two[0] >= one[1] - one[0]
     assert read_events(run / "train" / "events.jsonl")[-1]["kind"] == "halt"
+    rows = [json.loads(line) for line in (run / "train" / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1][TRAIN_HALTED.name] == 1
     # What the message says: other settings let it go on from the last checkpoint.
     assert train(recipe, run, ["train.guard.divergence.respond=report"]).state == "finished"
 

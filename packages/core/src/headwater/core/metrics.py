@@ -170,6 +170,10 @@ TRAIN_HOST_MEMORY = Metric(
 TRAIN_ENDED = Metric(
     "headwater_train_ended", "gauge", "1", "1 when the run has ended by itself: finished, stopped or halted.", "train"
 )
+TRAIN_HALTED = Metric(
+    "headwater_train_halted", "gauge", "1",
+    "1 when the loss guard has ended the run: it would not go on as it is.", "train",
+)  # fmt: skip
 TRAIN_MEMORY_LIMIT = Metric(
     "headwater_train_memory_limit_bytes", "gauge", "bytes",
     "Host memory that there is: the container's limit, or the machine's memory.", "train",
@@ -254,8 +258,8 @@ DATA_REJECTED = Metric(
 TABLE: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        TRAIN_STEP, TRAIN_STEPS_PLANNED, TRAIN_ENDED, TRAIN_STEP_TIMESTAMP, TRAIN_LOSS, TRAIN_LOSS_RANK_MAX,
-        TRAIN_LOSS_WINDOW_MAX, TRAIN_SOURCE_LOSS, TRAIN_SOURCE_VALIDATION_LOSS, TRAIN_SOURCE_TOKENS,
+        TRAIN_STEP, TRAIN_STEPS_PLANNED, TRAIN_ENDED, TRAIN_HALTED, TRAIN_STEP_TIMESTAMP, TRAIN_LOSS,
+        TRAIN_LOSS_RANK_MAX, TRAIN_LOSS_WINDOW_MAX, TRAIN_SOURCE_LOSS, TRAIN_SOURCE_VALIDATION_LOSS, TRAIN_SOURCE_TOKENS,
         TRAIN_SOURCE_WEIGHT, TRAIN_GRAD_NORM, TRAIN_UPDATE_RATIO,
         TRAIN_EXPERT_LOAD, TRAIN_EXPERT_EVENNESS, TRAIN_DEAD_EXPERTS,
         TRAIN_CLIPPED_STEPS, TRAIN_LEARNING_RATE, TRAIN_TOKENS, TRAIN_SAMPLES, TRAIN_THROUGHPUT, TRAIN_STEP_SECONDS,

@@ -108,8 +108,9 @@ GUARD = Board("headwater-guard", "Headwater: health and guard", (RUNS,), {
         _number("Steps not finite", _of(m.TRAIN_NONFINITE), help=m.TRAIN_NONFINITE.help, width=3,
                 limits=((1, "red"),)),
         _number("Stalls", _of(m.TRAIN_STALLS), help=m.TRAIN_STALLS.help, width=3, limits=((1, "red"),)),
-        _number("Restarts", _of(m.TRAIN_RESTARTS), help=m.TRAIN_RESTARTS.help, width=3, limits=((3, "orange"),)),
-        _number("Ended", _of(m.TRAIN_ENDED), help=m.TRAIN_ENDED.help, width=3),
+        _number("Restarts", _of(m.TRAIN_RESTARTS), help=m.TRAIN_RESTARTS.help, width=2, limits=((3, "orange"),)),
+        _number("Ended", _of(m.TRAIN_ENDED), help=m.TRAIN_ENDED.help, width=2),
+        _number("Halted", _of(m.TRAIN_HALTED), help=m.TRAIN_HALTED.help, width=2, limits=((1, "red"),)),
     ),
     "When": (
         Panel("Loss against its lowest of six hours", (

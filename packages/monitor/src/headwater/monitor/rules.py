@@ -127,6 +127,10 @@ ALERTS = (
         "critical", "{{ $labels.instance }} is gone: it was at step {{ $value }}, and has not said that it ended", "2m",
     ),
     Alert(
+        "HeadwaterHalted", f"last_over_time({m.TRAIN_HALTED.name}[1d]) == 1", "critical",
+        "The loss guard has halted {{ $labels.instance }}",
+    ),
+    Alert(
         "HeadwaterRestarting", f"{m.TRAIN_RESTARTS.name} - min_over_time({m.TRAIN_RESTARTS.name}[2h]) >= 3", "warning",
         "{{ $labels.instance }} was restarted {{ $value | humanize }} times in two hours",
     ),

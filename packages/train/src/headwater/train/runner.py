@@ -174,7 +174,7 @@ def _run_alone(
                     state = trainer.run(resume_step)
                 trainer.log_end()
             except Halted:
-                trainer.log_end()
+                trainer.log_end(halted=True)
                 raise
             finally:
                 trainer.close()

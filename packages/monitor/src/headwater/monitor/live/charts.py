@@ -113,8 +113,9 @@ CHARTED = {
 ROUTINE = {*QUIET, "checkpoint", "validation", "profile", "eval"}
 #: Gauges that are no figure to follow: limits, times and switches.
 _NO_CURVE = {
-    m.TRAIN_STEP.name, m.TRAIN_STEPS_PLANNED.name, m.TRAIN_ENDED.name, m.TRAIN_STEP_TIMESTAMP.name,
-    m.TRAIN_CHECKPOINT_TIMESTAMP.name, m.TRAIN_MEMORY_LIMIT.name, m.TRAIN_DEVICE_MEMORY_LIMIT.name,
+    m.TRAIN_STEP.name, m.TRAIN_STEPS_PLANNED.name, m.TRAIN_ENDED.name, m.TRAIN_HALTED.name,
+    m.TRAIN_STEP_TIMESTAMP.name, m.TRAIN_CHECKPOINT_TIMESTAMP.name, m.TRAIN_RANK_HEARTBEAT.name,
+    m.TRAIN_MEMORY_LIMIT.name, m.TRAIN_DEVICE_MEMORY_LIMIT.name,
 }  # fmt: skip
 
 #: Unit → how a metric's name ends with it, and how people say it.

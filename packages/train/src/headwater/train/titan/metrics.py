@@ -200,6 +200,7 @@ class HeadwaterMetrics(MetricsProcessor):
             names.TRAIN_STEPS_PLANNED.name: float(plan.steps),
             names.TRAIN_STEP_TIMESTAMP.name: now,
             names.TRAIN_ENDED.name: 0.0,
+            names.TRAIN_HALTED.name: 0.0,
             names.TRAIN_TOKENS.name: float(samples * plan.seq_len),
             names.TRAIN_SAMPLES.name: float(samples),
             names.TRAIN_RESTARTS.name: float(restarts),

@@ -120,9 +120,11 @@ class HeadwaterTrainer(StepTrainer):
             counts=self.healer.counts(),
         )  # fmt: skip
 
-    def log_end(self) -> None:
-        """Logs that the run has ended by itself."""
-        self.metrics_processor.log_values(self.step, {"headwater_train_ended": 1.0})
+    def log_end(self, *, halted: bool = False) -> None:
+        """Logs that the run has ended by itself, and whether the guard has ended it."""
+        self.metrics_processor.log_values(
+            self.step, {"headwater_train_ended": 1.0, "headwater_train_halted": float(halted)}
+        )
 
     def alive(self) -> None:
         """Says that the run is going on."""
