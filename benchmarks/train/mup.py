@@ -67,8 +67,10 @@ def loss_of(folder: Path, data: Path, made: dict[str, Any]) -> float:
     recipe.write_text(
         yaml.safe_dump({"name": "mup", "seed": 1, "mixture": {"weights": {"shakespeare": 1}}, "train": made})
     )
-    steps = train(recipe, folder).steps
-    found = read_run(RunLayout(folder).checkpoint(steps)).validation_loss
+    ended = train(recipe, folder)
+    if ended.state == "terminated":
+        raise SystemExit("a training was stopped; with --folder the same command goes on from it")
+    found = read_run(RunLayout(folder).checkpoint(ended.steps)).validation_loss
     assert found is not None
     return found
 

@@ -181,7 +181,7 @@ def test_adapters_need_a_fraction() -> None:
     """Rank 16 on every linear layer of Llama 3 8B: 16 times the sum of both widths of each."""
     frozen = job(method="lora")
     assert adapter_parameters(frozen) == 41_943_040
-    full, lora, qlora = (memory_per_gpu(job(method=kind), on_gpu=False).states for kind in ("full", "lora", "qlora"))
+    full, lora, qlora = (memory_per_gpu(job(method=kind), on_gpu=False).states for kind in ("sft", "lora", "qlora"))
     assert full > 7 * lora > 18 * qlora
 
 
@@ -297,6 +297,12 @@ def test_what_fits_grows_with_the_cluster() -> None:
     assert lengths == sorted(lengths) and lengths[-1] >= 2**17
 
 
+def test_small_models_may_be_too_small_for_a_cluster() -> None:
+    """Their published batches have fewer samples than it has GPUs."""
+    found = largest_models(wish(), parse_cluster("h100:256", gpu_memory_gib=4), "llama3", None, None)
+    assert found[0].value == LADDER[0] and found[0].candidate.job.global_batch >= 256
+
+
 def _cost() -> Any:
     return make_plan(wish(), parse_cluster("h100:8"), 1e9, None).cost
 
@@ -362,13 +368,22 @@ def test_a_laptop_has_a_plan() -> None:
     assert told["speed"]["mfu"] < 0.6
 
 
+def test_tuning_starts_from_weights_with_the_batch_and_learning_rate_of_tunings() -> None:
+    told = run("--size", "8b", "--cluster", "h100:8", "--method", "sft", "--seq-len", "4096", "--tokens", "1.3b")
+    pretrained = run("--size", "8b", "--cluster", "h100:8", "--seq-len", "4096", "--tokens", "1.3b")
+    section, other = told["recipe"]["train"], pretrained["recipe"]["train"]
+    assert section["init_from"] == "imported" and "init_from" not in other
+    assert section["optimizer"]["learning_rate"] == 5e-6 < other["optimizer"]["learning_rate"]
+    assert 2.6e5 <= section["global_batch"] * 4096 <= 5.3e5 < other["global_batch"] * 4096
+
+
 def test_adapters_have_a_plan_without_a_recipe(tmp_path: Path) -> None:
-    told = run(
-        "--size", "70b", "--cluster", "h100:8", "--method", "qlora", "--seq-len", "4096", "--batch-tokens", "256k"
-    )
+    told = run("--size", "70b", "--cluster", "h100:8", "--method", "qlora", "--seq-len", "4096", "--tokens", "20m")
+    assert told["published"][0]["learning_rate"] == 3e-4 and told["global_batch"] * 4096 < 1e6
     assert told["recipe"] is None and told["memory_bytes"]["total"] < 76 * GIB
     with pytest.raises(ConfigError, match="no recipe"):
-        CliRunner().invoke(plan, ["--size", "8b", "--cluster", "h100:8", "--method", "lora", "--out",
+        CliRunner().invoke(plan, ["--size", "8b", "--cluster", "h100:8", "--method", "lora",
+                                  "--tokens", "1b", "--out",
                                   str(tmp_path / "x.yaml")], catch_exceptions=False)  # fmt: skip
 
 
@@ -390,9 +405,15 @@ def test_adapters_have_a_plan_without_a_recipe(tmp_path: Path) -> None:
         (["--size", "8b", "--cluster", "h100:8", "--price", "-2"], "--price"),
         (["--size", "8b", "--cluster", "h100:8", "--gpu-memory", "nan"], "--gpu-memory is out of range"),
         (["--cluster", "h100:8"], "--size is missing"),
+        (["--size", "8b", "--cluster", "h100:8", "--method", "sft"], "needs --tokens"),
         (["--size", "25m", "--cluster", "cpu:8", "--offload"], "--offload is for GPUs alone"),
         (["--size", "8b", "--cluster", "h100:8", "--method", "lora", "--optimizer", "muon"], "planned with AdamW"),
-        (["--size", "8b", "--cluster", "h100:8", "--fit", "context", "--out", "x.yaml"], "no recipe"),
+        (["--size", "8b", "--cluster", "h100:8", "--fit", "context", "--out", "x.yaml"], "--out x.yaml"),
+        (["--size", "8b", "--cluster", "h100:8", "--fit", "model"], "--size 8b"),
+        (["--size", "70b", "--cluster", "cpu:8", "--fit", "batch"], "it does not fit"),
+        (["--family", "deepseek_v3", "--cluster", "cpu:1", "--fit", "model"], "it does not fit"),
+        (["--size", "8b", "--cluster", "h100:8", "--tokens", "1"], "--tokens is less than a step"),
+        (["--size", "8b", "--cluster", "h100:8", "--batch-tokens", "1"], "--batch-tokens is less than a sample"),
     ],
 )  # fmt: skip
 def test_bad_input_is_refused_with_what_to_do(arguments: list[str], message: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from headwater.train.config import TrainConfig
 from headwater.train.runner import train
 from headwater.train.titan import loss_scale
 from headwater.train.titan.loss_scale import LossScale
+from headwater.train.torchao import require_torchao
 
 QUICK: dict[str, Any] = {"validation": {"every": 0}, "checkpoint": {"every": 4, "keep_last": 9, "background": False}}
 
@@ -138,6 +140,27 @@ def test_what_a_cpu_does_not_have_is_refused(data: Path, tmp_path: Path, changes
     run = Path(shutil.copytree(data, tmp_path / "run"))
     with pytest.raises(ConfigError, match=message):
         train(write_recipe(tmp_path / "recipe.yaml", **changes), run)
+
+
+NEED_TORCHAO = [({"precision": "float8"}, "float8"), ({"optimizer": {"name": "adamw_8bit"}}, "adamw_8bit")]
+
+
+@pytest.mark.parametrize(("changes", "extra"), NEED_TORCHAO)
+def test_without_torchao_the_message_has_what_to_install(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "torchao", None)  # as if there were none
+    run = Path(shutil.copytree(data, tmp_path / "run"))
+    with pytest.raises(ConfigError) as caught:
+        train(write_recipe(tmp_path / "recipe.yaml", **changes), run)
+    said = str(caught.value)
+    assert "needs torchao, which is not installed" in said and f"pip install 'headwater-train[{extra}]'" in said
+    monkeypatch.delitem(sys.modules, "torchao")
+    (tmp_path / "torchao").mkdir()
+    (tmp_path / "torchao" / "__init__.py").write_text("import torch\nfrom torch import what_a_later_one_has")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=r"torchao, which does not load(.|\n)*what_a_later_one_has"):
+        require_torchao("train.precision float8", extra)
 
 
 @pytest.mark.parametrize(

@@ -67,14 +67,6 @@ def test_a_training_that_ends_before_the_profile_says_so(tmp_path: Path, data: P
     assert "no steps were traced: nothing was trained" in again.stderr
 
 
-def test_float8_without_torchao_says_what_to_install(tmp_path: Path, data: Path) -> None:
-    (tmp_path / "none" / "torchao").mkdir(parents=True)
-    (tmp_path / "none" / "torchao" / "__init__.py").write_text("raise ImportError('there is none')")
-    done = start(tmp_path, data, path=str(tmp_path / "none"), precision="float8")
-    assert done.returncode == 2
-    assert "headwater-train[float8]" in done.stderr and "Traceback" not in done.stderr
-
-
 @pytest.mark.network
 def test_float8_learns_as_bfloat16_does(tmp_path: Path, data: Path, torchao_path: Path) -> None:
     losses = {}

@@ -104,6 +104,15 @@ def test_number_of_processes_must_be_the_product_of_the_degrees(monkeypatch: pyt
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_what_is_raised_after_trainings_has_no_ranks_before_it() -> None:
+    hook = sys.excepthook
+    for _ in range(2):
+        titan.start("cpu", 1, 1)
+        assert sys.excepthook is not hook
+        titan.stop()
+    assert sys.excepthook is hook
+
+
 def test_cuda_that_is_not_there_is_refused() -> None:
     assert titan.choose_device("auto") == "cpu"
     with pytest.raises(ConfigError, match="CUDA"):

@@ -15,12 +15,13 @@ def require_torchao(what: str, extra: str) -> None:
         extra: The extra of this package that brings it.
 
     Raises:
-        ConfigError: It is not installed.
+        ConfigError: It is not installed, or does not load here.
     """
     try:
         importlib.import_module("torchao")
-    except ImportError as error:
+    except (ImportError, OSError) as error:
+        missing = isinstance(error, ModuleNotFoundError) and error.name == "torchao"
         raise ConfigError(
-            f"{what} needs torchao, which is not installed", found=error,
+            f"{what} needs torchao, which {'is not installed' if missing else 'does not load'}", found=error,
             hint=f"pip install 'headwater-train[{extra}]'",
         ) from error  # fmt: skip

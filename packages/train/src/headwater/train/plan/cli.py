@@ -11,14 +11,15 @@ from headwater.core.cli_options import json_option
 
 FAMILIES = ("llama3", "qwen3", "deepseek_v3", "gpt2")
 OPTIMIZERS = ("adamw", "adamw_8bit", "sgd", "adafactor", "lion", "muon")
-METHODS = {"pretrain": "full", "sft": "full", "lora": "lora", "qlora": "qlora"}
+METHODS = ("pretrain", "sft", "lora", "qlora")
 
 
 @click.command(short_help="What a training needs and costs on a cluster.")
 @click.option("--size", metavar="SIZE", help="Parameters of the model: 25m … 70b, 405b, or any number between.")
 @click.option("--cluster", "cluster_text", required=True, metavar="KIND:NUMBER",
               help="GPUs: a100:64, h100:512, h200:8, b200:128, …; or cpu:8, a machine of 8 cores.")  # fmt: skip
-@click.option("--tokens", "tokens_text", metavar="NUMBER", help="Tokens to train on, as 2T. [default: 20 a parameter]")
+@click.option("--tokens", "tokens_text", metavar="NUMBER",
+              help="Tokens to train on, as 2T. [default of pretrain: 20 a parameter]")  # fmt: skip
 @click.option("--family", type=click.Choice(FAMILIES), default="llama3", show_default=True, help="Of the model.")
 @click.option("--seq-len", type=click.IntRange(16, 2**22), metavar="TOKENS",
               help="Tokens in a sample. [default: 8192; 4096 of deepseek_v3, 1024 on a CPU]")  # fmt: skip
@@ -28,8 +29,8 @@ METHODS = {"pretrain": "full", "sft": "full", "lora": "lora", "qlora": "qlora"}
     "--precision", type=click.Choice(["float32", "bfloat16", "float8"]), help="[default: bfloat16; float32 on a CPU]"
 )
 @click.option("--compile/--eager", "compiled", default=None, help="torch.compile of the blocks. [default: on GPUs]")
-@click.option("--method", type=click.Choice(list(METHODS)), default="pretrain", show_default=True,
-              help="sft trains all weights too; lora and qlora adapters beside frozen ones.")  # fmt: skip
+@click.option("--method", type=click.Choice(METHODS), default="pretrain", show_default=True,
+              help="pretrain and sft train all weights, lora and qlora adapters beside frozen ones.")  # fmt: skip
 @click.option("--lora-rank", type=click.IntRange(1, 4096), default=16, show_default=True, help="Width of an adapter.")
 @click.option("--optimizer", type=click.Choice(OPTIMIZERS), default="adamw", show_default=True,
               help="Of the recipe, with its defaults; adapters have adamw.")  # fmt: skip
@@ -89,21 +90,33 @@ def plan(
         raise ConfigError(
             "--offload is for GPUs alone: a CPU's memory is the host's", found=f"--cluster {cluster_text}"
         )
-    if METHODS[method] != "full" and (optimizer != "adamw" or offload):
+    adapters = method in ("lora", "qlora")
+    if adapters and (optimizer != "adamw" or offload):
         raise ConfigError(f"--method {method} is planned with AdamW on the GPU: adapters have little state", found=
                           f"--optimizer {optimizer}" + (" --offload" if offload else ""))  # fmt: skip
-    model = model_of(size or "25m", family, vocab_size)
+    if method != "pretrain" and tokens is None and fit is None:
+        raise ConfigError(f"--method {method} needs --tokens: how much is tuned on is not in the size of the model",
+                          expected="the tokens of the data, times the passes over it, as 500m")  # fmt: skip
+    model = model_of(size or make.sizes_of(family)[0], family, vocab_size)
     length = seq_len or (1024 if cpu else 4096 if family == "deepseek_v3" else 8192)
     parameters = counts(shape_of(model, length)).active
-    batch_tokens = parse_number(batch_text, "--batch-tokens", "4M") if batch_text else batch_tokens_for(parameters)
+    batch_tokens = batch_tokens_for(parameters, method)
+    if batch_text:
+        batch_tokens = parse_number(batch_text, "--batch-tokens", "4M")
+        if batch_tokens < length:
+            raise ConfigError("--batch-tokens is less than a sample", found=batch_text,
+                              expected=f"{length:,} at least, or a shorter --seq-len")  # fmt: skip
     wish = Wish(
         model=model, seq_len=length, batch=even_batch(batch_tokens / length), precision=kind,  # pyright: ignore[reportArgumentType]
-        compiled=(not cpu) if compiled is None else compiled, method=METHODS[method], lora_rank=lora_rank,  # pyright: ignore[reportArgumentType]
+        compiled=(not cpu) if compiled is None else compiled, method=method, lora_rank=lora_rank,  # pyright: ignore[reportArgumentType]
         optimizer=validate(TrainConfig, {"optimizer": {"name": optimizer}}, "train").optimizer, offload=offload,
     )  # fmt: skip
     if fit is not None:
-        if out is not None:
-            raise ConfigError("--fit has no recipe to write", found="--out", hint="plan the size that fits")
+        more = {"--out": out, "--recipe": base, "--tokens": tokens_text, "--price": price,
+                "--size": size if fit == "model" else None}  # fmt: skip
+        if given := [f"{option} {value}" for option, value in more.items() if value is not None]:
+            raise ConfigError(f"--fit {fit} looks for what fits, whatever it costs and however long it takes",
+                              found=given[0], hint="leave it out, and plan what fits")  # fmt: skip
         found = {
             "model": lambda: make.largest_models(
                 wish, cluster, family, vocab_size, batch_tokens if batch_text else None
@@ -111,11 +124,11 @@ def plan(
             "context": lambda: make.longest_contexts(wish, cluster),
             "batch": lambda: make.largest_batches(wish, cluster),
         }[fit]()
-        show.largest_json(fit, found) if as_json else show.show_largest(fit, found, f"the largest {fit} that fits")
+        show.largest_json(fit, found) if as_json else show.show_largest(fit, found)
         return
     planned = make.make_plan(wish, cluster, tokens, price_of(cluster.gpu.name, price_option, price))
     recipe: dict[str, Any] | None = None
-    if wish.method == "full" or out is not None:
+    if not adapters or out is not None:
         recipe = recipe_of(
             planned.best.job, model, planned.cost, name=f"{family}-{size}", device="cpu" if cpu else "cuda",
             compiled=wish.compiled, base=read_recipe(base) if base else None,

@@ -121,7 +121,7 @@ def cost_of(job: Job, cluster: Cluster, tokens: float, tokens_per_second: float,
     watts = cluster.device.power_watts * cluster.processes * POWER_RATIO
     energy = watts * hours / 1000 * PUE
     optimal = float(TOKENS_PER_PARAMETER * model.active)
-    work = (6.0 if job.method == "full" else 4.0) * model.active * seen
+    work = (4.0 if job.adapters else 6.0) * model.active * seen
     return Cost(
         tokens=seen, steps=steps, flops=work, seconds=seconds, gpu_hours=gpu_hours,
         dollars=price.dollars * gpu_hours if price else None, energy_kwh=energy, co2_kg=energy * CO2_KG_PER_KWH,

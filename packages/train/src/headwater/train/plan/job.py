@@ -13,7 +13,7 @@ from headwater.train.plan.counts import Counts, Layer, counts
 
 Precision = Literal["float32", "bfloat16", "float8"]
 Checkpointing = Literal["none", "selective", "full"]
-Method = Literal["full", "lora", "qlora"]
+Method = Literal["pretrain", "sft", "lora", "qlora"]
 
 ADAMW = AdamW()
 SCHEDULES_WITHOUT_BUBBLE = ("ZBVZeroBubble", "InterleavedZeroBubble")
@@ -77,8 +77,9 @@ class Job:
         attention: "flash", "flash1" (its first version), or "materialised" when scores are written to memory.
         tp_overlap: Whether tensor parallel communication runs beside the products.
         recomputed: Share of the forward pass that is computed again; none: what `checkpointing` means.
-        method: "full" trains all weights; "lora" adapters of `lora_rank` beside frozen bfloat16 weights (Hu et al.,
-            2021, arXiv:2106.09685); "qlora" the same beside 4-bit weights (Dettmers et al., 2023, arXiv:2305.14314).
+        method: "pretrain" and "sft" train all weights; "lora" adapters of `lora_rank` beside frozen bfloat16 weights
+            (Hu et al., 2021, arXiv:2106.09685); "qlora" the same beside 4-bit weights (Dettmers et al., 2023,
+            arXiv:2305.14314).
         fused_loss: Whether cross-entropy keeps no float32 copies of the logits, as torch.compile makes it.
         pure: Whether weights, gradients and optimizer state are in bfloat16, as in some published runs.
         optimizer: The recipe's section; adapters have AdamW.
@@ -96,7 +97,7 @@ class Job:
     attention: str = "flash"
     tp_overlap: bool = False
     recomputed: float | None = None
-    method: Method = "full"
+    method: Method = "pretrain"
     lora_rank: int = 16
     pure: bool = False
     fused_loss: bool = False
@@ -112,6 +113,11 @@ class Job:
     def micro_batches(self) -> int:
         """Forward passes of one process in a step."""
         return max(1, self.global_batch // (self.micro_batch * self.degrees.dp))
+
+    @property
+    def adapters(self) -> bool:
+        """Whether adapters are trained, beside weights that are frozen."""
+        return self.method in ("lora", "qlora")
 
     @property
     def tokens(self) -> int:

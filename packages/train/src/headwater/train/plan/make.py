@@ -49,6 +49,23 @@ def make_plan(wish: Wish, cluster: Cluster, tokens: float | None, price: Price |
         price: Of a GPU and hour.
 
     Raises:
+        ConfigError: No layout is possible, or none fits; or the tokens are less than a step's.
+    """
+    candidates = fitting(wish, cluster)
+    step = candidates[0].job.global_batch * wish.seq_len
+    if tokens is not None and tokens < step:
+        raise ConfigError("--tokens is less than a step takes", found=f"{tokens:,.0f}", expected=f"{step:,} at least",
+                          hint="or a smaller --batch-tokens")  # fmt: skip
+    wanted = tokens or TOKENS_PER_PARAMETER * counts(shape_of(wish.model, wish.seq_len)).active
+    return Plan(
+        wish, cluster, candidates, cost_of(candidates[0].job, cluster, wanted, candidates[0].rate, price), price
+    )
+
+
+def fitting(wish: Wish, cluster: Cluster) -> list[Candidate]:
+    """What `find` gives, of which the first fits.
+
+    Raises:
         ConfigError: No layout is possible, or none fits.
     """
     candidates = find(wish, cluster)
@@ -56,10 +73,7 @@ def make_plan(wish: Wish, cluster: Cluster, tokens: float | None, price: Price |
         raise _no_layout(wish, cluster)
     if candidates[0].speed is None:
         raise _too_large(wish, cluster, candidates[0])
-    wanted = tokens or TOKENS_PER_PARAMETER * counts(shape_of(wish.model, wish.seq_len)).active
-    return Plan(
-        wish, cluster, candidates, cost_of(candidates[0].job, cluster, wanted, candidates[0].rate, price), price
-    )
+    return candidates
 
 
 @dataclass(frozen=True)
@@ -75,6 +89,11 @@ class Largest:
     candidate: Candidate
 
 
+def sizes_of(family: str) -> list[str]:
+    """Sizes of a family that are tried, smallest first."""
+    return sorted(PUBLISHED[family] if family == "deepseek_v3" else LADDER, key=lambda name: parse_number(name, "", ""))
+
+
 def largest_models(
     wish: Wish, cluster: Cluster, family: str, vocab_size: int | None, batch_tokens: float | None
 ) -> list[Largest]:
@@ -85,38 +104,42 @@ def largest_models(
         cluster: On what.
         family: Of the models.
         vocab_size: Of the models; none: the family's.
-        batch_tokens: Tokens in a step; none: as published trainings of each size used.
+        batch_tokens: Tokens in a step; none: as published trainings of each size used, and a sample a process at least.
+
+    Raises:
+        ConfigError: None fits.
     """
-    names = sorted(
-        PUBLISHED[family] if family == "deepseek_v3" else LADDER, key=lambda name: parse_number(name, "", "")
-    )
-    found: list[Largest] = []
-    for name in names:
+    wishes: dict[str, Wish] = {}
+    for name in sizes_of(family):
         model = model_of(name, family, vocab_size)
-        step = batch_tokens or batch_tokens_for(counts(shape_of(model, wish.seq_len)).active)
-        best = _best(_changed(wish, model=model, batch=even_batch(step / wish.seq_len)), cluster)
-        if best is None:
-            break
-        found.append(Largest(name, best))
-    return found
+        step = batch_tokens or max(
+            batch_tokens_for(counts(shape_of(model, wish.seq_len)).active, wish.method),
+            cluster.processes * wish.seq_len,
+        )
+        wishes[name] = _changed(wish, model=model, batch=even_batch(step / wish.seq_len))
+    return _up_to_the_largest(wishes, cluster)
 
 
 def longest_contexts(wish: Wish, cluster: Cluster) -> list[Largest]:
-    """Lengths that fit, shortest first, in powers of two; the batch keeps its tokens, at least one sample a process."""
-    tokens, found, length = wish.batch * wish.seq_len, [], 1024
-    while length <= 2**22:
-        best = _best(_changed(wish, seq_len=length, batch=max(1, round(tokens / length))), cluster)
-        if best is None and found:
-            break
-        if best is not None:
-            found.append(Largest(f"{length:,} tokens", best))
-        length *= 2
-    return found
+    """Lengths that fit, shortest first, in powers of two; the batch keeps its tokens.
+
+    Raises:
+        ConfigError: None of them fits.
+    """
+    tokens, lengths = wish.batch * wish.seq_len, [2**power for power in range(10, 23)]
+    wishes = {
+        f"{length:,} tokens": _changed(wish, seq_len=length, batch=max(1, round(tokens / length))) for length in lengths
+    }
+    return _up_to_the_largest(wishes, cluster)
 
 
 def largest_batches(wish: Wish, cluster: Cluster) -> list[Largest]:
-    """The largest micro-batch that fits under each kind of activation checkpointing, with its fastest layout."""
-    candidates = [one for one in find(wish, cluster) if one.speed]
+    """The largest micro-batch that fits under each kind of activation checkpointing, with its fastest layout.
+
+    Raises:
+        ConfigError: None fits.
+    """
+    candidates = [one for one in fitting(wish, cluster) if one.speed]
     found: list[Largest] = []
     for kind in ("none", "selective", "full"):
         alike = [one for one in candidates if one.job.checkpointing == kind]
@@ -124,6 +147,20 @@ def largest_batches(wish: Wish, cluster: Cluster) -> list[Largest]:
             most = max(one.job.micro_batch for one in alike)
             best = max((one for one in alike if one.job.micro_batch == most), key=lambda one: one.rate)
             found.append(Largest(f"{most} samples a process, {kind}", best))
+    return found
+
+
+def _up_to_the_largest(wishes: dict[str, Wish], cluster: Cluster) -> list[Largest]:
+    """Of wishes that need ever more, those that fit; the first ones may be too small for the cluster."""
+    found: list[Largest] = []
+    for name, wish in wishes.items():
+        best = _best(wish, cluster)
+        if best is not None:
+            found.append(Largest(name, best))
+        elif found:
+            break
+    if not found:
+        fitting(next(iter(wishes.values())), cluster)  # which says why
     return found
 
 
@@ -149,8 +186,9 @@ def _no_layout(wish: Wish, cluster: Cluster) -> ConfigError:
 def _too_large(wish: Wish, cluster: Cluster, nearest: Candidate) -> ConfigError:
     needed, there = nearest.memory.total / GIB, cluster.device.memory_bytes / GIB
     more = _enough(wish, cluster)
+    where = " on each GPU" if cluster.gpu.generation != "cpu" else ""
     return ConfigError(
-        "it does not fit", found=f"{needed:,.0f} GiB on each GPU with the layout that needs least",
+        "it does not fit", found=f"{needed:,.0f} GiB{where} with the layout that needs least",
         expected=f"at most {USABLE * there:,.0f} GiB, {USABLE:.0%} of {there:,.0f}",
         hint=(f"{cluster.gpu.name}:{more} fits" if more else "a smaller --size")
         + ", or a shorter --seq-len, or --method qlora; `--fit model` shows what fits here",

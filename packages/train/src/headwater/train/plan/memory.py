@@ -107,7 +107,7 @@ def shared_out(job: Job, dense: float, experts: float = 0.0) -> float:
 def _of_process(job: Job, rank: int, on_gpu: bool) -> Memory:
     dense, experts = local_parameters(job, rank)
     sharded = shared_out(job, dense, experts)
-    if job.method == "full":
+    if not job.adapters:
         held = HALF if job.pure else FLOAT
         parameters, gradients, trained = sharded * held, sharded * held, dense + experts
     else:
@@ -131,10 +131,10 @@ def optimizer_bytes(job: Job) -> float:
 
 def _state(job: Job, rank: int) -> float:
     """Optimizer state of a pipeline process."""
-    if job.method == "full" and not job.pure:
-        return optimizer_state.of_process(job, rank)
-    if job.method != "full":
+    if job.adapters:
         return 2 * FLOAT * shared_out(job, adapter_parameters(job, rank))
+    if not job.pure:
+        return optimizer_state.of_process(job, rank)
     return 2 * HALF * shared_out(job, *local_parameters(job, rank))
 
 
@@ -243,7 +243,7 @@ def _communication(job: Job, rank: int, dense: float, experts: float, trained: f
     if degrees.zero == 0 or degrees.shards * degrees.dp_replicate == 1:
         # One process, or replicas: products take copies in their precision.
         whole = (dense + experts) * width
-        return (whole if job.precision != "float32" and not job.pure and job.method == "full" else 0.0) + (
+        return (whole if job.precision != "float32" and not job.pure and not job.adapters else 0.0) + (
             FLOAT * trained if degrees.dp > 1 and degrees.shards == 1 else 0.0
         )
     layers = job.stages[rank]
@@ -251,7 +251,7 @@ def _communication(job: Job, rank: int, dense: float, experts: float, trained: f
     outer = job.counts.head_products / degrees.tp
     if degrees.zero == 3:
         gathered = width * (2 * block + (outer if rank == job.last_rank else 0.0))
-        reduced = (width + FLOAT) * block if job.method == "full" else 0.0
+        reduced = 0.0 if job.adapters else (width + FLOAT) * block
         return gathered + reduced
     gathered = width * (dense + experts)
     if degrees.zero == 1 and job.micro_batches > 1:

@@ -44,7 +44,7 @@ def recipe_of(job: Job, model: Model, cost: Cost, *, name: str, device: str, com
     Raises:
         ConfigError: Adapters, which the trainer does not have.
     """
-    if job.method != "full":
+    if job.adapters:
         raise ConfigError(
             f"there is no recipe of a plan with --method {job.method}", found="the trainer trains all weights",
             expected="--method pretrain or sft, or the plan without --out",
@@ -72,7 +72,8 @@ def recipe_of(job: Job, model: Model, cost: Cost, *, name: str, device: str, com
     recipe = dict(base or {})
     recipe.setdefault("name", name)
     recipe.setdefault("seed", 0)
-    recipe["train"] = {**(recipe.get("train") or {}), **train}
+    begun = {"init_from": "imported"} if job.method == "sft" else {}
+    recipe["train"] = {**begun, **(recipe.get("train") or {}), **train}
     if not parallel:
         recipe["train"].pop("parallel", None)
     validate(Base, {key: recipe[key] for key in Base.model_fields}, "")
@@ -84,7 +85,7 @@ def _optimizer(job: Job) -> dict[str, Any]:
     """The section; the learning rate is a published one where it is right for the optimizer, which Adam's are for."""
     section = job.optimizer.model_dump(mode="json", exclude_defaults=True)
     if isinstance(job.optimizer, AdamW | AdamW8bit | Muon):
-        section["learning_rate"] = nearest_runs(job.counts.active, 1)[0].learning_rate
+        section["learning_rate"] = nearest_runs(job.counts.active, 1, method=job.method)[0].learning_rate
     return section
 
 

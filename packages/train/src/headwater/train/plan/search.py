@@ -48,7 +48,7 @@ class Wish:
         batch: Samples in a step that are wanted.
         precision: Of the products.
         compiled: Whether blocks are compiled.
-        method: "full", "lora" or "qlora".
+        method: As `Job.method`.
         lora_rank: Width of an adapter.
         optimizer: The recipe's section.
         offload: Whether the optimizer's state lies in host memory.
@@ -59,7 +59,7 @@ class Wish:
     batch: int
     precision: Precision
     compiled: bool
-    method: Method = "full"
+    method: Method = "pretrain"
     lora_rank: int = 16
     optimizer: Optimizer = ADAMW
     offload: bool = False

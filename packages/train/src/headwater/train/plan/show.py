@@ -61,14 +61,17 @@ def show(plan: Plan, recipe: str | None, out: str | None, alternatives_wanted: i
               [_alternative(one, best) for one in others])  # fmt: skip
         if max(one.rate for one in others) > best.rate:
             print(f"Layouts within {EQUAL:.0%} of the fastest count as equal: the simplest of them is the plan.\n")
-    table(["published trainings of that size", "parameters", "learning rate", "tokens a step", "source"], [
+    table(["published trainings near it", "parameters", "learning rate", "tokens a step", "source"], [
         [row.model, f"{row.parameters / 1e9:g}B", f"{row.learning_rate:g}",
-         f"{row.batch_tokens / 1e6:g}M" if row.batch_tokens else "", row.source]
-        for row in nearest_runs(job.counts.active)])  # fmt: skip
+         _tokens(row.batch_tokens), row.source]
+        for row in nearest_runs(job.counts.active, method=job.method)])  # fmt: skip
     _trust(plan)
     if recipe is not None:
         if out is None:
             print(f"\nThe recipe (--out FILE writes it):\n\n{recipe}")
+        if job.method == "sft":
+            print("The weights it starts from: headwater import hf MODEL --run RUN. Every token of a sample is scored, "
+                  "prompts too.")  # fmt: skip
         print(f"It starts with: {command_of(job, cluster.gpu.host_gpus, out or 'FILE')}")
     money = f", ${cost.dollars:,.0f}" if cost.dollars is not None else ""
     done("plan", f"{_days(cost.seconds)} on {cluster.name}{money}, {cost.energy_kwh:,.0f} kWh"
@@ -87,8 +90,10 @@ def _what(plan: Plan) -> list[list[str]]:
     job, cost, speed, cluster = plan.best.job, plan.cost, _speed(plan.best), plan.cluster
     least, most = _range(plan)
     rows = [
-        ["tokens", f"{cost.tokens:,.3g}: {cost.overtraining:.2g} times the compute-optimal {cost.optimal_tokens:,.3g}"],
-        ["compute (6 N D)" if job.method == "full" else "compute (4 N D)", f"{cost.flops:.3g} FLOPs"],
+        ["tokens", f"{cost.tokens:,.3g}" + (
+            f": {cost.overtraining:.2g} times the compute-optimal {cost.optimal_tokens:,.3g}"
+            if job.method == "pretrain" else "")],
+        ["compute (4 N D)" if job.adapters else "compute (6 N D)", f"{cost.flops:.3g} FLOPs"],
         ["steps", f"{cost.steps:,} of {job.global_batch:,} samples of {job.seq_len:,} tokens "
                   f"({job.global_batch * job.seq_len / 1e6:,.3g}M tokens)"],
         ["a step", f"{_seconds(speed.step_seconds)}, {job.micro_batches} micro-batches of {job.micro_batch} a process"],
@@ -116,12 +121,12 @@ def _what(plan: Plan) -> list[list[str]]:
     return rows
 
 
-def show_largest(what: str, found: Sequence[Largest], plan_of: str) -> None:
+def show_largest(what: str, found: Sequence[Largest]) -> None:
     """What fits, for people."""
     table([what, "layout", "micro-batch", "checkpointing", "GiB", "tokens/s"], [
         [one.value, layout_text(one.candidate.job), one.candidate.job.micro_batch, one.candidate.job.checkpointing,
          _gib(one.candidate.memory.total), f"{one.candidate.rate:,.0f}"] for one in found])  # fmt: skip
-    done("plan", f"{plan_of}: {found[-1].value}" if found else f"nothing of the {what}s tried fits")
+    done("plan", f"the largest {what} that fits: {found[-1].value}")
 
 
 def as_json(plan: Plan, recipe: dict[str, Any] | None, alternatives_wanted: int) -> None:
@@ -133,7 +138,7 @@ def as_json(plan: Plan, recipe: dict[str, Any] | None, alternatives_wanted: int)
         "price": asdict(plan.price) if plan.price else None,
         "reasons": dict(reasons(plan.candidates, plan.cluster)),
         "alternatives": [_candidate(one) for one in alternatives(plan.candidates, alternatives_wanted)],
-        "published": [asdict(row) for row in nearest_runs(plan.best.job.counts.active)],
+        "published": [asdict(row) for row in nearest_runs(plan.best.job.counts.active, method=plan.wish.method)],
         "error_ratio": {"median": held.median, "ninetieth_percentile": held.ninetieth, "rows": held.rows},
         "recipe": recipe,
     })  # fmt: skip
@@ -185,7 +190,7 @@ def _trust(plan: Plan) -> None:
         f"{speed.median:.0%} (median) and by less than {speed.ninetieth:.0%} in nine of ten; memory, on {memory.rows}, "
         f"by {memory.median:.0%} and {memory.ninetieth:.0%}."
     )
-    if plan.wish.method != "full":
+    if plan.best.job.adapters:
         print(f"The trainer has no adapters yet: a plan with --method {plan.wish.method} has no recipe.")
 
 
@@ -203,6 +208,10 @@ def _seconds(seconds: float) -> str:
 
 def _days(seconds: float) -> str:
     return f"{seconds / 86_400:,.1f} days" if seconds > 2 * 86_400 else duration(seconds)
+
+
+def _tokens(number: float | None) -> str:
+    return "" if number is None else f"{number / 1e6:g}M" if number >= 1e5 else f"{number / 1e3:g}k"
 
 
 def _gib(value: float) -> str:

@@ -135,7 +135,7 @@ class _Model:
             data += exposed * number
         if rank == job.last_rank:
             ahead = self.head()
-            back = ahead.times(BACKWARD_PRODUCTS if job.method == "full" else 1.0)
+            back = ahead.times(1.0 if job.adapters else BACKWARD_PRODUCTS)
             forward, backward = forward.plus(ahead), backward.plus(back)
         data += self.outer(rank)
         one = forward.plus(backward)
@@ -150,7 +150,7 @@ class _Model:
         tokens = job.global_batch * job.seq_len / degrees.processes
         rate = tokens / (busy + straggling)
         # Frozen weights have no gradient: four operations for six.
-        counted = flops_per_token(job.shape, job.seq_len) * (1.0 if job.method == "full" else 2 / 3)
+        counted = flops_per_token(job.shape, job.seq_len) * (2 / 3 if job.adapters else 1.0)
         used = rate * counted / self.gpu.peak_bf16
         return Speed(
             products=all_of_them.products, attention=all_of_them.attention, between=all_of_them.between,
@@ -163,17 +163,17 @@ class _Model:
         """Forward and backward pass of a block, and the time that gathering its weights adds to both."""
         job, degrees = self.job, self.job.degrees
         forward = self.forward(layer)
-        products = BACKWARD_PRODUCTS if job.method == "full" else 1.0 + self.adapter_share(layer)
+        products = 1.0 + self.adapter_share(layer) if job.adapters else BACKWARD_PRODUCTS
         backward = _Pass(
             forward.products * products, forward.attention * BACKWARD_ATTENTION, forward.between * 2,
-            forward.tensor * 1.5 if job.method == "full" else forward.tensor, forward.context * 2, forward.expert,
+            forward.tensor if job.adapters else forward.tensor * 1.5, forward.context * 2, forward.expert,
         )  # fmt: skip
         backward = backward.plus(self.again(forward))
         if degrees.zero != 3 or degrees.shards == 1:
             return forward, backward, 0.0
         size = self.block_bytes(layer)
         gather = gather_seconds(size, self.shard, self.gpu, self.fitted)
-        reduce = self.reduce_seconds(size) if job.method == "full" else 0.0
+        reduce = 0.0 if job.adapters else self.reduce_seconds(size)
         exposed = self.exposed(gather, forward.total) + self.exposed(gather + reduce, backward.total)
         return forward, backward, exposed
 
@@ -289,7 +289,7 @@ class _Model:
         words = (model.embedding if rank == 0 else 0) + (model.head if rank == self.job.last_rank else 0)
         size = self.job.product_bytes * words / degrees.tp
         gathered = gather_seconds(size, self.shard, self.gpu, self.fitted)
-        return gathered + (self.reduce_seconds(size) if self.job.method == "full" else 0.0)
+        return gathered + (0.0 if self.job.adapters else self.reduce_seconds(size))
 
     def reduce_seconds(self, size: float) -> float:
         """Reducing gradients of `size` bytes of bfloat16 weights in float32, over shards and replicas."""
@@ -305,7 +305,7 @@ class _Model:
     def once_a_step(self, rank: int, one: _Pass, gathered: float) -> float:
         """Gathering and reducing that happen once a step: below ZeRO 3, and for replicas."""
         job, degrees = self.job, self.job.degrees
-        if job.method != "full" or degrees.dp * degrees.cp == 1:
+        if job.adapters or degrees.dp * degrees.cp == 1:
             return 0.0
         if degrees.zero == 3 and degrees.shards > 1:
             return 0.0
@@ -338,7 +338,7 @@ class _Model:
     def update(self, rank: int) -> float:
         """The optimizer reads and writes weights and its state, and reads gradients; so does the norm."""
         job = self.job
-        if job.method != "full":
+        if job.adapters:
             return 0.0
         mine = shared_out(job, *local_parameters(job, rank))
         state = optimizer_state.of_process(job, rank)

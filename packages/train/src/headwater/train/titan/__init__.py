@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import sys
 
 from headwater.core.errors import ConfigError
 
@@ -17,6 +18,9 @@ _log_level: int | None = None
 
 _ours = False
 """Whether `start` set LOCAL_RANK, which `stop` takes away again."""
+
+_excepthook = sys.excepthook
+"""What torch puts the name of the rank before the lines of, once more with every process group."""
 
 _collects = True
 """Whether Python collected garbage before the first `start`."""
@@ -86,6 +90,8 @@ def start(device: str, world_size: int, threads: int | None) -> None:
     # As torchtitan does when it makes the process group itself: backward stays on the calling thread.
     torch.autograd.set_multithreading_enabled(False)
     if not dist.is_initialized():
+        global _excepthook
+        _excepthook = sys.excepthook
         backend = "nccl" if device == "cuda" else "gloo"
         if launched == 1:
             dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
@@ -113,6 +119,7 @@ def stop() -> None:
         _log_level = None
     if dist.is_initialized():
         dist.destroy_process_group()
+        sys.excepthook = _excepthook
     if _collects:
         gc.enable()
         gc.collect()  # what was trained: its weights, and the token files that it held open
