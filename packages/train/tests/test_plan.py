@@ -203,6 +203,16 @@ def test_the_bubble_is_that_of_narayanan_et_al() -> None:
     assert plain.bubble / work == pytest.approx(3 / 16) and looped.bubble / plain.bubble == pytest.approx(0.5)
 
 
+def test_frozen_weights_are_gathered_and_have_no_gradients_to_reduce() -> None:
+    gpu = parse_cluster("h100:8").gpu
+    seconds = {
+        (method, zero): step_speed(job(degrees=Degrees(dp_shard=8, zero=zero), method=method), gpu).data
+        for method in ("pretrain", "lora") for zero in (2, 3)
+    }  # fmt: skip
+    assert all(0 < 1.5 * seconds["lora", zero] < seconds["pretrain", zero] for zero in (2, 3))
+    assert step_speed(job(degrees=Degrees(dp_replicate=8), method="lora"), gpu).data == 0
+
+
 def test_more_of_anything_takes_longer() -> None:
     gpu = parse_cluster("h100:8").gpu
     base = step_speed(job(degrees=Degrees(dp_shard=8)), gpu).step_seconds

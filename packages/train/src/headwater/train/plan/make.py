@@ -191,7 +191,9 @@ def _too_large(wish: Wish, cluster: Cluster, nearest: Candidate) -> ConfigError:
         "it does not fit", found=f"{needed:,.0f} GiB{where} with the layout that needs least",
         expected=f"at most {USABLE * there:,.0f} GiB, {USABLE:.0%} of {there:,.0f}",
         hint=(f"{cluster.gpu.name}:{more} fits" if more else "a smaller --size")
-        + ", or a shorter --seq-len, or --method qlora; `--fit model` shows what fits here",
+        + ", or a shorter --seq-len, or "
+        + ("a smaller --lora-rank" if wish.method == "qlora" else "--method qlora")
+        + "; `--fit model` shows what fits here",
     )  # fmt: skip
 
 

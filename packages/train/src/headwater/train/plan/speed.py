@@ -303,9 +303,9 @@ class _Model:
         return max(0.0, communication - work) + self.fitted.contention * min(communication, work)
 
     def once_a_step(self, rank: int, one: _Pass, gathered: float) -> float:
-        """Gathering and reducing that happen once a step: below ZeRO 3, and for replicas."""
+        """Gathering and reducing that happen once a step: below ZeRO 3, and for replicas. Of adapters it is little."""
         job, degrees = self.job, self.job.degrees
-        if job.adapters or degrees.dp * degrees.cp == 1:
+        if degrees.dp * degrees.cp == 1:
             return 0.0
         if degrees.zero == 3 and degrees.shards > 1:
             return 0.0
@@ -313,9 +313,12 @@ class _Model:
         size = job.product_bytes * (dense + (experts if degrees.expert_shards > 1 else 0))
         if degrees.zero == 0 or degrees.shards == 1:
             everyone = group_of(degrees.dp * degrees.cp, degrees.tp, self.gpu.node_gpus)
-            moved = 2 * gather_seconds(size * 4 / job.product_bytes, everyone, self.gpu, self.fitted)
+            reduced = 2 * gather_seconds(size * 4 / job.product_bytes, everyone, self.gpu, self.fitted)
+            moved = 0.0
         else:
-            moved = gather_seconds(size, self.shard, self.gpu, self.fitted) + self.reduce_seconds(size)
+            reduced = self.reduce_seconds(size)
+            moved = gather_seconds(size, self.shard, self.gpu, self.fitted)
+        moved += 0.0 if job.adapters else reduced
         passes = job.micro_batches if degrees.zero == 2 else 1
         return self.exposed(moved, one.total) * passes
 
