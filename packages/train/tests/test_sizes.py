@@ -56,11 +56,11 @@ def test_vocabulary_and_tying_may_be_given() -> None:
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"size": "large"}, "train.model is not valid"),
-        ({"size": "large"}, "cannot read the size"),
+        ({"size": "large"}, "train.model.size is not valid\n  found:    'large'\n  expected: a number, with k, m, b"),
         ({"size": "3"}, "1m to 2t"),
         ({"size": "30"}, "1m to 2t"),
         ({"size": "17b", "family": "deepseek_v3"}, "did you mean 16b"),
+        ({"size": "8b", "dim": 512}, "train.model.dim is not valid\n  found:    512\n  expected: that of size 8b"),
         ({"size": "8b", "dim": 512}, "leave out size or dim"),
         ({"size": "25m", "head_dim": 64}, "leave out size or head_dim"),
         ({"size": 8}, "train.model.size"),
@@ -84,7 +84,7 @@ def test_the_command_refuses_a_size_that_there_is_not(tmp_path: Path) -> None:
     from headwater.train.cli import train
 
     recipe = write_recipe(tmp_path / "tiny.yaml")
-    with pytest.raises(ConfigError, match="cannot read the size"):
+    with pytest.raises(ConfigError, match=r"train\.model\.size is not valid"):
         CliRunner().invoke(
             train, ["run", "--recipe", str(recipe), "--run", str(tmp_path), "--size", "huge"], catch_exceptions=False
         )

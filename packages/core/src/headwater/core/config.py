@@ -34,11 +34,12 @@ class NotValid(ValueError):
     Args:
         expected: What is allowed.
         hint: What the reader can do now.
+        key: Of a section that is refused as a whole, the key that is wrong.
     """
 
-    def __init__(self, expected: str, hint: str | None = None) -> None:
+    def __init__(self, expected: str, hint: str | None = None, key: str | None = None) -> None:
         super().__init__(expected)
-        self.hint = hint
+        self.hint, self.key = hint, key
 
 
 class Section(BaseModel):
@@ -213,12 +214,16 @@ def _explain(error: ValidationError, model: type[BaseModel], value: Any, where: 
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if first["type"] == "missing":
         return ConfigError(f"{path} is missing{more}", hint="add it to the recipe, or give it on the command line")
-    found = repr(first["input"])
+    given, hint = first["input"], None
+    if isinstance(raised := first.get("ctx", {}).get("error"), NotValid):
+        hint = raised.hint
+        if raised.key is not None:
+            path, given = f"{path}.{raised.key}", given[raised.key]
+    found = repr(given)
     found = found if len(found) <= _SHOWN else f"{found[:_SHOWN]} …"
-    raised = first.get("ctx", {}).get("error")
     return ConfigError(
         f"{path} is not valid{more}", found=found, expected=first["msg"].removeprefix("Value error, "),
-        hint=raised.hint if isinstance(raised, NotValid) else None,
+        hint=hint,
     )  # fmt: skip
 
 

@@ -76,13 +76,12 @@ class Model(Section):
         try:
             sized = values_of(values["size"], family, vocabulary)
         except ConfigError as error:
-            raise NotValid(f"size: {error}") from error
+            raise NotValid(str(error.expected), error.hint, key="size") from error
         sized = {name: value.model_dump() if isinstance(value, BaseModel) else value for name, value in sized.items()}
         for name in SET_BY_SIZE:
             if values.get(name) is not None and values[name] != sized.get(name):
                 raise NotValid(
-                    f"{name} of the size {values['size']}, which is {sized.get(name)}, not {values[name]}",
-                    hint=f"leave out size or {name}",
+                    f"that of size {values['size']}, which is {sized.get(name)}", f"leave out size or {name}", key=name
                 )
         return {**sized, **{name: value for name, value in values.items() if value is not None}}
 
