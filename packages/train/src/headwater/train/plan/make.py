@@ -10,7 +10,7 @@ from headwater.train.plan.clusters import GIB, MAX_GPUS, Cluster
 from headwater.train.plan.cost import TOKENS_PER_PARAMETER, Cost, Price, cost_of
 from headwater.train.plan.counts import counts
 from headwater.train.plan.recommend import batch_tokens_for
-from headwater.train.plan.search import USABLE, Candidate, Wish, even_batch, find
+from headwater.train.plan.search import USABLE, Candidate, Wish, even_batch, find, fits
 from headwater.train.plan.sizes import model_of, shape_of
 from headwater.train.sizes import LADDER, PUBLISHED, parse_number
 
@@ -208,6 +208,6 @@ def _enough(wish: Wish, cluster: Cluster) -> int | None:
             gpus = -(-gpus // cluster.gpu.host_gpus) * cluster.gpu.host_gpus
         if gpus > min(MAX_GPUS, 16_384):
             return None
-        if _best(wish, Cluster(cluster.gpu, gpus)):
+        if fits(wish, Cluster(cluster.gpu, gpus)):
             return gpus
     return None

@@ -105,6 +105,12 @@ def find(wish: Wish, cluster: Cluster) -> list[Candidate]:
     return sorted(found, key=lambda one: _order(one, best))
 
 
+def fits(wish: Wish, cluster: Cluster) -> bool:
+    """Whether there is a layout that fits."""
+    on_gpu, there = cluster.gpu.generation != "cpu", USABLE * cluster.device.memory_bytes
+    return any(memory_per_gpu(job, on_gpu=on_gpu).total <= there for job in jobs(wish, cluster))
+
+
 def jobs(wish: Wish, cluster: Cluster) -> Iterator[Job]:
     """Every layout that the trainer takes, of the batch wanted or one near it."""
     shape = shape_of(wish.model, wish.seq_len)
