@@ -56,8 +56,7 @@ class Examples:
         positions_BL: Places in the documents.
         seen_BL: Tokens that their whole document sees; none: the objective is causal.
         chances_BL: A number of [0, 1) for each token that the model itself is to draw, −1 for the others; none: it
-        draws
-            nothing.
+            draws nothing.
     """
 
     inputs_BL: I64
