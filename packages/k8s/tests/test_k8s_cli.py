@@ -152,6 +152,7 @@ def test_spark_submits_pods_are_shown_without_the_operator(kubectl, monkeypatch)
         ('Error from server (NotFound): namespaces "headwater" not found', "submit namespace"),
         ("Error from server (Forbidden): trainjobs is forbidden", "ask for a Role"),
         ("The connection to the server 10.0.0.1 was refused: cannot connect", "--context"),
+        ('context "prod" does not exist', "--context"),
         ("spec.trainer: Invalid value: field is immutable", "another --name"),
     ],
 )
@@ -161,6 +162,16 @@ def test_what_kubectl_refuses_comes_with_advice(kubectl, monkeypatch, says, advi
     with pytest.raises(ClusterError) as raised:
         run("submit", "train", "--recipe", str(RECIPE))
     assert says in str(raised.value.found) and advice in str(raised.value.hint)
+
+
+def test_kubectls_log_and_what_it_repeats_are_left_out(kubectl, monkeypatch):
+    refused = "The connection to the server localhost:8080 was refused"
+    log = 'E1128 07:00:31.270661   32212 memcache.go:265] "Unhandled Error" err="connection refused"'
+    monkeypatch.setenv("SAYS", "\n".join([log, log, refused, refused]))
+    monkeypatch.setenv("FAILS", "1")
+    with pytest.raises(ClusterError) as raised:
+        run("status", "--recipe", str(RECIPE))
+    assert raised.value.found == refused
 
 
 def test_without_kubectl_manifests_can_still_be_printed(monkeypatch, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -82,18 +83,28 @@ class Kubectl:
     def _run(self, arguments: Sequence[str], given: str | None = None) -> str:
         result = subprocess.run([*self._command, *arguments], input=given, capture_output=True, text=True, check=False)
         if result.returncode:
-            said = result.stderr.strip() or result.stdout.strip()
+            said = _words(result.stderr) or result.stdout.strip()
             raise ClusterError(f"kubectl {arguments[0]} failed", found=said, hint=_advice(said))
         return result.stdout
 
 
+def _words(said: str) -> str:
+    """What kubectl says to people: once, and without its log, where there is more than that."""
+    lines = list(dict.fromkeys(said.strip().splitlines()))
+    return "\n".join([line for line in lines if not _LOG.match(line)] or lines)
+
+
+_CONTEXTS = "look at `kubectl config get-contexts`, and name one with --context"
+_LOG = re.compile(r"[IWEF]\d{4} \d\d:\d\d:\d\d")  # of klog
 _ADVICE = {
     "no matches for kind": "the cluster lacks that custom resource: install its operator, or set cluster.kind to "
     "trainjob, jobset or pytorchjob, whichever it has, and cluster.monitoring to false without the Prometheus operator",
     "doesn't have a resource type": "the cluster lacks that custom resource: cluster.kind has to be one that it has",
     "namespaces": "make it first: headwater k8s submit namespace",
     "field is immutable": "a job cannot be changed: headwater k8s cancel it, or give another --name",
-    "connect": "look at `kubectl config get-contexts`, and name one with --context",
+    "connect": _CONTEXTS,
+    'context "': _CONTEXTS,
+    "config file": _CONTEXTS,
     "forbidden": "ask for a Role in the namespace; headwater needs no cluster-wide rights",
 }
 
