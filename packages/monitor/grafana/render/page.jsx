@@ -2,7 +2,7 @@
 // The chrome, the numbers, the curves, legends, units and thresholds are Grafana's components; the grid is ours.
 import { createTheme, dateTime, FieldType, getDisplayProcessor, getDisplayValueAlignmentFactors, getFieldDisplayValues,
   ThemeContext, VizOrientation } from "@grafana/data";
-import { BigValue, GlobalStyles, PanelChrome, TimeSeries, VizRepeater } from "@grafana/ui";
+import { BarGauge, BigValue, GlobalStyles, PanelChrome, TimeSeries, VizRepeater } from "@grafana/ui";
 import { createRoot } from "react-dom/client";
 import { MemoryRouter } from "react-router-dom";
 
@@ -21,7 +21,7 @@ const named = (format, labels) => format.replace(/\{\{\s*(\w+)\s*\}\}/g, (_, lab
 
 /** A frame a series, as Grafana's Prometheus data source makes them. */
 function framesOf(panel) {
-  const numbers = panel.type === "stat";
+  const numbers = panel.type !== "timeseries";
   const found = panel.targets.flatMap((target, index) => (data[panel.id]?.[index] ?? []).map((series) => ({ target, series })));
   return found.map(({ target, series }, index) => {
     const points = numbers ? series.values.slice(-1) : series.values;
@@ -49,10 +49,25 @@ function Numbers({ panel, frames, width, height }) {
         justifyMode="auto" textMode="auto" />)} />;
 }
 
+/** As Grafana's bar gauge panel: the longest bar is the highest number. */
+function Bars({ panel, frames, width, height }) {
+  const most = Math.max(...frames.map((frame) => frame.fields[1].values[0]));
+  const values = () => getFieldDisplayValues({ fieldConfig: panel.fieldConfig, reduceOptions: panel.options.reduceOptions,
+    replaceVariables: (text) => text, theme, data: frames, timeZone: "utc" });
+  const { orientation, displayMode, showUnfilled, valueMode, namePlacement } = panel.options;
+  return <VizRepeater source={frames} getValues={values} getAlignmentFactors={getDisplayValueAlignmentFactors}
+    width={width} height={height} orientation={orientation} minVizHeight={16} maxVizHeight={300} itemSpacing={8} renderCounter={0}
+    renderValue={({ value, alignmentFactors, width, height }) => (
+      <BarGauge value={value.display} field={{ ...value.field, max: value.field.max ?? most }} display={value.view?.getFieldDisplayProcessor(value.colIndex)}
+        width={width} height={height} theme={theme} alignmentFactors={alignmentFactors} itemSpacing={8}
+        {...{ orientation, displayMode, showUnfilled, valueDisplayMode: valueMode, namePlacement }} />)} />;
+}
+
 function Drawn({ panel, width, height }) {
   const frames = framesOf(panel);
   if (!frames.length) return <div className="empty">No data</div>;
   if (panel.type === "stat") return <Numbers {...{ panel, frames, width, height }} />;
+  if (panel.type === "bargauge") return <Bars {...{ panel, frames, width, height }} />;
   return <TimeSeries frames={frames} width={width} height={height} timeRange={range} timeZone="utc"
     legend={{ calcs: [], ...panel.options.legend }} options={{}} />;
 }

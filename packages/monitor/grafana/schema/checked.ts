@@ -1,5 +1,6 @@
 // The dashboard of Grafana's published types, with the panels that Headwater uses in place of "anything".
 import type { Dashboard, FieldConfig, Panel, RowPanel } from "@grafana/schema/dist/types/raw/dashboard/x/types.gen";
+import type * as bargauge from "@grafana/schema/dist/types/raw/composable/bargauge/panelcfg/x/types.gen";
 import type * as stat from "@grafana/schema/dist/types/raw/composable/stat/panelcfg/x/types.gen";
 import type * as timeseries from "@grafana/schema/dist/types/raw/composable/timeseries/panelcfg/x/types.gen";
 
@@ -31,5 +32,6 @@ export type CheckedDashboard = Omit<Dashboard, "panels"> & {
     | RowPanel
     | Checked<"timeseries", timeseries.Options, timeseries.FieldConfig>
     | Checked<"stat", stat.Options, Record<string, never>>
+    | Checked<"bargauge", bargauge.Options, Record<string, never>>
   )[];
 };

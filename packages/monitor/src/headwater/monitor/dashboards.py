@@ -244,10 +244,10 @@ DATA = Board("headwater-data", "Headwater: data pipeline", (RUNS,), {
         ), "s", "At the pace of the last ten minutes.", width=12, least=0),
     ),
     "Funnel": (
-        Panel("Documents", (Query(_of(m.DATA_DOCUMENTS), "{{instance}} {{step}} {{way}}"),), "locale",
-              m.DATA_DOCUMENTS.help, "stat", 24),
+        Panel("Documents", (Query(f"sort_desc({_of(m.DATA_DOCUMENTS)})", "{{instance}} {{step}} {{way}}"),), "locale",
+              m.DATA_DOCUMENTS.help, "bars", 12, least=0),
         Panel("Set aside", (Query(f"topk(12, {_of(m.DATA_REJECTED)})", "{{instance}} {{step}}: {{reason}}"),), "locale",
-              f"{m.DATA_REJECTED.help} The twelve that set aside most.", "stat", 24),
+              f"{m.DATA_REJECTED.help} The twelve that set aside most.", "bars", 12, least=0),
     ),
 })  # fmt: skip
 

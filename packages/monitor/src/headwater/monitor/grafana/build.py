@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PROMETHEUS_UID = "headwater-prometheus"
 """Identity of the data source that we make; dashboards ask it unless told otherwise."""
 _WIDTH = 24  # Grafana's grid
-_HEIGHTS = {"time": 8, "stat": 4}
+_HEIGHTS = {"time": 8, "stat": 4, "bars": 14}
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Panel:
         queries: What is asked of Prometheus.
         unit: Grafana's name of the unit.
         help: For the panel's tooltip: what to look for.
-        kind: A line over time, or the latest number.
+        kind: A line over time, the latest number, or bars of many such numbers.
         width: In twenty-fourths of the page.
         stacked: Whether the series add up to a whole.
         logarithmic: Whether the axis is.
@@ -57,7 +57,7 @@ class Panel:
     queries: tuple[Query, ...]
     unit: str
     help: str
-    kind: Literal["time", "stat"] = "time"
+    kind: Literal["time", "stat", "bars"] = "time"
     width: int = 8
     stacked: bool = False
     logarithmic: bool = False
@@ -180,7 +180,7 @@ def _built(board: Board) -> Built:
 def _panel(panel: Panel) -> Any:
     from grafana_foundation_sdk.builders import prometheus
 
-    made = _stat() if panel.kind == "stat" else _lines(panel)
+    made = _lines(panel) if panel.kind == "time" else _stat() if panel.kind == "stat" else _bars()
     made = made.title(panel.title).description(panel.help).unit(panel.unit).datasource(_source())
     made = made.thresholds(_thresholds(panel))
     least, decimals = (0.0, 0) if panel.counts else (panel.least, panel.decimals)
@@ -189,7 +189,7 @@ def _panel(panel: Panel) -> Any:
             made = getattr(made, name)(value)
     for letter, query in zip(string.ascii_uppercase, panel.queries, strict=False):
         target = prometheus.Dataquery().expr(query.expr).legend_format(query.legend).ref_id(letter)
-        made = made.with_target(target.instant() if panel.kind == "stat" else target.range())
+        made = made.with_target(target.range() if panel.kind == "time" else target.instant())
     return made
 
 
@@ -199,6 +199,15 @@ def _stat() -> Any:
 
     made = stat.Panel().graph_mode(kinds.BigValueGraphMode.NONE).color_mode(kinds.BigValueColorMode.VALUE)
     return made.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+
+
+def _bars() -> Any:
+    from grafana_foundation_sdk.builders import bargauge, common
+    from grafana_foundation_sdk.models import common as kinds
+
+    made = bargauge.Panel().orientation(kinds.VizOrientation.HORIZONTAL).display_mode(kinds.BarGaugeDisplayMode.BASIC)
+    made = made.name_placement(kinds.BarGaugeNamePlacement.LEFT).value_mode(kinds.BarGaugeValueMode.TEXT)
+    return made.show_unfilled(False).reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
 
 
 def _lines(panel: Panel) -> Any:
@@ -230,7 +239,7 @@ def _thresholds(panel: Panel) -> Any:
     from grafana_foundation_sdk.builders import dashboard as sdk
     from grafana_foundation_sdk.models import dashboard as kinds
 
-    base = "transparent" if panel.kind == "time" else "green" if panel.limits else "text"
+    base = {"time": "transparent", "bars": "blue"}.get(panel.kind, "green" if panel.limits else "text")
     steps = [kinds.Threshold(color=base, value=None), *(kinds.Threshold(color=c, value=v) for v, c in panel.limits)]
     return sdk.ThresholdsConfig().mode(kinds.ThresholdsMode.ABSOLUTE).steps(steps)
 
