@@ -1,3 +1,5 @@
+import errno
+import os
 import subprocess
 import sys
 
@@ -53,6 +55,20 @@ def test_a_command_that_stops_with_an_exit_code_ends_with_it():
         "cli.headwater = failing; cli.main()"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 3
+
+
+@pytest.mark.parametrize(("number", "told"), [("EACCES", True), ("ENOSPC", True), ("ENOENT", False)])
+def test_a_file_that_the_system_refuses_is_a_message_wherever_it_is_opened(number: str, told: bool):
+    """A file that is not there may be a defect of ours, whose place a traceback says."""
+    program = (
+        "import click, errno, os, sys; from headwater.core import cli; sys.argv = ['headwater']\n"
+        f"error = OSError(errno.{number}, os.strerror(errno.{number}), 'tokens/train.idx')\n"
+        "@click.command()\ndef failing(): raise error\n"
+        "cli.headwater = failing; cli.main()"
+    )
+    result = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
+    assert result.returncode == 1 and ("Traceback" in result.stderr) != told
+    assert (f"error: cannot use tokens/train.idx: {os.strerror(getattr(errno, number))}" in result.stderr) == told
 
 
 def test_help_and_version_end_with_0():

@@ -1,5 +1,5 @@
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import AfterValidator, Field, RootModel
@@ -18,6 +18,11 @@ class Outer(Section):
     optimizer: Inner = Inner()
     stages: dict[str, Inner] = {}
     steps: list[Inner] = []
+    weights: dict[str, Annotated[float, Field(gt=0)]] = {}
+    stop: Literal[1, 2] | None = None
+    compile: bool = False
+    options: dict[str, Any] = {}
+    shuffle: bool | int = False
 
 
 def recipe(tmp_path: Path, text: str) -> Path:
@@ -47,7 +52,7 @@ def test_a_resolved_recipe_is_a_valid_recipe_with_the_same_meaning(tmp_path):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"optimiser": {}}, r"(?s)unknown key train\.optimiser.*one of: optimizer, stages, steps.*mean optimizer"),
+        ({"optimiser": {}}, r"(?s)unknown key train\.optimiser.*one of: compile, optimizer.*mean optimizer"),
         ({"optimizer": {"learning_rat": 1}}, r"(?s)unknown key train\.optimizer\.learning_rat.*mean learning_rate"),
         ({"stages": {"a": {"step": 1}}}, r"(?s)unknown key train\.stages\.a\.step.*mean steps"),
         ({"steps": [{"stepz": 1}]}, r"(?s)unknown key train\.steps\.0\.stepz.*mean steps"),
@@ -56,11 +61,20 @@ def test_a_resolved_recipe_is_a_valid_recipe_with_the_same_meaning(tmp_path):
             r"(?s)train\.optimizer\.learning_rate is not valid.*found:\s+-1.*greater",
         ),
         ({"optimizer": {"steps": "many"}}, r"(?s)train\.optimizer\.steps is not valid.*'many'.*integer"),
+        ({"optimizer": {"steps": True}}, r"(?s)train\.optimizer\.steps is not valid.*True.*a number, not true"),
+        ({"steps": [{"learning_rate": True}]}, r"(?s)train\.steps\.0\.learning_rate is not valid.*found:\s+True"),
+        ({"weights": {"web": 1, "code": False}}, r"(?s)train\.weights\.code is not valid.*found:\s+False"),
+        ({"stop": True}, r"(?s)train\.stop is not valid.*a number"),
     ],
 )
 def test_refusals_name_path_found_allowed_and_nearest(value, message):
     with pytest.raises(ConfigError, match=message):
         validate(Outer, value, "train")
+
+
+def test_true_and_false_stay_where_they_are_asked_for() -> None:
+    given = {"compile": True, "options": {"a": True}, "shuffle": True}
+    assert validate(Outer, given, "train").model_dump(include=set(given)) == given
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,16 @@ Only click and the standard library are imported before a command runs, so that 
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from headwater.core.errors import HeadwaterError
 
 COMMANDS_GROUP = "headwater.cli"
 ORDER = ("line", "data", "import", "plan", "train", "eval", "export", "report", "trace", "verify", "monitor", "k8s")
@@ -79,12 +84,27 @@ def main() -> None:
         print("interrupted; run the same command again to go on", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
-        from headwater.core.errors import HeadwaterError
-
-        if not isinstance(error, HeadwaterError) or os.environ.get("HEADWATER_DEBUG"):
+        told = _told(error)
+        if told is None or os.environ.get("HEADWATER_DEBUG"):
             raise
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        print(f"error: {told}", file=sys.stderr)
+        sys.exit(told.exit_code)
+
+
+def _told(error: Exception) -> HeadwaterError | None:
+    """What is said of an error to who ran the command: Headwater's own, or that the system refused a file.
+
+    Any file may be one that this user must not read, or on a disk that is full, wherever it is opened.
+    """
+    from headwater.core.errors import HeadwaterError
+    from headwater.core.storage import refusal
+
+    if isinstance(error, HeadwaterError):
+        return error
+    refused = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+    if isinstance(error, OSError) and error.errno in refused and error.filename is not None:
+        return refusal("use", error.filename, error)
+    return None
 
 
 if __name__ == "__main__":

@@ -8,13 +8,14 @@ reads; a misspelt section or key is refused with the nearest valid name.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from headwater.core.errors import ConfigError
 
@@ -42,10 +43,60 @@ class NotValid(ValueError):
         self.hint, self.key = hint, key
 
 
+_NO_NUMBER = PydanticCustomError("no_number", "a number, not true or false (YAML reads yes, no, on and off as those)")
+
+
 class Section(BaseModel):
     """Base of every configuration model: unknown keys are refused, numbers are finite, values cannot be changed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, given: Any) -> Any:
+        """Refuses true and false where a number is asked: pydantic would take them for 1 and 0."""
+        values = cast("Mapping[str, Any]", given) if isinstance(given, Mapping) else {}
+        problems = [
+            InitErrorDetails(type=_NO_NUMBER, loc=(name, *path), input=truth)
+            for name, field in cls.model_fields.items()
+            if name in values and _asks_for_numbers(field.annotation)
+            for path, truth in _truths(values[name])
+        ]
+        if problems:
+            raise ValidationError.from_exception_data(cls.__name__, problems)
+        return given
+
+
+def _asks_for_numbers(annotation: Any) -> bool:
+    """Whether numbers are all that true and false could be taken for, at whatever depth of lists and mappings."""
+    kinds = set(_kinds(annotation))
+    return not kinds.isdisjoint((int, float)) and not any(
+        kind in (bool, Any, object) or issubclass(kind, BaseModel) for kind in kinds
+    )
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """The types in an annotation, and those of its literals."""
+    if parts := get_args(annotation):
+        for part in parts:
+            yield from _kinds(part)
+    elif annotation is Any or isinstance(annotation, type):
+        yield annotation
+    elif isinstance(annotation, bool | int | float):
+        yield type(annotation)
+
+
+def _truths(value: Any, path: tuple[int | str, ...] = ()) -> Iterator[tuple[tuple[int | str, ...], bool]]:
+    """Every true and false in a value of lists and mappings, with its place."""
+    if isinstance(value, bool):
+        yield path, value
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, Mapping):
+        items = cast("Mapping[Any, Any]", value).items()
+    elif isinstance(value, list | tuple):
+        items = enumerate(cast("Sequence[Any]", value))
+    for key, item in items:
+        yield from _truths(item, (*path, key))
 
 
 class Base(Section):

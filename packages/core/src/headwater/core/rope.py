@@ -11,18 +11,16 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-_Factor = Annotated[float, Field(ge=1, le=1e6, allow_inf_nan=False)]
+from headwater.core.config import Section
+
+_Factor = Annotated[float, Field(ge=1, le=1e6)]
 _Tokens = Annotated[int, Field(gt=0, le=10**9)]
-_Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+_Positive = Annotated[float, Field(gt=0, le=1e9)]
 
 
-class _Scaling(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class LinearScaling(_Scaling):
+class LinearScaling(Section):
     """Position interpolation: all wavelengths are multiplied by `factor` (Chen et al., 2023, arXiv:2306.15595).
 
     Attributes:
@@ -33,7 +31,7 @@ class LinearScaling(_Scaling):
     factor: _Factor
 
 
-class NtkScaling(_Scaling):
+class NtkScaling(Section):
     """NTK-aware scaling: a larger base, `base * factor**(K / (K - 2))`, which leaves the shortest wavelength and
     multiplies the longest by `factor` (bloc97, 2023; appendix A.1 of Peng et al., 2023, arXiv:2309.00071).
 
@@ -54,7 +52,7 @@ class NtkScaling(_Scaling):
         return base * self.factor ** (head_width / (head_width - 2))
 
 
-class YarnScaling(_Scaling):
+class YarnScaling(Section):
     """YaRN (Peng et al., 2023, arXiv:2309.00071): pairs that turn more than `beta_fast` times in the original context
     stay, those that turn less than `beta_slow` times are interpolated, those between are blended; and attention is
     sharpened.
@@ -73,7 +71,7 @@ class YarnScaling(_Scaling):
     original_max_seq_len: _Tokens
     beta_fast: _Positive = 32.0
     beta_slow: _Positive = 1.0
-    attention_factor: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] | None = None
+    attention_factor: Annotated[float, Field(gt=0, le=100)] | None = None
 
     @model_validator(mode="after")
     def _in_order(self) -> YarnScaling:
@@ -87,7 +85,7 @@ class YarnScaling(_Scaling):
         return self.attention_factor or 0.1 * math.log(self.factor) + 1.0
 
 
-class Llama3Scaling(_Scaling):
+class Llama3Scaling(Section):
     """What Llama 3.1 does (Dubey et al., 2024, arXiv:2407.21783): wavelengths above
     `original_max_seq_len / low_freq_factor` are multiplied by `factor`, those below
     `original_max_seq_len / high_freq_factor` stay, those between are blended.

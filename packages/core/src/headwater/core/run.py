@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from headwater.core.config import Section
 from headwater.core.errors import ManifestError
 from headwater.core.ramp import Ramp, StepSamples
 from headwater.core.rope import NtkScaling, RopeScaling
@@ -19,7 +20,7 @@ NOT_LEFT_TO_RIGHT = ("masked", "spans", "replaced_token")
 """Kinds of `train.objective` after which a model cannot say how likely a text is, or go on with one."""
 
 
-class Experts(BaseModel):
+class Experts(Section):
     """The mixture of experts of a decoder in the DeepSeek-V3 family (DeepSeek-AI, 2024, arXiv:2412.19437).
 
     Routing is by sigmoid scores, normalised over the chosen experts, with a bias in place of a balancing loss.
@@ -32,8 +33,6 @@ class Experts(BaseModel):
         dense_layers: Layers at the bottom that have a dense feed-forward of `ffn_dim` of the model instead.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     count: int = Field(default=8, ge=2, le=4096)
     top_k: int = Field(default=2, ge=1, le=4096)
     shared: int = Field(default=1, ge=1, le=64)
@@ -41,7 +40,7 @@ class Experts(BaseModel):
     dense_layers: int = Field(default=1, ge=0, le=10**4)
 
 
-class LatentAttention(BaseModel):
+class LatentAttention(Section):
     """Multi-head latent attention of the same family: keys and values go through a low-rank bottleneck.
 
     Attributes:
@@ -51,8 +50,6 @@ class LatentAttention(BaseModel):
         rope_dim: Width of a head's part with it.
         value_dim: Width of a value head.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kv_rank: int = Field(default=64, ge=8, le=10**5)
     q_rank: int = Field(default=0, ge=0, le=10**5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -41,10 +42,15 @@ def storage_errors(action: str, path: str | Path) -> Generator[None]:
     try:
         yield
     except OSError as error:
+        raise refusal(action, path, error) from error
+
+
+def refusal(action: str, path: str | Path, error: OSError) -> StorageError:
+    """What an `OSError` comes to for a reader: what was being done to which file, why it failed, what to do."""
+    hint = "mend the cause and run the same command again: finished work is kept"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         hint = "free some space (or choose another disk) and run the same command again: finished work is kept"
-        if error.errno not in (28, 122):  # ENOSPC, EDQUOT
-            hint = "mend the cause and run the same command again: finished work is kept"
-        raise StorageError(f"cannot {action} {path}: {error.strerror or error}", hint=hint) from error
+    return StorageError(f"cannot {action} {path}: {error.strerror or error}", hint=hint)
 
 
 _UNFINISHED = re.compile(r"\..+\.\d+\.tmp")

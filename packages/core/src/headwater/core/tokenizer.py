@@ -59,7 +59,7 @@ def read_vocabulary(folder: str | Path) -> Vocabulary:
     path = Path(folder) / TOKENIZER_FILE
     try:
         ids = vocabulary_ids(json.loads(path.read_bytes()))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
         raise ManifestError(f"{path} is not a tokenizer: {error}", hint="run: headwater data tokenizer") from error
     end_of_text = end_of_text_of(folder)
     if end_of_text not in ids:
