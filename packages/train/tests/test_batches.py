@@ -1,3 +1,6 @@
+import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ from headwater.core.layout import RunLayout
 from headwater.core.mixture import Mixture
 from headwater.train.batches import documents_of, read_batch
 from headwater.train.config import TrainConfig
+from headwater.train.guard import evidence
 from headwater.train.held_out import IGNORE, held_out, unigram_bits_per_byte
 from headwater.train.inputs import Inputs, open_inputs
 
@@ -53,6 +57,21 @@ def test_documents_of_samples_are_those_whose_tokens_they_hold(inputs: Inputs) -
             if any(sample.offset <= token < sample.offset + 33 for token in range(first, stop)):
                 expected.append((index, row["id"]))
     assert [(found["sample"], found["id"]) for found in documents_of(inputs, samples)] == expected
+
+
+def test_a_step_that_comes_again_keeps_the_documents_of_both(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a rollback a step has other samples; an event of either names a file of its own."""
+    monkeypatch.setattr(evidence, "LISTED", 2)
+    here = replace(inputs, run=RunLayout(shutil.copytree(inputs.run.root, tmp_path / "run")))
+    here.run.train.mkdir()
+    found = [evidence.evidence(here, "rollback", 9, range(*window)) for window in ((8, 24), (24, 40))]
+    for fields, window in zip(found, ((8, 24), (24, 40)), strict=True):
+        lines = (here.run.train / fields["documents_file"]).read_text().splitlines()
+        assert [json.loads(line) for line in lines] == documents_of(inputs, range(*window))
+        assert fields["documents"] == documents_of(inputs, range(*window))[:2]
+        assert fields["documents_total"] == len(lines) and fields["samples"] == list(window)
 
 
 def test_held_out_scores_every_text_token_of_its_documents_once(inputs: Inputs) -> None:

@@ -73,6 +73,7 @@ def test_what_is_kept_is_copied_and_what_is_not_is_deleted(place: str, tmp_path:
         write(checkpoints / f"step-{step:08d}", a_bin=b"x" * step, manifest_json=b"{}")
     write(checkpoints / "step-00000009", a_bin=b"torn")
     (logs / "losses.jsonl").write_bytes(b"1\n2\n")
+    write(logs / "guard", rollback_jsonl=b"documents\n")
     mirror.sync(checkpoints, {3, 6, 9}, logs)
     assert mirror.steps() == {3: ["a.bin", "manifest.json"], 6: ["a.bin", "manifest.json"]}
     mirror.sync(checkpoints, {6}, logs)
@@ -81,8 +82,9 @@ def test_what_is_kept_is_copied_and_what_is_not_is_deleted(place: str, tmp_path:
     mirror.fetch_logs(tmp_path / "here")
     assert (tmp_path / "here" / "step-00000006" / "a.bin").read_bytes() == b"x" * 6
     assert (tmp_path / "here" / "losses.jsonl").read_bytes() == b"1\n2\n"
+    assert (tmp_path / "here" / "guard" / "rollback.jsonl").read_bytes() == b"documents\n"
     mirror.clear()
-    assert mirror.steps() == {} and objects.present(f"{place}/losses.jsonl") is None
+    assert objects.listing(place) == []
 
 
 def test_the_manifest_goes_last_and_is_deleted_first(
@@ -157,11 +159,53 @@ def test_a_store_that_refuses_stops_training_with_the_checkpoint_kept_here(
     recipe = write_recipe(tmp_path / "r.yaml", steps=4, checkpoint={"every": 2, "mirror": place})
     run = Path(shutil.copytree(data, tmp_path / "run"))
 
+    put = objects.put
+
     def refuse(content: Path, uri: str) -> None:
         with objects.object_errors("write", uri):
-            raise PermissionError("not for you")
+            if "step-" in uri:
+                raise PermissionError("not for you")
+        put(content, uri)
 
     monkeypatch.setattr(objects, "put", refuse)
     with pytest.raises(StorageError, match=r"cannot write .*: access was denied"):
         train(recipe, run)
     assert read_manifest(RunLayout(run).checkpoint(2)).kind == "checkpoint"
+
+
+@slow
+def test_a_store_that_refuses_is_heard_of_before_the_first_step(place: str, data: Path, tmp_path: Path) -> None:
+    """Reading it may go well: there is nothing in it yet."""
+    if objects.is_remote(place):
+        place = "s3://nobody-made-this/mine"
+    else:
+        Path(place).write_bytes(b"no folder")
+    recipe = write_recipe(tmp_path / "r.yaml", steps=4, checkpoint={"every": 2, "mirror": place})
+    run = Path(shutil.copytree(data, tmp_path / "run"))
+    with pytest.raises(StorageError, match=f"cannot (list|write) {place}"):
+        train(recipe, run)
+    losses = run / "train" / "losses.jsonl"
+    assert not losses.is_file() or losses.read_bytes() == b""
+
+
+@slow
+def test_the_last_copy_is_made_when_the_run_goes_on(
+    place: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no step left to do, after which it would be made."""
+    recipe = write_recipe(tmp_path / "r.yaml", steps=4, checkpoint={"every": 2, "keep_best": 0, "mirror": place})
+    run = Path(shutil.copytree(data, tmp_path / "run"))
+    put = objects.put
+
+    def gone(content: Path, uri: str) -> None:
+        if "step-00000004" in uri:
+            raise StorageError(f"cannot write {uri}")
+        put(content, uri)
+
+    monkeypatch.setattr(objects, "put", gone)
+    with pytest.raises(StorageError, match="cannot write"):
+        train(recipe, run)
+    assert Mirror(place).whole() == {2}
+    monkeypatch.undo()
+    assert train(recipe, run).state == "finished"
+    assert Mirror(place).whole() == {2, 4}

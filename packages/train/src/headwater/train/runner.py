@@ -270,6 +270,10 @@ def _prepare(inputs: Inputs, writer: ArtifactWriter, session: Session, *, fresh:
     for message, refused_step, path in refused:
         session.events.emit("checkpoint_refused", refused_step, path=path.name, reason=message)
     atomic_write(layout.train / "config.yaml", dump_yaml(_recipe(inputs)))
+    if mirror is not None:
+        # A store that takes nothing is heard of now, and a copy that was interrupted is finished, also of the last one.
+        here = {each for each, _ in checkpoint_folders(layout.checkpoints) if each <= step}
+        mirror.sync(layout.checkpoints, here | mirror.whole(), layout.train)
     return step if found else None
 
 

@@ -33,7 +33,8 @@ def evidence(inputs: Inputs, kind: str, step: int, samples: Sequence[int]) -> di
     documents = documents_of(inputs, samples)
     fields: dict[str, Any] = {"samples": [int(samples[0]), int(samples[-1]) + 1], "documents": documents[:LISTED]}
     if len(documents) > LISTED:
-        name = f"{FOLDER}/{kind}-{step:08d}.jsonl"
+        # By its samples too: a run that went back may meet the same step once more.
+        name = f"{FOLDER}/{kind}-{step:08d}-{samples[0]}-{samples[-1]}.jsonl"
         path = inputs.run.train / name
         path.parent.mkdir(exist_ok=True)
         atomic_write(path, "".join(json.dumps(document, ensure_ascii=False) + "\n" for document in documents))
