@@ -101,6 +101,17 @@ def test_divergence_is_answered_as_the_policy_says(response: str):
     assert all(195 <= verdict.onset <= 206 for verdict in found[:1])
 
 
+def test_one_rise_that_stays_lowers_the_learning_rate_once_and_the_next_again():
+    values = losses(200) + [value + 0.5 for value in losses(200, 1)] + [value + 1 for value in losses(200, 2)]
+
+    def answered(response: str) -> list[int]:
+        guard = Guard(config(outlier={"respond": "off"}, divergence={"respond": response}))
+        return [step for step, verdict in enumerate(follow(guard, values), 1) if verdict.response == response]
+
+    assert len(answered("report")) > 6  # the same rise, until the window is past it
+    assert [step // 200 for step in answered("lower")] == [1, 2]
+
+
 def test_skipped_steps_do_not_shift_the_onset():
     values = losses(200) + [value + 0.5 for value in losses(50, 1)]
     for step in (201, 203):
@@ -178,7 +189,9 @@ def test_the_learning_rate_is_lowered_from_the_second_rollback_on_and_for_as_lon
     ledger = ledger.rolled_back(101, (1, 2), policy)
     assert [ledger.factor(step) for step in (1, 151, 152)] == [0.5, 0.5, 1.0]
     ledger = ledger.lowered(140, policy, since=142)
-    assert [ledger.factor(step) for step in (141, 142, 151, 152, 190, 191)] == [0.5, 0.25, 0.25, 0.5, 0.5, 1.0]
+    assert [ledger.factor(step) for step in (141, 142, 151, 152, 191, 192)] == [0.5, 0.25, 0.25, 0.5, 0.5, 1.0]
+    once = Ledger().lowered(140, config(learning_rate={"steps": 1}), since=142)
+    assert [once.factor(step) for step in (141, 142, 143)] == [1.0, 0.5, 1.0]
     for_good = Ledger().lowered(140, config(learning_rate={"factor": 0.3}), since=142)
     assert for_good.factor(10**9) == 0.3
     assert Ledger().lowered(1, config(learning_rate={"factor": 1}), since=3) == Ledger()

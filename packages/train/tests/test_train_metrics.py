@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 from train_fixtures import write_recipe
 
 from headwater.core import metrics as names
+from headwater.core.errors import StorageError
 from headwater.core.layout import RunLayout
 from headwater.core.metrics import parse_series
 from headwater.core.run import read_run
@@ -24,7 +26,7 @@ from headwater.train import titan
 from headwater.train.energy import CpuMeter, GpuMeter
 from headwater.train.parity.layouts import LAYOUTS
 from headwater.train.processes import Processes
-from headwater.train.ranks import State, series_of, straggling
+from headwater.train.ranks import Ranks, State, series_of, straggling
 from headwater.train.titan import profile
 
 STEPS = 10
@@ -153,6 +155,20 @@ def test_ranks_are_compared_within_their_pipeline_stage() -> None:
         'headwater_train_energy_joules_total{device="cpu"}': 1.0,
         "headwater_train_peak_memory_bytes": 7.0,
     }
+
+
+def test_a_sink_that_cannot_write_is_no_crash_beside_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The training meets it itself, at its next step, and says so once."""
+    crashed, asked = [], []
+    monkeypatch.setattr(threading, "excepthook", crashed.append)
+
+    def full(series: dict[str, float]) -> None:
+        asked.append(series)
+        raise StorageError("no space left")
+
+    with Ranks(lambda: State(0, 1.0, 2.0), full, None, 0, 1):
+        pass
+    assert asked and not crashed
 
 
 def test_a_samples_loss_is_that_of_its_tokens(titan_started: None) -> None:

@@ -19,6 +19,7 @@ from itertools import count
 from typing import Any
 
 from headwater.core import metrics as names
+from headwater.core.errors import HeadwaterError
 
 EVERY_SECONDS = 10.0
 _trainings = count()
@@ -122,8 +123,9 @@ class Ranks:
         self._thread.join(EVERY_SECONDS)  # not for ever: a store that is gone may not say so
 
     def _run(self) -> None:
-        # The store is gone when the process that holds it is: then there is nobody to tell.
-        with suppress(RuntimeError):
+        # The store is gone when the process that holds it is: then there is nobody to tell. And a sink that cannot
+        # write says so to the training, which logs to it at every step.
+        with suppress(RuntimeError, HeadwaterError):
             self._tell()
             while not self._stopped.wait(EVERY_SECONDS):
                 self._tell()

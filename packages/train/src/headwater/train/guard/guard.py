@@ -113,7 +113,10 @@ class Guard:
         began = self._divergence.observe(loss)
         policy = self.config
         if began is not None and policy.divergence.respond != "off":
-            return self._spike(policy.divergence.respond, "divergence", self._ago(began))
+            verdict = self._spike(policy.divergence.respond, "divergence", self._ago(began))
+            if verdict.response == "lower":
+                self._divergence.forget()  # one rise would alarm ten times, until the window is past it
+            return verdict
         if outlier and policy.outlier.respond == "report":
             return self._spike("report", "outlier", step)
         if gradient and policy.gradient.respond == "report":

@@ -58,11 +58,14 @@ class Ledger:
         return self.in_a_row if near else 0
 
     def lowered(self, step: int, config: GuardConfig, *, since: int) -> Ledger:
-        """The account after the learning rate was lowered because of `step`, from step `since` on."""
+        """The account after the learning rate was lowered because of `step`, from step `since` on.
+
+        The steps that it lasts are counted from the one after `step`, or from `since` where that is later.
+        """
         policy = config.learning_rate
         if policy.factor == 1:
             return self
-        until = step + policy.steps if policy.steps else 0
+        until = max(step, since - 1) + policy.steps if policy.steps else 0
         return replace(self, reductions=(*self.reductions, Reduction(policy.factor, since, until)))
 
     def window(self, start: int, stop: int, near: int) -> Window:

@@ -71,7 +71,11 @@ class Healer:
         elif verdict.response == "lower":
             # Two steps on: the next one may have been sent already.
             self._guard.ledger = self._guard.ledger.lowered(step, self._guard.config, since=step + 2)
-            self._tell("spike", verdict, figures, learning_rate_factor=self._guard.ledger.factor(step + 2))
+            factor = self._guard.ledger.factor(step + 2)
+            self._tell("spike", verdict, figures, learning_rate_factor=factor)
+            if self._trainer.is_main:
+                warn(f"step {step}: {_NAMES[verdict.cause]}, since step {verdict.onset}; from step {step + 2} on the "
+                     f"learning rate is {factor:g} of the schedule's")  # fmt: skip
         else:
             kind = "nonfinite" if verdict.cause == "nonfinite" else "skip" if verdict.response == "skip" else "spike"
             self._tell(kind, verdict, figures)
