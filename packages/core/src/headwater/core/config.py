@@ -55,7 +55,7 @@ class Section(BaseModel):
     @classmethod
     def _no_truth_for_a_number(cls, given: Any) -> Any:
         """Refuses true and false where a number is asked: pydantic would take them for 1 and 0."""
-        values = cast("Mapping[str, Any]", given) if isinstance(given, Mapping) else {}
+        values: Mapping[str, Any] = cast("Any", given) if isinstance(given, Mapping) else {}
         problems = [
             InitErrorDetails(type=_NO_NUMBER, loc=(name, *path), input=truth)
             for name, field in cls.model_fields.items()
@@ -64,7 +64,7 @@ class Section(BaseModel):
         ]
         if problems:
             raise ValidationError.from_exception_data(cls.__name__, problems)
-        return given
+        return cast("Any", given)
 
 
 def _asks_for_numbers(annotation: Any) -> bool:

@@ -100,7 +100,7 @@ def plan(
     model = model_of(size or make.sizes_of(family)[0], family, vocab_size)
     length = seq_len or (1024 if cpu else 4096 if family == "deepseek_v3" else 8192)
     parameters = counts(shape_of(model, length)).active
-    batch_tokens = batch_tokens_for(parameters, method)
+    batch_tokens = batch_tokens_for(parameters, method)  # pyright: ignore[reportArgumentType]
     if batch_text:
         batch_tokens = parse_number(batch_text, "--batch-tokens", "4M")
         if batch_tokens < length:
