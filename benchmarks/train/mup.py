@@ -1,7 +1,8 @@
 """Width transfer on character-level Shakespeare: the coordinate check, and the best learning rate at several widths.
 
     python benchmarks/train/mup.py --text input.txt [--widths 32,64,128,256]
-        [--rates 1e-3,2e-3,4e-3,8e-3,1.6e-2,3.2e-2] [--steps 200] [--optimizer adamw] [--folder FOLDER] [--json FILE]
+        [--rates 1e-3,2e-3,4e-3,8e-3,1.6e-2,3.2e-2,6.4e-2,1.28e-1] [--steps 200] [--optimizer adamw] [--folder FOLDER]
+        [--json FILE]
 
 Everything is done with `train.mup`, whose base is the smallest width, and without. Heads are of one width.
 
@@ -116,7 +117,7 @@ def main() -> None:
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--folder", type=Path, help="where the runs are kept; default: a temporary folder")
     parser.add_argument("--widths", default="32,64,128,256")
-    parser.add_argument("--rates", default="1e-3,2e-3,4e-3,8e-3,1.6e-2,3.2e-2")
+    parser.add_argument("--rates", default="1e-3,2e-3,4e-3,8e-3,1.6e-2,3.2e-2,6.4e-2,1.28e-1")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--optimizer", default="adamw")
     parser.add_argument("--threads", type=int, default=1)
