@@ -138,6 +138,11 @@ def test_pods_keep_their_network_until_they_are_gone(kubectl):
     assert set(last[last.index("delete") + 1].split(",")) == {"configmaps", "networkpolicies", "poddisruptionbudgets"}
 
 
+def test_where_there_is_nothing_to_cancel_it_says_so_once(kubectl, monkeypatch):
+    monkeypatch.setenv("SAYS", "No resources found")
+    assert run("cancel", "--recipe", str(RECIPE)) == "there is nothing of llama-7b in headwater\n"
+
+
 def test_spark_submits_pods_are_shown_without_the_operator(kubectl, monkeypatch):
     monkeypatch.setenv("NO_SPARK", "")
     run("status", "--recipe", str(RECIPE))

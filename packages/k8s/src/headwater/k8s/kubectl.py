@@ -57,12 +57,13 @@ class Kubectl:
         return self._of_kinds("get", kinds, selector, "--output=wide")
 
     def delete(self, kinds: Sequence[str], selector: str, *, wait: bool) -> str:
-        """Deletes the objects of some kinds that have some labels; what was deleted.
+        """Deletes the objects of some kinds that have some labels; what was deleted, empty for nothing.
 
         Raises:
             ClusterError: As `apply`.
         """
-        return self._of_kinds("delete", kinds, selector, f"--wait={str(wait).lower()}")
+        said = self._of_kinds("delete", kinds, selector, f"--wait={str(wait).lower()}")
+        return "" if said.strip() == "No resources found" else said
 
     def _of_kinds(self, what: str, kinds: Sequence[str], selector: str, option: str) -> str:
         """Without Spark's operator, whose part spark-submit does then, objects of its kind are not asked for."""
