@@ -16,7 +16,17 @@ def test_the_vocabulary_of_every_kind_of_model_is_read(tmp_path, vocab):
     assert (found.size, found.end_id, found.end_of_text) == (3, 1, END_OF_TEXT)
 
 
-@pytest.mark.parametrize("model", [{}, {"vocab": 5}, {"vocab": [1]}, {"vocab": {"a": 0}}])
+@pytest.mark.parametrize(
+    "model",
+    [
+        {},
+        {"vocab": 5},
+        {"vocab": [1]},
+        {"vocab": {"a": 0}},
+        {"vocab": {END_OF_TEXT: -1}},
+        {"vocab": {END_OF_TEXT: "0"}},
+    ],
+)
 def test_what_is_no_tokenizer_is_refused(tmp_path, model):
     (tmp_path / "tokenizer.json").write_text(json.dumps({"model": model}))
     with pytest.raises(ManifestError):

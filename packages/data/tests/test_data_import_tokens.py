@@ -13,16 +13,18 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from headwater.core.documents import split_of
-from headwater.core.errors import ConfigError, DataError
+from headwater.core.errors import ConfigError, DataError, ManifestError
 from headwater.core.layout import RunLayout
 from headwater.core.manifest import ArtifactWriter, read_manifest
 from headwater.core.parquet import read_rows
+from headwater.core.tokenizer import Vocabulary
 from headwater.core.tokens import END_OF_TEXT, MegatronReader
 from headwater.core.verify.report import verify_run
 from headwater.data.cli import data
 from headwater.data.token_files import importing
 from headwater.data.token_files.files import open_all, open_megatron, open_nanotron
 from headwater.data.token_files.importing import Wanted, import_tokens
+from headwater.data.token_files.text_sizes import TextSizes
 
 TEXTS = [f"the river {'runs down ' * (number % 7)}to the sea, naïve 日本 {number}" for number in range(60)]
 
@@ -214,7 +216,7 @@ def test_damaged_megatron_files_are_refused(tmp_path, documents):
     with pytest.raises(DataError, match="does not match its index"):
         open_megatron(prefix)
     tokens.unlink()
-    with pytest.raises(DataError, match=r"web\.bin is missing"):
+    with pytest.raises(DataError, match=r"(?s)web\.bin is missing.*NAME\.bin and NAME\.idx"):
         open_megatron(prefix)
 
 
@@ -323,6 +325,13 @@ def test_sizes_of_texts_with_another_kind_of_tokenizer(tmp_path):
     import_tokens(layout, "web", Wanted("megatron", files))
     rows = read_rows(layout.tokens("web") / "documents.parquet")
     assert [row["text_bytes"] for row in rows] == [len(text.encode()) for text in TEXTS]
+
+
+def test_a_tokenizer_that_its_library_cannot_load_is_named(tmp_path):
+    (tmp_path / "tokenizer.json").write_text('{"model": {"vocab": {"a": 0, "b": 1}}}')
+    sizes = TextSizes(tmp_path, Vocabulary({"a": 0, "b": 1}, "b"))
+    with pytest.raises(ManifestError, match=r"tokenizer\.json is no tokenizer that its library can load"):
+        sizes.of(np.array([0, 1]), np.array([0]))
 
 
 def test_the_command(run, tmp_path, documents):

@@ -58,7 +58,7 @@ class LatentAttention(Section):
     value_dim: int = Field(default=32, ge=8, le=4096)
 
 
-class ModelShape(BaseModel):
+class ModelShape(Section):
     """The shape of a decoder.
 
     Attributes:
@@ -78,11 +78,9 @@ class ModelShape(BaseModel):
         latent: Of "deepseek_v3" only; `n_kv_heads` and `head_dim` do not apply to it.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     family: Literal["llama3", "qwen3", "deepseek_v3", "gpt2"] = "llama3"
     dim: int = Field(gt=0)
-    n_layers: int = Field(gt=0)
+    n_layers: int = Field(gt=0, le=10**4)
     n_heads: int = Field(gt=0)
     n_kv_heads: int = Field(gt=0)
     head_dim: int | None = Field(default=None, gt=0)

@@ -79,4 +79,7 @@ def vocabulary_ids(content: dict[str, Any]) -> dict[str, int]:
         vocab = {piece: place for place, (piece, _) in enumerate(scored)}
     ids: dict[str, int] = dict(vocab)
     ids.update((token["content"], token["id"]) for token in content.get("added_tokens", []))
+    for piece, identifier in ids.items():
+        if not isinstance(identifier, int) or identifier < 0:
+            raise ValueError(f"the id of {piece!r} is {identifier!r}")
     return ids

@@ -48,7 +48,7 @@ class Model(Section):
     size: str | None = Field(default=None, min_length=2)
     family: Literal["llama3", "qwen3", "deepseek_v3", "gpt2"] = "llama3"
     dim: Whole = Field(default=256, ge=8)
-    n_layers: Whole = Field(default=4, ge=1)
+    n_layers: Whole = Field(default=4, ge=1, le=10**4)
     n_heads: Whole = Field(default=4, ge=1)
     n_kv_heads: Whole = Field(default=2, ge=1)
     head_dim: Whole | None = Field(default=None, ge=2, multiple_of=2)

@@ -49,6 +49,10 @@ def open_megatron(path: Path) -> TokenFile:
         DataError: A file is missing, is none of Megatron's, was cut, or is laid out in another way.
     """
     prefix = path.with_name(path.name.removesuffix(".bin").removesuffix(".idx"))
+    index, data = (prefix.with_name(f"{prefix.name}.{kind}") for kind in ("idx", "bin"))
+    for file in (data, index):
+        if not file.is_file():
+            raise DataError(f"token file {file} is missing", expected="NAME.bin and NAME.idx beside it")
     reader = MegatronReader(prefix)
     ends = np.cumsum(reader.lengths, dtype=np.int64)
     if not np.array_equal(reader.starts, ends - reader.lengths):
@@ -59,7 +63,6 @@ def open_megatron(path: Path) -> TokenFile:
                         expected=f"from 0 to {len(ends)}, ascending")  # fmt: skip
     # A document may be several sequences (Megatron --split-sentences).
     ends = np.concatenate([np.zeros(1, np.int64), ends])[boundaries[1:]]
-    index, data = (prefix.with_name(f"{prefix.name}.{kind}") for kind in ("idx", "bin"))
     return TokenFile(data, prefix.name, (index,), reader.tokens, ends)
 
 

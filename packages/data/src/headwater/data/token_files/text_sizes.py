@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from headwater.core.errors import ManifestError
 from headwater.core.tokenizer import TOKENIZER_FILE, Vocabulary, vocabulary_ids
 
 I64 = npt.NDArray[np.int64]
@@ -59,4 +60,8 @@ class TextSizes:
     def _tokenizer(self) -> Any:
         from tokenizers import Tokenizer
 
-        return Tokenizer.from_file(str(self._path))
+        try:
+            return Tokenizer.from_file(str(self._path))
+        except Exception as error:  # of no class of its own
+            raise ManifestError(f"{self._path} is no tokenizer that its library can load", found=error,
+                                hint="import it again from a whole folder") from error  # fmt: skip

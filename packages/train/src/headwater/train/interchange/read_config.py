@@ -39,7 +39,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
         value: Any = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
+    except (FileNotFoundError, IsADirectoryError) as error:
         raise TrainError(f"{folder} is no Hugging Face model: it has no config.json") from error
     except ValueError as error:
         raise TrainError(f"{path} is not valid JSON: {error}") from error
@@ -73,6 +73,8 @@ def shape_of(config: Mapping[str, Any]) -> ModelShape:
         })  # fmt: skip
     except KeyError as error:
         raise TrainError(f"config.json lacks the key {error.args[0]}") from error
+    except TypeError as error:  # text where a number is reckoned with
+        raise TrainError(f"config.json is not valid: {error}", found=rope or None) from error
     except ValidationError as error:
         detail = error.errors()[0]
         where = ".".join(str(part) for part in detail["loc"])
@@ -80,7 +82,8 @@ def shape_of(config: Mapping[str, Any]) -> ModelShape:
 
 
 def _family(config: Mapping[str, Any]) -> str:
-    named, architectures = config.get("model_type"), config.get("architectures") or []
+    named, given = config.get("model_type"), config.get("architectures") or []
+    architectures: list[Any] = cast("list[Any]", given) if isinstance(given, list) else [given]
     for name, family in FAMILIES.items():
         if named == family.model_type and (not architectures or architectures == [family.architecture]):
             return name
@@ -102,7 +105,11 @@ def _rope(known: Mapping[str, Any]) -> dict[str, Any]:
     value: Any = known.get("rope_parameters") or known.get("rope_scaling") or {}
     if not isinstance(value, dict):
         raise TrainError("config.json is not valid: its rotary embedding is no mapping", found=value)
-    return cast("dict[str, Any]", value)
+    rope = cast("dict[str, Any]", value)
+    if any(isinstance(each, dict) for each in rope.values()):
+        raise TrainError("config.json gives kinds of layers a rotary embedding each, and training has one for all",
+                         found=rope)  # fmt: skip
+    return rope
 
 
 def _scaling(rope: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any] | None:
