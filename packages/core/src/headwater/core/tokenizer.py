@@ -77,7 +77,7 @@ def vocabulary_ids(content: dict[str, Any]) -> dict[str, int]:
     if isinstance(vocab, list):  # of a unigram model: pieces with their scores
         scored = cast("list[tuple[str, float]]", vocab)
         vocab = {piece: place for place, (piece, _) in enumerate(scored)}
-    ids: dict[str, int] = dict(vocab)
+    ids: dict[str, Any] = dict(vocab)
     ids.update((token["content"], token["id"]) for token in content.get("added_tokens", []))
     for piece, identifier in ids.items():
         if not isinstance(identifier, int) or identifier < 0:
