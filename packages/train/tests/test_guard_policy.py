@@ -208,6 +208,12 @@ def test_a_policy_that_cannot_be_is_refused(section: dict[str, Any], key: str):
         config(**section)
 
 
+def test_a_response_that_is_misspelt_is_told_all_there_are():
+    with pytest.raises(ConfigError, match=r"(?s)divergence\.respond is not valid.*off.*report.*lower.*rollback.*halt"):
+        config(divergence={"respond": "lowr"})
+    assert config(divergence={"respond": False}).divergence.respond == "off"  # what YAML makes of the word
+
+
 def test_a_stall_is_told_once_until_there_is_life_again():
     now, told = [0.0], []
     watch = StallWatch(10.0, told.append, clock=lambda: now[0])

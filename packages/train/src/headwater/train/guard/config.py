@@ -13,7 +13,7 @@ def _off(value: object) -> object:
     return "off" if value is False else value  # YAML reads the word as that
 
 
-Off = Annotated[Literal["off"], BeforeValidator(_off)]
+_WORD = BeforeValidator(_off)
 
 
 class OutlierPolicy(Section):
@@ -24,7 +24,7 @@ class OutlierPolicy(Section):
         z: Robust standard deviations above the level.
     """
 
-    respond: Off | Literal["report", "skip"] = "skip"
+    respond: Annotated[Literal["off", "report", "skip"], _WORD] = "skip"
     z: float = Field(default=8.0, ge=1, le=1000)
 
 
@@ -37,7 +37,7 @@ class GradientPolicy(Section):
         ratio: At least so many times the level.
     """
 
-    respond: Off | Literal["report", "skip"] = "skip"
+    respond: Annotated[Literal["off", "report", "skip"], _WORD] = "skip"
     z: float = Field(default=8.0, ge=1, le=1000)
     ratio: float = Field(default=3.0, gt=1, le=1e6)
 
@@ -51,7 +51,7 @@ class DivergencePolicy(Section):
         rise: Smallest rise that counts, nats.
     """
 
-    respond: Off | Literal["report", "lower", "rollback", "halt"] = "rollback"
+    respond: Annotated[Literal["off", "report", "lower", "rollback", "halt"], _WORD] = "rollback"
     threshold: float = Field(default=8.0, ge=1, le=1000)
     rise: float = Field(default=0.02, ge=0, le=100)
 
@@ -93,7 +93,7 @@ class Stall(Section):
         seconds: Without a step, a validation batch or a checkpoint.
     """
 
-    respond: Off | Literal["report", "exit"] = "report"
+    respond: Annotated[Literal["off", "report", "exit"], _WORD] = "report"
     seconds: float = Field(default=600.0, gt=0, le=1e7)
 
 
