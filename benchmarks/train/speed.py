@@ -3,10 +3,10 @@
     python benchmarks/train/speed.py [--settings small,wide,compiled,shakespeare] [--repeats 5] [--steps 40]
         [--nanogpt FOLDER] [--threads 1] [--device cpu] [--json FILE]
 
-Every contender trains in a process of its own, on the same tokens, batch and sequence length; contenders take turns.
-Measured is the time from the beginning of one step to that of the next, so that loaders, logs, metrics and guards
-count; the median over the steps after `--warmup`. On a CPU it is CPU seconds, which another process on the machine
-hardly changes; on a GPU wall seconds. Above 1 in the first column, ours is faster.
+Every contender trains in a process of its own, on the same tokens, batch and sequence length. All are there at once and
+take turns of ten steps, so that what else the machine does befalls them alike. Measured is the time from the beginning
+of one step to that of the next, so that loaders, logs, metrics and guards count; the median over the steps after
+`--warmup`. On a CPU it is CPU seconds, on a GPU wall seconds. Above 1 in the first column, ours is faster.
 
 - `torchtitan`: its own `Trainer` and `train()` on the same model, with the shims that let it run on a CPU
   (`headwater.train.titan.cpu`), and a loader that reads the same token file from front to back.
@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import builtins
+import contextlib
 import json
 import os
 import pickle
@@ -60,16 +61,33 @@ PEERS = {
 }  # fmt: skip
 VOCAB = 90
 TOKENS = 1_300_000
+TURN = 10
+"""Steps that a contender does before it is another's turn."""
 
 
 class Clock:
-    """The beginnings of steps, in CPU and in wall seconds."""
+    """CPU and wall seconds of steps, from the beginning of each to that of the next, without the turns of the others.
 
-    def __init__(self) -> None:
-        self.ticks: list[tuple[float, float]] = []
+    Args:
+        turns: Descriptors: a byte is written to the second where this contender's turn ends, and read from the first
+            where the next begins; none where it is alone.
+    """
+
+    def __init__(self, turns: tuple[int, int] | None = None) -> None:
+        self.turns = turns
+        self.steps: list[tuple[float, float]] = []
+        self._begun: tuple[float, float] | None = None
+        self._ticks = 0
 
     def tick(self, *_: Any, **__: Any) -> None:
-        self.ticks.append((time.process_time(), time.perf_counter()))
+        cpu, wall = time.process_time(), time.perf_counter()
+        if self._begun is not None:
+            self.steps.append((cpu - self._begun[0], wall - self._begun[1]))
+        if self.turns is not None and self._ticks % TURN == 0:
+            os.write(self.turns[1], b".")
+            os.read(self.turns[0], 1)
+        self._ticks += 1
+        self._begun = time.process_time(), time.perf_counter()
 
     def before(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*arguments: Any, **named: Any) -> Any:
@@ -141,7 +159,7 @@ def ours(folder: Path, setting: dict[str, Any], asked: argparse.Namespace, clock
     HeadwaterMetrics.log_step = parts.around("metrics", HeadwaterMetrics.log_step)
     HeadwaterTrainer.train_step = clock.before(HeadwaterTrainer.train_step)
     train(folder / "recipe.yaml", folder / "run", fresh=True)
-    whole = clock.ticks[-1][1] - clock.ticks[0][1]
+    whole = sum(wall for _, wall in clock.steps)
     return {name: seconds / whole for name, seconds in parts.seconds.items()}
 
 
@@ -279,10 +297,10 @@ CONTENDERS = {"ours": ours, "torchtitan": torchtitan, "transformers": transforme
 
 def alone(name: str, folder: Path, setting: str, asked: argparse.Namespace) -> None:
     """One contender in this process; writes what it measured to `result.json`."""
-    clock = Clock()
+    read, write = map(int, asked.turns.split(","))
+    clock = Clock((read, write))
     parts = CONTENDERS[name](folder, SETTINGS[setting], asked, clock) or {}
-    ticks = np.array(clock.ticks[asked.warmup :])
-    cpu, wall = np.median(np.diff(ticks, axis=0), axis=0)
+    cpu, wall = np.median(np.array(clock.steps[asked.warmup :]), axis=0)
     found = {"cpu": float(cpu), "wall": float(wall), "parts": parts}
     found["peak_bytes"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if asked.device == "cuda":
@@ -292,16 +310,42 @@ def alone(name: str, folder: Path, setting: str, asked: argparse.Namespace) -> N
     (folder / "result.json").write_text(json.dumps(found))
 
 
-def measured(name: str, setting: str, asked: argparse.Namespace) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="speed-") as temporary:
-        folder = Path(temporary)
-        prepare(folder, SETTINGS[setting], asked)
-        command = [sys.executable, __file__, *sys.argv[1:], "--alone", name, str(folder), setting]
+def measured(names: list[str], setting: str, asked: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """What each contender measured, all of them side by side."""
+    with tempfile.TemporaryDirectory(prefix="speed-") as temporary, contextlib.ExitStack() as stack:
         environment = os.environ | {"OMP_NUM_THREADS": str(asked.threads), "OMP_WAIT_POLICY": "passive"}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
-        if done.returncode or not (folder / "result.json").is_file():
-            raise SystemExit(f"{name} in {setting} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
-        return json.loads((folder / "result.json").read_text())
+        started: dict[str, tuple[subprocess.Popen[bytes], int, int]] = {}
+        for name in names:
+            folder = Path(temporary) / name
+            folder.mkdir()
+            prepare(folder, SETTINGS[setting], asked)
+            (theirs, begin), (ended, end) = os.pipe(), os.pipe()
+            command = [sys.executable, __file__, *sys.argv[1:], "--alone", name, str(folder), setting,
+                       "--turns", f"{theirs},{end}"]  # fmt: skip
+            log = stack.enter_context(open(folder / "log", "wb"))
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, pass_fds=(theirs, end))
+            os.close(theirs)
+            os.close(end)
+            stack.callback(process.kill)
+            os.read(ended, 1)  # it has come to its first step, and waits; or it has ended
+            started[name] = process, begin, ended
+        waiting = list(started)
+        while waiting:
+            for name in list(waiting):
+                _, begin, ended = started[name]
+                with contextlib.suppress(BrokenPipeError):
+                    os.write(begin, b".")
+                if not os.read(ended, 1):
+                    waiting.remove(name)
+        found: dict[str, dict[str, Any]] = {}
+        for name, (process, begin, ended) in started.items():
+            os.close(begin)
+            os.close(ended)
+            folder = Path(temporary) / name
+            if process.wait() or not (folder / "result.json").is_file():
+                raise SystemExit(f"{name} in {setting} failed:\n{(folder / 'log').read_text(errors='replace')[-6000:]}")
+            found[name] = json.loads((folder / "result.json").read_text())
+        return found
 
 
 def main() -> None:
@@ -315,6 +359,7 @@ def main() -> None:
     parser.add_argument("--nanogpt", type=Path, help="a clone of github.com/karpathy/nanoGPT")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--alone", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--turns", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.nanogpt:
         asked.nanogpt = asked.nanogpt.absolute()
@@ -331,8 +376,8 @@ def main() -> None:
         found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
         for repeat in range(asked.repeats):
             turn = repeat % len(names)
-            for name in names[turn:] + names[:turn]:
-                found[name].append(measured(name, setting, asked))
+            for name, figures in measured(names[turn:] + names[:turn], setting, asked).items():
+                found[name].append(figures)
         tokens = SETTINGS[setting]["batch"] * SETTINGS[setting]["seq_len"]
         rows[setting] = found
         memory = statistics.median(each["peak_bytes"] for each in found["ours"])
