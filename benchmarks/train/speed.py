@@ -155,7 +155,7 @@ def ours(folder: Path, setting: dict[str, Any], asked: argparse.Namespace, clock
     from headwater.train.titan.trainer import HeadwaterTrainer
 
     parts = Parts()
-    loader.read_batch = parts.around("loader", loader.read_batch)
+    loader.read_batches = parts.around("loader", loader.read_batches)
     HeadwaterMetrics.log_step = parts.around("metrics", HeadwaterMetrics.log_step)
     HeadwaterTrainer.train_step = clock.before(HeadwaterTrainer.train_step)
     train(folder / "recipe.yaml", folder / "run", fresh=True)

@@ -62,6 +62,16 @@ def torchao(torchao_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def titan_started() -> Iterator[None]:
+    """What torchtitan's parts need around them: the CPU shims and a process group."""
+    from headwater.train import titan
+
+    titan.start("cpu", 1, 1)
+    yield
+    titan.stop()
+
+
+@pytest.fixture
 def trainer_class() -> Iterator[Any]:
     """The trainer, whose methods a test may replace for its duration."""
     from headwater.train import titan

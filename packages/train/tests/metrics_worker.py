@@ -1,6 +1,6 @@
 """One process of a group: trains jobs as `resume_worker` does, with figures of the ranks told at once.
 
-The rank that a job names as `slow` waits for each of its micro-batches.
+The rank that a job names as `slow` waits for each of its micro-batches, which are read one at a time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 import resume_worker
 
 from headwater.train import ranks
-from headwater.train.batches import read_batch
+from headwater.train.batches import read_batches
 
 WAIT_SECONDS = 0.1
 
@@ -25,13 +25,15 @@ def main(jobs: Path) -> None:
     titan.start("cpu", int(os.environ.get("WORLD_SIZE", "1")), 1)
     from headwater.train.titan import loader
 
+    loader.READ_TOGETHER = 1
+
     def slow(*arguments):
         time.sleep(WAIT_SECONDS)
-        return read_batch(*arguments)
+        return read_batches(*arguments)
 
     rank = int(os.environ.get("RANK", "0"))
     for number, job in enumerate(json.loads(jobs.read_text())):
-        loader.read_batch = slow if job.get("slow") == rank else read_batch
+        loader.read_batches = slow if job.get("slow") == rank else read_batches
         alone = jobs.with_name(f"{jobs.stem}-{number}-{rank}.json")
         alone.write_text(json.dumps([job]))
         resume_worker.main(alone)

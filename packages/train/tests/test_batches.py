@@ -2,16 +2,21 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from train_fixtures import END, write_recipe
 
 from headwater.core.config import Base, load_section
 from headwater.core.layout import RunLayout
 from headwater.core.mixture import Mixture
-from headwater.train.batches import documents_of, read_batch
+from headwater.core.order import Order
+from headwater.core.ramp import RampStage
+from headwater.core.skips import Skips
+from headwater.train.batches import Batch, documents_of, read_batch, read_batches
 from headwater.train.config import TrainConfig
 from headwater.train.guard import evidence
 from headwater.train.held_out import IGNORE, held_out, unigram_bits_per_byte
@@ -44,6 +49,56 @@ def test_positions_restart_exactly_where_a_document_starts(inputs: Inputs) -> No
             expected = 0 if token == END else expected + 1
             restarts += index > 0 and positions[index] == 0
     assert restarts > 10
+
+
+def test_micro_batches_are_the_same_however_many_are_read_together(
+    inputs: Inputs, titan_started: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over a ramp of the batch, two ranks, samples left out, another order from a step on, and a way back."""
+    from headwater.train.titan import loader
+
+    ramp = [RampStage(batch=4, steps=3), RampStage(batch=8, steps=2)]
+    config = inputs.config.model_copy(update={"global_batch": 16, "micro_batch": 2, "steps": 12, "batch_ramp": ramp})
+    here = replace(inputs, config=config)
+    asked: list[int] = []
+
+    def read(inputs: Inputs, ranges: list[range], skips: Skips) -> list[Batch]:
+        asked.append(len(ranges))
+        assert max(each.stop for each in ranges) <= config.step_samples.consumed(config.steps)
+        return read_batches(inputs, ranges, skips)
+
+    def given(together: int) -> list[tuple[Any, ...]]:
+        monkeypatch.setattr(loader, "READ_TOGETHER", together * 2 * config.seq_len)
+        found: list[tuple[Any, ...]] = []
+        for rank in range(2):
+            here.order = inputs.order
+            ours = loader.OrderLoader(
+                loader.OrderLoader.Config(_inputs=here), dp_world_size=2, dp_rank=rank, local_batch_size=2
+            )
+            batches = iter(ours)
+            for step in (*range(1, 10), *range(9, config.steps + 1)):
+                if step == 4:
+                    ours.skips = Skips(((12, 30),))
+                if step == 7:
+                    here.order = Order(inputs.order.sources, inputs.order.seq_len, 99, inputs.order.block)
+                if step == 9:
+                    ours.load_state_dict({"samples": config.step_samples.consumed(step - 1)})
+                    batches = iter(ours)
+                rows = [next(batches) for _ in range(ours.micro_batches)]
+                assert ours.samples == config.step_samples.consumed(step)
+                found.append((ours.take_fed(), [{**tensors, "labels": labels} for tensors, labels in rows]))
+        return found
+
+    monkeypatch.setattr(loader, "read_batches", read)
+    one_by_one = given(1)
+    assert set(asked) == {1}
+    asked.clear()
+    together = given(5)
+    assert max(asked) == 5 and len(asked) < len(one_by_one)
+    for (fed, rows), (expected, others) in zip(together, one_by_one, strict=True):
+        assert fed == expected
+        for row, other in zip(rows, others, strict=True):
+            assert all(torch.equal(row[name], other[name]) for name in other)
 
 
 def test_documents_of_samples_are_those_whose_tokens_they_hold(inputs: Inputs) -> None:

@@ -1,6 +1,6 @@
 """Samples and batches as arrays: pure functions of the order, so that there is no state but a count.
 
-Legend: B samples, L tokens in a sample.
+Legend: B samples of a batch, N samples of several, L tokens in a sample.
 """
 
 from __future__ import annotations
@@ -56,14 +56,20 @@ def read_batch(inputs: Inputs, start: int, stop: int, skips: Skips = NOTHING) ->
     Raises:
         TrainError: A token file holds tokens that the tokenizer does not have.
     """
+    return read_batches(inputs, [range(start, stop)], skips)[0]
+
+
+def read_batches(inputs: Inputs, ranges: Sequence[range], skips: Skips = NOTHING) -> list[Batch]:
+    """As `read_batch`, of several ranges of positions: many small ones take little longer than one."""
     order = KeptOrder(inputs.order, skips)
-    indices = skips.indices(np.arange(start, stop, dtype=np.int64))
-    sources_B, *located = inputs.order.locate_many(indices)
-    sources, epochs, offsets = sources_B.tolist(), *(part.tolist() for part in located)
+    numbers = np.concatenate([np.arange(each.start, each.stop, dtype=np.int64) for each in ranges])
+    indices = skips.indices(numbers)
+    sources_N, *located = inputs.order.locate_many(indices)
+    sources, epochs, offsets = sources_N.tolist(), *(part.tolist() for part in located)
     tokens, positions = read_located(order, inputs.readers, sources, offsets)
     if tokens.min() < 0 or tokens.max() >= inputs.vocab_size:
-        for row, ids in enumerate(tokens):
-            sample = order.locate(start + row)
+        for number, ids in zip(numbers.tolist(), tokens, strict=True):
+            sample = order.locate(number)
             inputs.refuse_unknown_tokens(inputs.readers[sample.source].prefix, ids, sample.offset)
     # By the sample's own number: leaving others out changes nothing of what is made of it.
     places = [
@@ -71,10 +77,18 @@ def read_batch(inputs: Inputs, start: int, stop: int, skips: Skips = NOTHING) ->
         for which, epoch, offset in zip(sources, epochs, offsets, strict=True)
     ]
     made = inputs.objective.rows(tokens, positions, indices.tolist(), places)
-    return Batch(
-        made.inputs_BL, made.labels_BL, made.positions_BL, sources_B, fed_digest(start, tokens, positions),
-        made.seen_BL, made.chances_BL,
-    )  # fmt: skip
+    inputs_NL, labels_NL = np.ascontiguousarray(made.inputs_BL), np.ascontiguousarray(made.labels_BL)
+    batches: list[Batch] = []
+    first = 0
+    for each in ranges:
+        rows = slice(first, first := first + len(each))
+        batches.append(Batch(
+            inputs_NL[rows], labels_NL[rows], made.positions_BL[rows], sources_N[rows],
+            fed_digest(each.start, tokens[rows], positions[rows]),
+            None if made.seen_BL is None else made.seen_BL[rows],
+            None if made.chances_BL is None else made.chances_BL[rows],
+        ))  # fmt: skip
+    return batches
 
 
 def documents_of(inputs: Inputs, samples: Sequence[int]) -> list[dict[str, Any]]:

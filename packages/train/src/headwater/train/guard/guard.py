@@ -98,7 +98,7 @@ class Guard:
             refused: Whether the device left the update out.
             overflowed: Whether it did so because the gradients were scaled too much: nothing is wrong with the run.
         """
-        limits = self.limits(step)
+        limits = self.limits(step) if refused else None
         if self._begins(step):
             self.forget()
         self._seen = step
@@ -106,7 +106,7 @@ class Guard:
             self._outlier.pass_over()
             self._gradient.pass_over()
             return Verdict("none", "", step)
-        if refused:
+        if limits is not None:
             return self._skip(step, self._why(loss, grad_norm, limits))
         # Each detector sees the step, whichever speaks.
         outlier, gradient = self._outlier.observe(loss), self._gradient.observe(grad_norm)

@@ -38,7 +38,7 @@ class HeadwaterCheckpoints(CheckpointManager):
     """torchtitan's checkpoint manager with our folders, writer, manifest and retention.
 
     With `checkpoint.background`, training goes on as soon as the state is copied to host memory; a thread writes it.
-    At most one checkpoint is being written. The ranks' threads talk over a process group of their own.
+    At most one checkpoint is being written. The threads of several ranks talk over a process group of their own.
 
     Attributes:
         saved: Step → `run.json` of every checkpoint that is there, finished and reported.
@@ -58,7 +58,9 @@ class HeadwaterCheckpoints(CheckpointManager):
         super().__init__(config, **arguments)
         self.states["rng"] = RandomState()
         self._thread = ThreadPoolExecutor(1, "checkpoint")
-        self._group = dist.new_group(backend="gloo", timeout=TIMEOUT)
+        # One process has nobody to talk to, and each group of gloo's wakes up a hundred times a second.
+        alone = dist.get_world_size() == 1 and dist.get_backend() == "gloo"
+        self._group = dist.group.WORLD if alone else dist.new_group(backend="gloo", timeout=TIMEOUT)
         on_gpu = torch.cuda.is_available() and self.inputs.config.device != "cpu"
         self._host = HostCopy(pinned=on_gpu) if self.inputs.config.checkpoint.background else None
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -11,8 +14,11 @@ from torchtitan.components.dataloader import BaseDataLoader
 from torchtitan.components.tokenizer import BaseTokenizer
 
 from headwater.core.fed import as_signed
-from headwater.train.batches import NOTHING, read_batch
+from headwater.train.batches import NOTHING, Batch, read_batches
 from headwater.train.inputs import Inputs
+
+READ_TOGETHER = 1 << 13
+"""Tokens up to which the micro-batches of the steps to come are read with the one that is due."""
 
 
 class OrderLoader(BaseDataLoader):
@@ -24,6 +30,7 @@ class OrderLoader(BaseDataLoader):
     Attributes:
         samples: How many were consumed.
         skips: The samples of the order that are left out; the guard's state holds them.
+        slept: Seconds of the reading in which the thread did not run.
     """
 
     @dataclass(kw_only=True, slots=True)
@@ -39,6 +46,9 @@ class OrderLoader(BaseDataLoader):
         self._micro = local_batch_size
         self.samples = 0
         self.skips = NOTHING
+        self.slept = 0.0
+        self._ahead: deque[tuple[int, Batch]] = deque()
+        self._read_by: tuple[Any, Any] = (None, None)
         self._fed = 0
         self._sources: list[Any] = []
 
@@ -50,15 +60,36 @@ class OrderLoader(BaseDataLoader):
             for first in range(start, start + part, self._micro):
                 if first + self._micro == start + part:
                     self.samples += size
-                batch = read_batch(self._inputs, first, first + self._micro, self.skips)
+                batch = self._read(first)
                 self._fed += batch.digest
                 self._sources.append(batch.sources_B)
                 arrays = {"input": batch.inputs_BL, "positions": batch.positions_BL, "seen": batch.seen_BL,
                           "chances": batch.chances_BL}  # fmt: skip
-                tensors = {
-                    name: torch.from_numpy(array).contiguous() for name, array in arrays.items() if array is not None
-                }
-                yield tensors, torch.from_numpy(batch.labels_BL).contiguous()
+                tensors = {name: torch.from_numpy(array) for name, array in arrays.items() if array is not None}
+                yield tensors, torch.from_numpy(batch.labels_BL)
+
+    def _read(self, first: int) -> Batch:
+        """The micro-batch that begins at a position of the order."""
+        order, skips = self._read_by
+        changed = order is not self._inputs.order or skips is not self.skips
+        if changed or not self._ahead or self._ahead[0][0] != first:
+            began, ran = time.perf_counter(), time.thread_time()
+            together = max(1, READ_TOGETHER // (self._micro * self._inputs.config.seq_len))
+            starts = list(islice(self._starts(first), together))
+            batches = read_batches(self._inputs, [range(at, at + self._micro) for at in starts], self.skips)
+            self._ahead = deque(zip(starts, batches, strict=True))
+            self._read_by = self._inputs.order, self.skips
+            self.slept += time.perf_counter() - began - (time.thread_time() - ran)
+        return self._ahead.popleft()[1]
+
+    def _starts(self, first: int) -> Iterator[int]:
+        """Where this rank's micro-batches begin, from one of them to the last of the planned steps."""
+        step = self._steps.step_of(first)
+        while step <= self._inputs.config.steps:
+            part = self._steps.size(step) // self._ranks
+            start = self._steps.consumed(step - 1) + self._rank * part
+            yield from range(max(first, start), start + part, self._micro)
+            step += 1
 
     @property
     def batch(self) -> int:

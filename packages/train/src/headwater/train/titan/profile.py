@@ -43,19 +43,16 @@ class Clock:
 
     Attributes:
         seconds: Part, by its name in `PARTS` → seconds.
-        slept: Those of the loader in which the thread did not run.
         steps: Steps that were sent.
         heard: Unix time at which a part last began or ended.
     """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        self.slept = 0.0
         self.steps = 0
         self.heard = time.time()
         self._within: list[str] = []
         self._since = time.perf_counter()
-        self._loading = 0.0, 0.0  # the loader's seconds, and those that the thread ran, when it was last asked
 
     def part(self, name: str) -> _Part:
         """A part of a step, also for the trace."""
@@ -65,15 +62,11 @@ class Clock:
         """Begins a part."""
         self._count()
         self._within.append(name)
-        if name == LOADER:  # not in every part: to ask how long a thread ran takes long
-            self._loading = self.seconds.get(LOADER, 0.0), time.thread_time()
 
     def end(self) -> None:
         """Ends the part that began last."""
         self._count()
-        if self._within.pop() == LOADER:
-            seconds, ran = self._loading
-            self.slept += self.seconds[LOADER] - seconds - (time.thread_time() - ran)
+        self._within.pop()
 
     def _count(self) -> None:
         now, self.heard = time.perf_counter(), time.time()

@@ -120,11 +120,11 @@ class SampleLoss(CrossEntropyLoss):
         """For how many tokens the loss of each sample counts, int64 of shape [B]: those that are scored."""
         return (labels_BL != IGNORE_INDEX).sum(dim=1)
 
-    def take(self, micro_batches: int) -> torch.Tensor | None:
-        """The losses of the last micro-batches, shape [micro-batches, B]; none where another process computes them.
+    def take(self, micro_batches: int) -> list[torch.Tensor]:
+        """The losses of the last micro-batches, each of shape [B]; none where another process computes them.
 
         A pipeline passes micro-batches through when it is set up, too: only the last ones are the step's.
         """
         kept = list(self.kept)[-micro_batches:]
         self.kept.clear()
-        return torch.stack(kept) if kept else None
+        return kept

@@ -4,7 +4,7 @@ Which source a sample is from is a function of the order, so the host knows it; 
 sums of the sources go to the host with the other figures of the step. They are right on every layout: a process adds up
 its own samples, or its own part of their tokens, and these sums are added over the processes as the loss itself is.
 
-Legend: S sources, M micro-batches of a step on this process, B samples of one.
+Legend: S sources, B samples of a micro-batch, N those of all micro-batches of a step on this process.
 """
 
 from __future__ import annotations
@@ -57,12 +57,10 @@ class Sources:
             tokens: For how many tokens the loss of each of them counts, shape [B].
 
         Returns:
-            Which label each sample has, as 0 and 1 of shape [M, S, B]; for how many tokens each label's loss counts.
+            Which label each sample has, as 0 and 1 of shape [S, N]; for how many tokens each label's loss counts.
         """
-        labels_MB = self._label_of[np.stack(which)]
-        one_hot_MSB = labels_MB[:, None] == np.arange(len(self.labels))[:, None]
-        tokens_S = (one_hot_MSB * np.stack(tokens)[:, None]).sum(axis=(0, 2))
-        return one_hot_MSB.astype(np.float32), tokens_S.tolist()
+        one_hot_SN = self._label_of[np.concatenate(which)] == np.arange(len(self.labels))[:, None]
+        return one_hot_SN.astype(np.float32), (one_hot_SN @ np.concatenate(tokens)).tolist()
 
     def add(self, nats: Sequence[float], tokens: Sequence[float]) -> None:
         """Takes a step.

@@ -150,15 +150,16 @@ class StepTrainer(Trainer):
         return order.stage_at(last) != order.stage_at(before)
 
     def _forward_backward(
-        self, rounds: list[list[Batch]], valid: torch.Tensor, one_hot_MSB: torch.Tensor
+        self, rounds: list[list[Batch]], valid: torch.Tensor, one_hot_SN: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Adds up the gradients of a step.
 
         Returns:
             What this process's tokens add to the mean loss of the global batch, and to the loss of each source.
         """
-        total = nats_S = None
-        for number, (micro_batches, one_hot) in enumerate(zip(rounds, one_hot_MSB.chunk(len(rounds)), strict=True), 1):
+        total = None
+        losses: list[torch.Tensor] = []
+        for number, micro_batches in enumerate(rounds, 1):
             if self.inputs.config.parallel.zero_stage == 1 and not self.parallel_dims.pp_enabled:
                 self._reduce_gradients(number == len(rounds))
             inputs, labels = [list(column) for column in zip(*micro_batches, strict=True)]
@@ -167,11 +168,10 @@ class StepTrainer(Trainer):
             else:
                 loss = self.forward_backward_step(input_dict=inputs[0], labels=labels[0], global_valid_tokens=valid)
             total = loss.detach() if total is None else total + loss.detach()
-            if (losses_MB := self.loss_fn.take(len(micro_batches))) is not None:
-                more_S = (one_hot * losses_MB[:, None]).sum(dim=(0, 2))
-                nats_S = more_S if nats_S is None else nats_S + more_S
+            losses += self.loss_fn.take(len(micro_batches))
         assert total is not None
-        return total, one_hot_MSB.new_zeros(one_hot_MSB.shape[1]) if nats_S is None else nats_S
+        # Where another process has the last stage of the pipeline, it computes the losses.
+        return total, one_hot_SN @ torch.cat(losses) if losses else one_hot_SN.new_zeros(len(one_hot_SN))
 
     def _summed(self, own: torch.Tensor, nats: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The mean loss of the global batch and the losses of the sources, the same on every process."""
@@ -227,7 +227,7 @@ class StepTrainer(Trainer):
 
         Returns:
             They, round by round; a digest of them, and for how many tokens of each source their loss counts, int64 of
-            shape [1 + S]; and of which source their samples are, one-hot.
+            shape [1 + S]; and of which source their N samples are, one-hot, of shape [S, N].
         """
         rounds: list[list[Batch]] = []
         tokens_MB: list[np.ndarray] = []
@@ -239,9 +239,9 @@ class StepTrainer(Trainer):
                 moved = {key: self._moved(value) for key, value in inputs.items()}
                 micro_batches.append((moved, self._moved(labels)))
             rounds.append(micro_batches)
-        one_hot_MSB, tokens_S = self._sources.shares(self.dataloader.take_sources(), tokens_MB)
+        one_hot_SN, tokens_S = self._sources.shares(self.dataloader.take_sources(), tokens_MB)
         counts = torch.from_numpy(np.array([self.dataloader.take_fed(), *tokens_S]))
-        return rounds, self._moved(counts), self._moved(torch.from_numpy(one_hot_MSB))
+        return rounds, self._moved(counts), self._moved(torch.from_numpy(one_hot_SN))
 
     def _counted(self, counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """For how many tokens the loss of the global batch counts, its digest, and the tokens by source."""

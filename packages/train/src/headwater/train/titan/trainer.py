@@ -106,7 +106,8 @@ class HeadwaterTrainer(StepTrainer):
         rank, processes = dist.get_rank(), dist.get_world_size()
         pipeline = self.parallel_dims.get_optional_mesh("pp")
         stage = pipeline.get_local_rank() if pipeline is not None else 0
-        vitals = Vitals(self._clock, self.device, stage, first=os.environ.get("LOCAL_RANK", "0") == "0")
+        first = os.environ.get("LOCAL_RANK", "0") == "0"
+        vitals = Vitals(self._clock, lambda: self.dataloader.slept, self.device, stage, first=first)
         world = dist.group.WORLD
         store = world.get_group_store() if world is not None and processes > 1 else None
         return Ranks(vitals.state, self.metrics_processor.log_beside, store, rank, processes)

@@ -87,8 +87,8 @@ class HeldOutValidator(Validator):
             trainer.loss_fn.keeping = True
             sums[0] += self._loss(trainer, [self._batch(data, at, micro, trainer) for at in starts])
             trainer.loss_fn.keeping = False
-            losses_MB = trainer.loss_fn.take(count)
-            for at, losses_B in zip(starts, losses_MB if losses_MB is not None else (), strict=False):
+            losses = trainer.loss_fn.take(count)
+            for at, losses_B in zip(starts, losses, strict=False):
                 of = torch.from_numpy(data.sources_B[at : at + micro]).to(trainer.device)
                 sums[1:].index_add_(0, of, losses_B[: len(of)].double())
         for part in trainer.model_parts:

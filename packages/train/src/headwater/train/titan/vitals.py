@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -21,13 +22,16 @@ class Vitals:
 
     Args:
         clock: The trainer's.
+        slept: Seconds so far in which the training thread waited for data.
         device: On which it trains.
         stage: Its pipeline stage.
         first: Whether it is the first process of its machine.
     """
 
-    def __init__(self, clock: Clock, device: torch.device, stage: int, *, first: bool) -> None:
-        self._clock, self._stage = clock, stage
+    def __init__(
+        self, clock: Clock, slept: Callable[[], float], device: torch.device, stage: int, *, first: bool
+    ) -> None:  # fmt: skip
+        self._clock, self._slept, self._stage = clock, slept, stage
         self._device = device if device.type == "cuda" else None
         self._schedule = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
         self._own, self._steps = self._own_seconds(), 0
@@ -73,4 +77,4 @@ class Vitals:
             running, waiting, _ = self._schedule.read_text().split()
         except (OSError, ValueError):  # not Linux
             return None
-        return (int(running) + int(waiting)) / 1e9 + self._clock.slept
+        return (int(running) + int(waiting)) / 1e9 + self._slept()
