@@ -149,3 +149,15 @@ def test_tokens_tried_ahead_stay_within_the_positions_that_a_model_has(finished_
     prompts = [Prompt([7, 8, 9] * 4, 24), Prompt([5] * 40, 8)]
     found = generate(model, text, prompts, max_length=48, batch_tokens=500, cache_tokens=5000)
     assert [each.tokens for each in found] == [24, 8]
+
+
+@pytest.mark.parametrize("repeated", [[5], [5, 6], [5, 6, 7, 8, 9], list(range(40))])
+def test_a_text_that_goes_round_is_guessed_as_far_as_tokens_are_tried(repeated):
+    """However short what it repeats is, and up to the answer's limit."""
+    count = 2 * len(repeated) + 3
+    text = [repeated[at % len(repeated)] for at in range(count + 100)]
+    job = generation._Job(Prompt(text[:count], 100), 1000)
+    assert job.guess() == text[count : count + generation._GUESS]
+    job.new = text[count : count + 95]
+    assert job.guess() == text[count + 95 : count + 99]
+    assert generation._Job(Prompt([1, 2, 3, 4], 100), 1000).guess() == []

@@ -28,7 +28,7 @@ from headwater.eval.tokenizer import EvalTokenizer
 
 _CHUNK = 2
 """Prompts of a chunk, in units of what runs at once: a chunk is finished before the next begins."""
-_GUESS = 8
+_GUESS = 16
 """Most tokens that are tried ahead."""
 _PASS = 4
 """What a pass costs besides its tokens, in tokens: on a CPU it is the keys and values that it reads."""
@@ -118,7 +118,11 @@ class _Job:
             self._after[tuple(text[end - 3 : end])] = end
         self._seen = len(text)
         at = self._after.get(tuple(text[-3:]))
-        return [] if at is None else text[at : at + min(_GUESS, self.limit - len(self.new) - 1)]
+        if at is None:
+            return []
+        # Where that ends with the text itself, it goes round: a text that repeats a few tokens is guessed as far.
+        period, size = len(text) - at, min(_GUESS, self.limit - len(self.new) - 1)
+        return [text[at + k % period] for k in range(size)]
 
     def learn(self, tried: int, came_true: int) -> None:
         """Takes into account how a guess fared."""
