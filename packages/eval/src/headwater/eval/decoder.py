@@ -131,7 +131,8 @@ class _Body(nn.Module):
         if position_ids is None:
             position_ids = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
         angles_BLK = position_ids[..., None].float() * self._inverse_K
-        turns = (angles_BLK.cos()[:, None] * self._length, angles_BLK.sin()[:, None] * self._length)
+        cos_BL1K, sin_BL1K = ((each * self._length)[:, :, None] for each in (angles_BLK.cos(), angles_BLK.sin()))
+        turns = torch.cat([cos_BL1K, cos_BL1K], -1), sin_BL1K
         x_BLD = self.embed_tokens(input_ids)
         for layer in self.layers:
             x_BLD = layer(x_BLD, turns)
@@ -168,9 +169,9 @@ class _Attention(nn.Module):
         query, key, value = (
             each(x_BLD).unflatten(-1, (-1, self._width)) for each in (self.q_proj, self.k_proj, self.v_proj)
         )
-        query_BHLK = _turned(self.q_norm(query).transpose(1, 2), turns)
-        key_BGLK = _turned(self.k_norm(key).transpose(1, 2), turns)
-        found_BLHK, _ = attend(self, query_BHLK, key_BGLK, value.transpose(1, 2), None, self._width**-0.5)
+        query, key = _turned(self.q_norm(query), turns), _turned(self.k_norm(key), turns)
+        heads_first = (each.transpose(1, 2) for each in (query, key, value))
+        found_BLHK, _ = attend(self, *heads_first, None, self._width**-0.5)
         return self.o_proj(found_BLHK.flatten(2))
 
 
@@ -184,11 +185,19 @@ class _FeedForward(nn.Module):
         self.down_proj = _Linear(shape.ffn_dim, shape.dim, bias=False)
 
     def forward(self, x_BLD: torch.Tensor) -> torch.Tensor:
-        return self.down_proj(silu(self.gate_proj(x_BLD)) * self.up_proj(x_BLD))
+        return self.down_proj(silu(self.gate_proj(x_BLD), inplace=True).mul_(self.up_proj(x_BLD)))
 
 
-def _turned(x_BHLK: torch.Tensor, turns: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    """Turns dimension `i` of each head with `i + K/2` (Su et al., 2021, arXiv:2104.09864)."""
+def _turned(x_BLHK: torch.Tensor, turns: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    """Turns dimension `i` of each head with `i + K/2` (Su et al., 2021, arXiv:2104.09864).
+
+    Args:
+        x_BLHK: Queries or keys.
+        turns: Cosines of all dimensions, and sines of the first half of them.
+    """
     cos, sin = turns
-    first, second = x_BHLK.chunk(2, -1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
+    turned_BLHK = x_BLHK * cos
+    (first, second), (x_first, x_second) = turned_BLHK.chunk(2, -1), x_BLHK.chunk(2, -1)
+    first -= x_second * sin
+    second += x_first * sin
+    return turned_BLHK

@@ -28,8 +28,10 @@ from headwater.eval.tokenizer import EvalTokenizer
 
 _CHUNK = 2
 """Prompts of a chunk, in units of what runs at once: a chunk is finished before the next begins."""
-_GUESS = 16
+_GUESS = 15
 """Most tokens that are tried ahead."""
+_LATELY = 0.7
+"""What a guess counts for in the chances of later ones, with each guess after it."""
 _PASS = 4
 """What a pass costs besides its tokens, in tokens: on a CPU it is the keys and values that it reads."""
 _STEM_TOKENS = 16
@@ -109,7 +111,7 @@ class _Job:
         self.finished = False
         self._after: dict[tuple[int, ...], int] = {}
         self._seen = 0
-        self.hits = 0.5  # share of guesses that came true lately
+        self._true = self._false = 0.5  # tokens of the guesses that came true lately, and guesses that did not
 
     def guess(self) -> list[int]:
         """What may come next: what came after the last three tokens before."""
@@ -127,7 +129,13 @@ class _Job:
     def learn(self, tried: int, came_true: int) -> None:
         """Takes into account how a guess fared."""
         if tried:
-            self.hits += 0.3 * ((came_true + 0.5) / (tried + 1) - self.hits)
+            self._true = _LATELY * self._true + came_true
+            self._false = _LATELY * self._false + (came_true < tried)
+
+    @property
+    def hits(self) -> float:
+        """The chance that the next token of a guess comes true: of a geometric distribution, by what was seen."""
+        return self._true / (self._true + self._false)
 
     @property
     def key(self) -> tuple[Any, ...]:
