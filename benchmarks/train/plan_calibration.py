@@ -68,7 +68,7 @@ def fit(start: Efficiency) -> Efficiency:
     of its rows, large errors counted linearly."""
     from scipy.optimize import least_squares
 
-    rows = [run for run in published_runs() if run.modelled and run.calibrates]
+    rows = [run for run in published_runs() if run.modelled and run.calibrates and run.value is not None]
     often = Counter(run.source for run in rows)
     keys = names(start)
     first = [math.log(value_of(start, key)) for key in keys]
@@ -78,7 +78,7 @@ def fit(start: Efficiency) -> Efficiency:
         found = []
         for run in rows:
             compared = compare(run, trial)
-            size = math.log(compared.predicted / compared.measured) / 0.05 / often[run.source] ** 0.25
+            size = math.log(1 + (compared.error or 0.0)) / 0.05 / often[run.source] ** 0.25
             found.append(math.copysign(math.sqrt(2 * (math.sqrt(1 + size**2) - 1)), size))
         return found + [(x - x0) / SPREAD for x, x0 in zip(logs, first, strict=True)]
 
@@ -94,16 +94,19 @@ def report(rows: list[Compared]) -> None:
         name = "calibration" if half else "held back"
         mine = [row for row in rows if row.run.calibrates is half]
         show("speed, all", name, [row.error for row in mine])
-        by_source: dict[str, list[float]] = defaultdict(list)
+        show("memory, all", name, [row.memory_error for row in mine])
+        by_source: dict[str, list[Compared]] = defaultdict(list)
         for row in mine:
-            by_source[row.run.source].append(row.error)
-        for source, errors in by_source.items():
-            show(f"speed, {source}", name, errors)
-        show("memory", name, [row.memory_error for row in mine if row.memory_error is not None])
+            by_source[row.run.source].append(row)
+        for source, some in by_source.items():
+            show(f"speed, {source}", name, [row.error for row in some])
+            show(f"memory, {source}", name, [row.memory_error for row in some])
 
 
-def show(what: str, half: str, values: list[float]) -> None:
-    """One line of the table."""
+def show(what: str, half: str, values: list[float | None]) -> None:
+    """One line of the table, where anything was measured."""
+    if all(value is None for value in values):
+        return
     errors = errors_of(values)
     print(f"| {what} | {half} | {errors.rows} | {errors.median:.1%} | {errors.ninetieth:.1%} | {errors.bias:+.1%} |")
 
@@ -113,13 +116,13 @@ def list_rows(rows: list[Compared]) -> None:
     print("| run | half | measured | predicted | error | memory, GiB | predicted | error |")
     print("|---|---|---|---|---|---|---|---|")
     for row in rows:
-        memory = ("", "", "")
+        speed, memory = ("", "", ""), ("", "", "")
+        if row.measured is not None and row.error is not None:
+            speed = (f"{row.measured:,.0f}", f"{row.predicted:,.0f}", f"{row.error:+.0%}")
         if row.memory_measured is not None and row.memory_error is not None:
             memory = (f"{row.memory_measured:g}", f"{row.memory_predicted:.1f}", f"{row.memory_error:+.0%}")
-        print(
-            f"| {row.run.run} | {'calibration' if row.run.calibrates else 'held back'} | {row.measured:,.0f} | "
-            f"{row.predicted:,.0f} | {row.error:+.0%} | {' | '.join(memory)} |"
-        )
+        half = "calibration" if row.run.calibrates else "held back"
+        print(f"| {row.run.run} | {half} | {' | '.join(speed + memory)} |")
 
 
 def main() -> None:

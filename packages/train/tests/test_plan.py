@@ -7,7 +7,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -21,13 +21,21 @@ from headwater.train.plan import runs
 from headwater.train.plan.calibration import compare_all, errors_of
 from headwater.train.plan.cli import plan
 from headwater.train.plan.clusters import GIB, Cluster, parse_cluster
-from headwater.train.plan.collectives import gather_seconds, group_of
+from headwater.train.plan.collectives import LINK_SECONDS, gather_seconds, group_of
 from headwater.train.plan.counts import counts, flops_per_token
 from headwater.train.plan.efficiency import FITTED
 from headwater.train.plan.explain import reasons
 from headwater.train.plan.job import Degrees, Job
 from headwater.train.plan.make import Plan, largest_models, longest_contexts, make_plan
-from headwater.train.plan.memory import activation_bytes, adapter_parameters, memory_per_gpu, optimizer_bytes
+from headwater.train.plan.memory import (
+    CONTEXT_BYTES,
+    GROUP_BYTES,
+    Kind,
+    activation_bytes,
+    adapter_parameters,
+    memory_per_gpu,
+    optimizer_bytes,
+)
 from headwater.train.plan.optimizer_state import of_process, orthogonalised
 from headwater.train.plan.recipe import job_of_config, recipe_of
 from headwater.train.plan.recommend import batch_tokens_for, nearest_runs, published_hyperparameters
@@ -89,7 +97,7 @@ def test_operations_of_a_token_are_six_for_each_parameter_and_attention() -> Non
 
 
 def test_mixed_precision_adam_takes_sixteen_bytes_a_parameter() -> None:
-    whole = memory_per_gpu(job(), on_gpu=False)
+    whole = memory_per_gpu(job(), kind="allocated")
     assert whole.states == 16 * counts(shape()).total
 
 
@@ -100,7 +108,7 @@ def test_mixed_precision_adam_takes_sixteen_bytes_a_parameter() -> None:
 )  # fmt: skip
 def test_states_are_divided_among_those_that_share_them(degrees: Degrees) -> None:
     shared = degrees.shards * degrees.pp
-    states = memory_per_gpu(job(degrees=degrees), on_gpu=False).states
+    states = memory_per_gpu(job(degrees=degrees), kind="allocated").states
     # With a pipeline, the process with the embedding has more than its share of it.
     assert (
         16 * counts(shape()).total / shared
@@ -129,6 +137,36 @@ def test_checkpointing_saves_memory_in_order() -> None:
 def test_a_pipeline_keeps_as_many_micro_batches_as_stages_are_behind() -> None:
     kept = [activation_bytes(job(degrees=Degrees(pp=4, zero=0)), rank) for rank in range(4)]
     assert kept == pytest.approx([4 * kept[3], 3 * kept[3], 2 * kept[3], kept[3]])
+
+
+def test_without_sequence_parallelism_the_stream_is_whole_on_every_process() -> None:
+    """Korthikanti et al., table 2: 2sbh a block under full recomputation, and 2sbh/t with sequence parallelism."""
+    whole, cut = (
+        job(degrees=Degrees(tp=8), checkpointing="full", kernels="fused", loss="in_place", sequence_parallel=one)
+        for one in (False, True)
+    )
+    blocks = 32 * 2 * 8192 * 4096
+    assert activation_bytes(whole, 0) - activation_bytes(cut, 0) == pytest.approx(blocks * 7 / 8, rel=0.05)
+    gpu = parse_cluster("h100:8").gpu
+    assert step_speed(whole, gpu).between > 2 * step_speed(cut, gpu).between
+
+
+def test_stages_can_count_embedding_and_head_as_blocks() -> None:
+    plain, outer = (job("8b", degrees=Degrees(pp=2, virtual=17), outer_as_blocks=one) for one in (False, True))
+    assert [sum(part.values()) for part in plain.stages] == [16, 16] == [sum(part.values()) for part in outer.stages]
+    outer = job("8b", degrees=Degrees(pp=17), outer_as_blocks=True)
+    assert [sum(part.values()) for part in outer.stages] == [1, *[2] * 15, 1]
+
+
+def test_the_device_holds_more_than_the_tensors() -> None:
+    one = job(degrees=Degrees(dp_shard=8))
+    allocated, reserved, device = (memory_per_gpu(one, kind=kind).total for kind in get_args(Kind))
+    assert allocated < reserved < device
+    several = job(degrees=Degrees(dp_shard=2, tp=2, cp=2))
+    outside = [memory_per_gpu(each, kind="device").total - memory_per_gpu(each, kind="reserved").total
+               for each in (job(), one, several)]  # fmt: skip
+    groups = [round((each - CONTEXT_BYTES) / GROUP_BYTES, 6) for each in outside]
+    assert groups == [0, 2, 4]  # none; FSDP and all; FSDP, tensor and context parallel, and all
 
 
 def test_what_other_optimizers_keep_and_offloading_saves() -> None:
@@ -181,7 +219,7 @@ def test_adapters_need_a_fraction() -> None:
     """Rank 16 on every linear layer of Llama 3 8B: 16 times the sum of both widths of each."""
     frozen = job(method="lora")
     assert adapter_parameters(frozen) == 41_943_040
-    full, lora, qlora = (memory_per_gpu(job(method=kind), on_gpu=False).states for kind in ("sft", "lora", "qlora"))
+    full, lora, qlora = (memory_per_gpu(job(method=kind), kind="allocated").states for kind in ("sft", "lora", "qlora"))
     assert full > 7 * lora > 18 * qlora
 
 
@@ -193,6 +231,13 @@ def test_a_ring_moves_all_but_its_own_part() -> None:
     seconds = gather_seconds(8e9, group_of(8, 1, 8), gpu, FITTED)
     assert seconds == pytest.approx(7e9 / (gpu.link_bandwidth * FITTED.link), rel=5e-3)
     assert gather_seconds(8e9, group_of(16, 8, 8), gpu, FITTED) > 5 * seconds  # one GPU of each node: the network
+
+
+def test_a_ring_goes_through_all_processes() -> None:
+    """NCCL's `src/graph/tuning.cc`: a step for each process but one, of which those between nodes are slower."""
+    gpu = parse_cluster("h100:512").gpu
+    seconds = gather_seconds(1.0, group_of(512, 1, 8), gpu, FITTED)
+    assert seconds == pytest.approx(448 * LINK_SECONDS + 63 * FITTED.hop_seconds, rel=1e-3)
 
 
 def test_the_bubble_is_that_of_narayanan_et_al() -> None:
@@ -253,8 +298,9 @@ def test_published_degrees_use_all_gpus() -> None:
 def test_errors_on_what_was_held_back_are_those_that_the_documentation_states() -> None:
     held = [row for row in compare_all() if not row.run.calibrates]
     speed = errors_of(row.error for row in held)
-    memory = errors_of(row.memory_error for row in held if row.memory_error is not None)
-    assert speed.median <= 0.08 and speed.ninetieth <= 0.25
+    memory = errors_of(row.memory_error for row in held)
+    assert speed.median <= 0.08 and speed.ninetieth <= 0.20
+    assert memory.rows >= 25 and memory.median <= 0.08 and memory.ninetieth <= 0.20
     text = DOCS.read_text(encoding="utf-8")
     for errors in (speed, memory):
         assert f"| {errors.rows} | {errors.median:.1%} | {errors.ninetieth:.1%} |" in text

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
-from torch.distributed.tensor import DTensor
+from torch._subclasses import FakeTensor
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor, Shard
+from torch.distributed.tensor.parallel import loss_parallel
+from torch.testing._internal.distributed.fake_pg import FakeStore
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from headwater.core.run import Experts, LatentAttention, ModelShape
 from headwater.train import titan
@@ -19,6 +31,8 @@ from headwater.train.plan.counts import counts
 from headwater.train.plan.job import Degrees, Job
 from headwater.train.plan.memory import (
     NF4_BYTES,
+    PARALLEL_LOGITS,
+    PLAIN_LOGITS,
     activation_bytes,
     adapter_parameters,
     local_parameters,
@@ -127,7 +141,7 @@ def test_an_optimizer_keeps_as_much_as_planned(optimizer: dict[str, Any], keys: 
     )
     titan.stop()
     assert optimizer_state.of_process(job, 0) == held
-    assert memory_per_gpu(job, on_gpu=False).optimizer >= held
+    assert memory_per_gpu(job, kind="allocated").optimizer >= held
 
 
 @pytest.mark.parametrize(("model", "parallel"), LAYOUTS)
@@ -156,22 +170,10 @@ def local(tensor: torch.Tensor) -> torch.Tensor:
 
 def saved_bytes(block: torch.nn.Module, batch: int, length: int, dim: int) -> int:
     """What autograd saves of a block, on the meta device, but its weights."""
-    weights = {parameter.untyped_storage()._cdata for parameter in block.parameters()}
-    saved: dict[int, int] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in weights:
-            saved[storage._cdata] = storage.nbytes()
-        return tensor
-
     inputs = torch.empty(batch, length, dim, device="meta", requires_grad=True)
     positions = torch.zeros(batch, length, dtype=torch.int64, device="meta")
     mask = torch.empty(batch, 1, length, length, dtype=torch.bool, device="meta")
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        output = block(inputs, mask, positions)
-    assert output.shape == inputs.shape
-    return sum(saved.values())
+    return saved_of(block, lambda: block(inputs, mask, positions))
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama3"])
@@ -187,6 +189,105 @@ def test_a_block_keeps_what_is_planned_for_the_backward_pass(family: str) -> Non
     measured = saved_bytes(block, batch, length, 256) / (batch * length) - unfused
     job = Job(shape, Degrees(), length, batch, batch, precision="float32", kernels="eager")
     assert activation_bytes(job, 0) / (batch * length) == pytest.approx(measured, rel=0.01)
+
+
+def test_tensor_parallelism_keeps_the_inputs_of_products_as_they_were_gathered() -> None:
+    """What autograd saves of a block that `parallelize` has cut for four processes, on one of them."""
+    batch, length, heads, dim, tp = 2, 128, 8, 256, 4
+    model = Model(dim=dim, n_layers=1, n_heads=heads, n_kv_heads=heads, ffn_dim=1024, vocab_size=512)
+    config = TrainConfig.model_validate({"model": model, "seq_len": length, "parallel": {"tp": tp}})
+    with cut_block(config, shape_of(model, length)) as (block, mesh):
+        inputs = DTensor.from_local(torch.randn(batch, length // tp, dim, requires_grad=True), mesh, [Shard(1)])
+        positions = torch.zeros(batch, length, dtype=torch.int64)
+        mask = torch.ones(batch, 1, length, length, dtype=torch.bool)
+        saved = saved_of(block, lambda: block(inputs, mask, positions))
+    # What only a device without fused kernels saves: the mask, the rotation, and normed inputs before their weight.
+    unfused = 4 * length + 4 * dim // heads + 2 * 4 * dim / tp
+    job = Job(shape_of(model, length), Degrees(tp=tp), length, batch, batch, precision="float32", kernels="eager")
+    planned = activation_bytes(job, 0) / (batch * length)
+    assert planned == pytest.approx(saved / (batch * length) - unfused, rel=0.005)
+    cut = activation_bytes(replace(job, kernels="fused"), 0) / (batch * length)  # Megatron-LM gathers them again
+    assert planned > cut + 2 * 4 * dim * (1 - 1 / tp)
+
+
+@contextmanager
+def cut_block(config: TrainConfig, shape: ModelShape) -> Iterator[tuple[Any, Any]]:
+    """A block as one process of a layout has it, in memory, and the mesh of tensor parallelism."""
+    with patch.object(torch.distributed, "destroy_process_group"):
+        (model,) = dry_run.model_parts(config, shape, 0)
+    try:
+        model = model.to_empty(device="cpu")
+        for parameter in model.parameters():
+            torch.nn.init.zeros_(parameter)
+        for part in model.modules():
+            if isinstance(part, FSDPModule):
+                part.unshard()
+        yield model.layers["0"], next(model.parameters()).device_mesh["tp"]  # pyright: ignore
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def saved_of(block: torch.nn.Module, forward: Any) -> int:
+    """Bytes that autograd saves on this process, but weights."""
+    weights = {local(parameter).untyped_storage()._cdata for parameter in block.parameters()}
+    saved: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = local(tensor).untyped_storage()
+        if storage._cdata not in weights:
+            saved[storage._cdata] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        output = forward()
+    del output
+    return sum(saved.values())
+
+
+class PeakBytes(TorchDispatchMode):
+    """Most bytes of tensors that were made inside, at one time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live: dict[int, int] = {}
+        self.peak = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if any(issubclass(kind, DTensor) for kind in types):
+            return NotImplemented
+        made = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, torch.Tensor) and not isinstance(tensor, FakeTensor) and tensor.device.type == "cpu":
+                storage = tensor.untyped_storage()
+                if storage._cdata not in self.live:
+                    self.live[storage._cdata] = storage.nbytes()
+                    weakref.finalize(storage, self.live.pop, storage._cdata, None)
+        self.peak = max(self.peak, sum(self.live.values()))
+        return made
+
+
+@pytest.mark.parametrize("tp", [1, 8])
+def test_cross_entropy_takes_what_is_planned(tp: int) -> None:
+    """At the peak of both passes, for logits in bfloat16 that are let go before the backward pass."""
+    tokens, words = 64, 4096
+    logits_parameter = torch.zeros(1, tokens, words, dtype=torch.bfloat16, requires_grad=True)
+    labels = torch.zeros(tokens, dtype=torch.int64)
+    if tp > 1:
+        torch.distributed.init_process_group("fake", rank=0, world_size=tp, store=FakeStore())
+    try:
+        mesh = init_device_mesh("cpu", (tp,)) if tp > 1 else None
+        with PeakBytes() as seen, loss_parallel() if tp > 1 else nullcontext():
+            logits: Any = logits_parameter * 1
+            if mesh:
+                logits = DTensor.from_local(logits, mesh, [Shard(2)])
+            loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels)
+            del logits
+            loss.backward()
+    finally:
+        if tp > 1:
+            torch.distributed.destroy_process_group()
+    each = PARALLEL_LOGITS if tp > 1 else PLAIN_LOGITS
+    assert seen.peak / (tokens * words) == pytest.approx(each, abs=0.05)
 
 
 @pytest.mark.parametrize("method", ["lora", "qlora"])
@@ -217,4 +318,4 @@ def test_adapters_take_what_is_planned(method: Any) -> None:
     held = 2 * sum(frozen.values()) - (linear * (2 - NF4_BYTES) if method == "qlora" else 0)
     # torchtitan has an adapter on the head, which is frozen beneath it all the same.
     assert sum(frozen.values()) == counts(shape).total
-    assert memory_per_gpu(job, on_gpu=False).states == pytest.approx(held + 16 * adapter_parameters(job))
+    assert memory_per_gpu(job, kind="allocated").states == pytest.approx(held + 16 * adapter_parameters(job))

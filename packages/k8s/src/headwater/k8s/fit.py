@@ -53,7 +53,7 @@ def require_fit(train: TrainConfig, cluster: Cluster, vocab_size: int | None) ->
             hint="give tokenizer.vocab_size (or train.model.vocab_size) in the recipe",
         )
     job = job_of_config(train, size)
-    memory = memory_per_gpu(job, on_gpu=not cluster.cpu_only)
+    memory = memory_per_gpu(job, kind="allocated" if cluster.cpu_only else "device")
     if not cluster.cpu_only:
         _device_memory(train, cluster, job, memory)
     _host_memory(train, cluster, job, memory)

@@ -23,20 +23,20 @@ class Compared:
 
     Attributes:
         run: The row.
-        measured, predicted: Tokens a second and GPU.
+        measured, predicted: Tokens a second and GPU; nothing measured of rows of memory alone.
         memory_measured, memory_predicted: Peak of a GPU in GiB, where the source gives it.
     """
 
     run: PublishedRun
-    measured: float
+    measured: float | None
     predicted: float
     memory_measured: float | None
     memory_predicted: float
 
     @property
-    def error(self) -> float:
+    def error(self) -> float | None:
         """Of the speed, relative to the measured one; that of MFU is the same."""
-        return self.predicted / self.measured - 1
+        return None if self.measured is None else self.predicted / self.measured - 1
 
     @property
     def memory_error(self) -> float | None:
@@ -74,15 +74,19 @@ def job_of(run: PublishedRun) -> tuple[Job, Gpu]:
         shape=shape, degrees=degrees, seq_len=run.seq_len, global_batch=run.global_batch or 1,
         micro_batch=run.micro_batch or 1, precision="float8" if run.precision == "fp8" else "bfloat16",
         checkpointing=run.checkpointing or "none", kernels=run.kernels or "eager", attention=run.attention or "flash",
-        tp_overlap=bool(run.tp_overlap), recomputed=run.recomputed, pure="pure" in run.run,
-        fused_loss=run.loss == "fused",
+        tp_overlap=run.tp_overlap, recomputed=run.recomputed, pure=bool(run.pure), loss=run.loss or "plain",
+        reduce_bytes=2 if run.pure or run.reduce == "bf16" else 4, outer_as_blocks=run.split == "outer",
+        sequence_parallel=run.sequence_parallel is not False, data_overlap=run.data_overlap is not False,
+        gradient_bytes=4 if run.gradient_bytes is None else run.gradient_bytes,
     )  # fmt: skip
     gpu = GPUS[run.gpu]
     return job, replace(gpu, network_bandwidth=run.network_gbps * 1e9 / 8) if run.network_gbps else gpu
 
 
-def measured_rate(run: PublishedRun, job: Job) -> float:
+def measured_rate(run: PublishedRun, job: Job) -> float | None:
     """Tokens a second and GPU that a row says, by the source's own count of operations."""
+    if run.value is None:
+        return None
     if run.measured == "tokens_per_second_per_gpu":
         return run.value
     if run.measured == "hardware_teraflops":  # Narayanan et al., 2021, equation 3, with the recomputed forward pass
@@ -99,9 +103,8 @@ def compare(run: PublishedRun, fitted: Efficiency = FITTED) -> Compared:
     """Predicts a row."""
     job, gpu = job_of(run)
     speed = step_speed(job, gpu, fitted)
-    return Compared(
-        run, measured_rate(run, job), speed.tokens_per_second_per_gpu, run.memory_gib, memory_per_gpu(job).total / GIB
-    )
+    memory = memory_per_gpu(job, kind=run.memory_kind or "device").total / GIB
+    return Compared(run, measured_rate(run, job), speed.tokens_per_second_per_gpu, run.memory_gib, memory)
 
 
 def compare_all(fitted: Efficiency = FITTED) -> list[Compared]:
@@ -109,13 +112,13 @@ def compare_all(fitted: Efficiency = FITTED) -> list[Compared]:
     return [compare(run, fitted) for run in published_runs() if run.modelled]
 
 
-def errors_of(values: Iterable[float]) -> Errors:
+def errors_of(values: Iterable[float | None]) -> Errors:
     """Summarises relative errors.
 
     Args:
-        values: With their sign, as shares.
+        values: With their sign, as shares; none where nothing was measured.
     """
-    signed = list(values)
+    signed = [value for value in values if value is not None]
     size = sorted(abs(value) for value in signed)
     ninetieth = size[min(len(size) - 1, math.ceil(0.9 * len(size)) - 1)]
     return Errors(len(size), statistics.median(size), ninetieth, statistics.median(signed))
@@ -125,5 +128,5 @@ def errors_of(values: Iterable[float]) -> Errors:
 def held_back() -> tuple[Errors, Errors]:
     """Errors of the speed, and of the memory, on the published runs that nothing was fitted on."""
     rows = [row for row in compare_all() if not row.run.calibrates]
-    memory = errors_of(row.memory_error for row in rows if row.memory_error is not None)
+    memory = errors_of(row.memory_error for row in rows)
     return errors_of(row.error for row in rows), memory

@@ -50,11 +50,11 @@ def gather_seconds(size_bytes: float, group: Group, gpu: Gpu, fitted: Efficiency
         return 0.0
     inside = size_bytes * (group.per_node - 1) / group.per_node / (gpu.link_bandwidth * fitted.link)
     nodes = group.size / group.per_node
-    latency = (group.per_node - 1) * LINK_SECONDS
     if nodes <= 1:
-        return inside + latency
+        return inside + (group.size - 1) * LINK_SECONDS
     between = size_bytes * (nodes - 1) / nodes / (group.per_node * gpu.network_bandwidth * fitted.network)
-    return max(inside, between) + latency + (nodes - 1) * fitted.hop_seconds
+    # A ring goes through all processes: so NCCL reckons its latency too (src/graph/tuning.cc).
+    return max(inside, between) + (group.size - nodes) * LINK_SECONDS + (nodes - 1) * fitted.hop_seconds
 
 
 def exchange_seconds(size_bytes: float, group: Group, gpu: Gpu, fitted: Efficiency) -> float:

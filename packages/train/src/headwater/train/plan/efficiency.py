@@ -34,27 +34,27 @@ class Efficiency:
     """
 
     product: dict[str, float] = field(
-        default_factory=lambda: {"ampere": 0.764, "hopper": 0.714, "blackwell": 0.635, "cpu": 0.5}
+        default_factory=lambda: {"ampere": 0.756, "hopper": 0.77, "blackwell": 0.657, "cpu": 0.5}
     )
-    product_fp8: dict[str, float] = field(default_factory=lambda: {"hopper": 0.697, "blackwell": 0.670})
-    power_limited: float = 0.821
+    product_fp8: dict[str, float] = field(default_factory=lambda: {"hopper": 0.781, "blackwell": 0.65})
+    power_limited: float = 0.782
     attention: dict[str, float] = field(
-        default_factory=lambda: {"ampere": 0.473, "hopper": 0.235, "blackwell": 0.420, "cpu": 0.25}
+        default_factory=lambda: {"ampere": 0.532, "hopper": 0.246, "blackwell": 0.416, "cpu": 0.25}
     )
-    flash1: float = 0.794
-    memory: float = 0.750
-    passes: dict[str, float] = field(default_factory=lambda: {"eager": 0.918, "compiled": 0.473, "fused": 0.550})
-    score_passes: float = 7.64
-    launch_seconds: dict[str, float] = field(default_factory=lambda: {"eager": 8e-6, "compiled": 4e-6, "fused": 3.5e-6})
-    link: float = 0.85
-    network: float = 0.90
-    hop_seconds: float = 8.53e-6
-    contention: float = 0.333
-    tp_hidden: float = 0.701
-    straggling: float = 0.0052
-    context: float = 0.992
-    experts: float = 0.718
-    expert_hidden: float = 0.608
+    flash1: float = 0.733
+    memory: float = 0.863
+    passes: dict[str, float] = field(default_factory=lambda: {"eager": 1.18, "compiled": 0.596, "fused": 0.612})
+    score_passes: float = 5.96
+    launch_seconds: dict[str, float] = field(default_factory=lambda: {"eager": 8e-6, "compiled": 4e-6, "fused": 3.9e-6})
+    link: float = 0.44
+    network: float = 0.528
+    hop_seconds: float = 8.64e-06
+    contention: float = 0.243
+    tp_hidden: float = 0.9
+    straggling: float = 0.00546
+    context: float = 1
+    experts: float = 0.696
+    expert_hidden: float = 0.714
 
 
 FITTED = Efficiency()

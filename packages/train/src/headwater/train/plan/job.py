@@ -14,6 +14,7 @@ from headwater.train.plan.counts import Counts, Layer, counts
 Precision = Literal["float32", "bfloat16", "float8"]
 Checkpointing = Literal["none", "selective", "full"]
 Method = Literal["pretrain", "sft", "lora", "qlora"]
+Loss = Literal["plain", "fused", "in_place"]
 
 ADAMW = AdamW()
 SCHEDULES_WITHOUT_BUBBLE = ("ZBVZeroBubble", "InterleavedZeroBubble")
@@ -75,13 +76,19 @@ class Job:
             arXiv:2205.05198); "selective": what lies between the linear layers, and every second of those.
         kernels: "eager", "compiled" or "fused": how much the operations between products cost.
         attention: "flash", "flash1" (its first version), or "materialised" when scores are written to memory.
-        tp_overlap: Whether tensor parallel communication runs beside the products.
+        tp_overlap: In which passes tensor parallel communication runs beside the products; none: in neither.
         recomputed: Share of the forward pass that is computed again; none: what `checkpointing` means.
         method: "pretrain" and "sft" train all weights; "lora" adapters of `lora_rank` beside frozen bfloat16 weights
             (Hu et al., 2021, arXiv:2106.09685); "qlora" the same beside 4-bit weights (Dettmers et al., 2023,
             arXiv:2305.14314).
-        fused_loss: Whether cross-entropy keeps no float32 copies of the logits, as torch.compile makes it.
+        loss: How cross-entropy is computed: "plain"; "fused", as torch.compile makes it; or "in_place", as Megatron-LM.
         pure: Whether weights, gradients and optimizer state are in bfloat16, as in some published runs.
+        reduce_bytes: Bytes of a gradient when it is reduced over processes: the trainer does so in float32.
+        gradient_bytes: Bytes of a gradient that a process keeps whole under ZeRO 1, over several micro-batches.
+        sequence_parallel: Whether tensor parallelism cuts what lies between the products too (Korthikanti et al., 2022,
+            section 4.2.2), as the trainer does.
+        data_overlap: Whether gathering weights and reducing gradients runs beside the work, as the trainer's does.
+        outer_as_blocks: Whether pipeline stages count embedding and head as a block each.
         optimizer: The recipe's section; adapters have AdamW.
         offload: Whether the optimizer's state lies in host memory.
     """
@@ -95,12 +102,17 @@ class Job:
     checkpointing: Checkpointing = "none"
     kernels: str = "compiled"
     attention: str = "flash"
-    tp_overlap: bool = False
+    tp_overlap: Literal["backward", "all"] | None = None
     recomputed: float | None = None
     method: Method = "pretrain"
     lora_rank: int = 16
     pure: bool = False
-    fused_loss: bool = False
+    reduce_bytes: int = 4
+    gradient_bytes: float = 4
+    sequence_parallel: bool = True
+    data_overlap: bool = True
+    outer_as_blocks: bool = False
+    loss: Loss = "plain"
     optimizer: Optimizer = ADAMW
     offload: bool = False
 
@@ -136,13 +148,16 @@ class Job:
         With several stages a process, stage `i` is on process `i % pp`; the first stages have one block more when their
         number does not divide the blocks.
         """
-        pp, virtual, layers = self.degrees.pp, self.degrees.virtual, self.counts.layers
+        pp, virtual = self.degrees.pp, self.degrees.virtual
+        layers: tuple[Layer | None, ...] = self.counts.layers
+        if self.outer_as_blocks:
+            layers = (None, *layers, None)
         number = pp * virtual
         parts: list[Counter[Layer]] = [Counter() for _ in range(pp)]
         start = 0
         for index in range(number):
             size = len(layers) // number + (index < len(layers) % number)
-            parts[index % pp].update(layers[start : start + size])
+            parts[index % pp].update(layer for layer in layers[start : start + size] if layer)
             start += size
         return tuple(dict(part) for part in parts)
 

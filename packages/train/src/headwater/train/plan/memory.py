@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, fields
+from typing import Literal
 
 from headwater.train.plan import optimizer_state
 from headwater.train.plan.counts import Layer
@@ -17,16 +18,25 @@ from headwater.train.plan.job import Job
 
 FLOAT, HALF = 4, 2
 
-RESERVE_BYTES = 1.5 * 2**30
-"""What is there before the first tensor: the CUDA context, the libraries, and NCCL's channels."""
+Kind = Literal["allocated", "reserved", "device"]
+
+CONTEXT_BYTES = 1.5 * 2**30
+"""What is there before the first tensor: the CUDA context and the libraries. 1,573 MiB were seen on an A100
+(BigScience, "chronicles-prequel.md")."""
+
+GROUP_BYTES = 0.5 * 2**30
+"""NCCL's buffers for a group of processes. A connection has 9.6 MB, for three protocols (NCCL 2, `src/init.cc`); a ring
+has one for each of up to 24 channels, a node of a tree up to three."""
 
 FRAGMENTS = 0.12
 """Share of the tensors' bytes that torch's allocator holds besides: blocks that are partly used, and what is not
 counted here. Chosen on the calibration half of the published runs, whose figures are of what the allocator held."""
 
-LOGIT_COPIES = 2
-"""Float32 copies of the logits at the peak, in cross-entropy: their logarithms and their gradient. A compiled one has
-none: the logits and their gradient lie in the products' precision."""
+PLAIN_LOGITS, PARALLEL_LOGITS, IN_PLACE_LOGITS = 3 * FLOAT, 4 * FLOAT, FLOAT
+"""Bytes of a logit at the peak of cross-entropy, beyond those in the products' precision, which the first two have
+freed by then. Plain, in the backward pass: logarithms, their gradient, and the logits'. Under tensor parallelism
+torch's `loss_parallel` has four float32 tensors: logarithms, gradient, their exponential, its sum with the gradient.
+Megatron-LM overwrites one. A compiled one has none: the logits and their gradient lie in the products' precision."""
 
 NF4_BYTES = 0.5 + 4 / 64 / 32 + 1 / 64
 """Bytes of a weight in 4-bit NormalFloat: half a byte, an 8-bit constant for 64 weights, and a float32 one for 256
@@ -42,7 +52,7 @@ class Memory:
         gradients: As they lie between the backward pass and the update.
         optimizer: Its state, less what is offloaded, and what an update needs beyond what a pass did.
         activations: What the backward pass needs of the blocks, over all micro-batches in flight.
-        logits: Logits, their logarithms and their gradient.
+        logits: Logits, their logarithms and their gradient, and input and output of the last norm.
         communication: Weights gathered for a pass and gradients before they are reduced.
         reserve: CUDA context, libraries, NCCL, and blocks of the allocator that are partly used.
     """
@@ -66,17 +76,18 @@ class Memory:
         return self.parameters + self.gradients + self.optimizer
 
 
-def memory_per_gpu(job: Job, *, on_gpu: bool = True) -> Memory:
+def memory_per_gpu(job: Job, *, kind: Kind = "device") -> Memory:
     """The memory of the process that needs most, by component.
 
     Args:
         job: The training and its layout.
-        on_gpu: Whether a CUDA context and the allocator's reserve belong to it.
+        kind: Whether to count the "allocated" tensors alone, all that torch's allocator "reserved", or all that the
+            "device" has in use, with the CUDA context and NCCL.
 
     Returns:
         Bytes of each component; `Memory.total` is what has to fit.
     """
-    return max((_of_process(job, rank, on_gpu) for rank in job.distinct_ranks), key=lambda memory: memory.total)
+    return max((_of_process(job, rank, kind) for rank in job.distinct_ranks), key=lambda memory: memory.total)
 
 
 def local_parameters(job: Job, rank: int) -> tuple[float, float]:
@@ -104,7 +115,7 @@ def shared_out(job: Job, dense: float, experts: float = 0.0) -> float:
     return dense / degrees.shards + experts / degrees.expert_shards if degrees.zero else dense + experts
 
 
-def _of_process(job: Job, rank: int, on_gpu: bool) -> Memory:
+def _of_process(job: Job, rank: int, kind: Kind) -> Memory:
     dense, experts = local_parameters(job, rank)
     sharded = shared_out(job, dense, experts)
     if not job.adapters:
@@ -120,7 +131,7 @@ def _of_process(job: Job, rank: int, on_gpu: bool) -> Memory:
     beyond = optimizer_state.of_update(job, rank) - (activations + logits + communication)
     optimizer = (0.0 if job.offload else _state(job, rank)) + max(0.0, beyond)
     tensors = parameters + gradients + optimizer + activations + logits + communication
-    reserve = RESERVE_BYTES + FRAGMENTS * tensors if on_gpu else 0.0
+    reserve = (0.0 if kind == "allocated" else FRAGMENTS * tensors) + (_outside(job) if kind == "device" else 0.0)
     return Memory(parameters, gradients, optimizer, activations, logits, communication, reserve)
 
 
@@ -174,23 +185,34 @@ def activation_bytes(job: Job, rank: int) -> float:
         return 0.0
     tokens = job.tokens / job.degrees.tp
     kept = sum(number * _kept(job, layer) for layer, number in layers.items()) * tokens
+    if job.degrees.pp > 1:  # each stage's output waits for its gradient
+        kept += job.degrees.virtual * job.product_bytes * job.shape.dim * _whole(job) * tokens
     again = 0.0
     if job.checkpointing != "none":
         again = max(_everything(job, layer) for layer in layers) * tokens
     return kept * _in_flight(job, rank) + max(0.0, again - _logits(job, rank))
 
 
+def _outside(job: Job) -> float:
+    """What the device holds besides torch's allocator: the context, and buffers for each kind of group and for all."""
+    degrees = job.degrees
+    kinds = (degrees.tp, degrees.cp, degrees.dp_shard, degrees.dp_replicate, degrees.pp, degrees.ep, degrees.processes)
+    return CONTEXT_BYTES + GROUP_BYTES * sum(kind > 1 for kind in kinds)
+
+
 def _everything(job: Job, layer: Layer) -> float:
-    """Bytes a token that a block keeps when nothing is computed again.
+    """Bytes a token that a block keeps when nothing is computed again, times the degree of tensor parallelism.
 
     Inputs of both norms and of the products after them; queries, keys, values and what attention gives (with its
-    logarithms of sums); the hidden layer: input and output of the gate, what it gates, and their product.
+    logarithms of sums); the hidden layer: input and output of the gate, what it gates, and their product. Torch keeps
+    the products' inputs as they were gathered for tensor parallelism; Megatron-LM gathers them again.
     """
-    width, dim = job.product_bytes, job.shape.dim
+    width, dim, whole = job.product_bytes, job.shape.dim, _whole(job)
+    gathered = whole if job.kernels == "fused" else job.degrees.tp
     hidden = (4 if layer.gated else 2) * layer.ffn_width
     if layer.gated and job.kernels != "eager":
         hidden -= layer.ffn_width  # a fused gate keeps its inputs and its product
-    kept = width * (4 * dim + layer.q_width + layer.kv_width + layer.value_width + hidden)
+    kept = width * (2 * dim * whole + 2 * dim * gathered + layer.q_width + layer.kv_width + layer.value_width + hidden)
     kept += FLOAT * job.shape.n_heads
     if job.attention == "materialised":
         kept += 5 * job.shape.n_heads * job.seq_len
@@ -198,16 +220,22 @@ def _everything(job: Job, layer: Layer) -> float:
 
 
 def _kept(job: Job, layer: Layer) -> float:
-    """Bytes a token that a block keeps under the job's checkpointing."""
-    width, dim = job.product_bytes, job.shape.dim
+    """Bytes a token that a block keeps under the job's checkpointing, as `_everything`."""
+    width, dim = job.product_bytes, job.shape.dim * _whole(job)
     if job.checkpointing == "full":
         return width * dim
     if job.checkpointing == "none":
         return _everything(job, layer)
     # The block's input, what attention gives, and every second product: queries, keys and values; one of the two
-    # hidden products; the block's own output.
-    hidden = layer.ffn_width
-    return width * (2 * dim + layer.q_width + layer.kv_width + layer.value_width + hidden) + FLOAT * job.shape.n_heads
+    # hidden products; the block's own output, which a compiled backward pass knows that it does not need.
+    ends = (2 if job.kernels == "eager" else 1) * dim
+    kept = width * (ends + layer.q_width + layer.kv_width + layer.value_width + layer.ffn_width)
+    return kept + FLOAT * job.shape.n_heads
+
+
+def _whole(job: Job) -> int:
+    """How much more of the residual stream a process has than of the heads."""
+    return 1 if job.sequence_parallel else job.degrees.tp
 
 
 def _in_flight(job: Job, rank: int) -> float:
@@ -229,8 +257,16 @@ def _in_flight(job: Job, rank: int) -> float:
 def _logits(job: Job, rank: int) -> float:
     if rank != job.last_rank:
         return 0.0
-    words = job.tokens * job.shape.vocab_size / job.degrees.tp
-    return words * (2 * job.product_bytes if job.fused_loss else job.product_bytes + LOGIT_COPIES * FLOAT)
+    tp, width = job.degrees.tp, job.product_bytes
+    words = job.tokens * job.shape.vocab_size / tp
+    if job.loss == "fused":
+        each = 2 * width
+    elif job.loss == "in_place":
+        each = width + IN_PLACE_LOGITS
+    else:
+        each = PARALLEL_LOGITS if tp > 1 else PLAIN_LOGITS
+    stream = width * job.tokens * job.shape.dim / tp
+    return words * each + stream * (_whole(job) + (_whole(job) if job.kernels == "fused" else tp))
 
 
 def _communication(job: Job, rank: int, dense: float, experts: float, trained: float) -> float:
@@ -255,7 +291,7 @@ def _communication(job: Job, rank: int, dense: float, experts: float, trained: f
         return gathered + reduced
     gathered = width * (dense + experts)
     if degrees.zero == 1 and job.micro_batches > 1:
-        return gathered + FLOAT * trained
+        return gathered + job.gradient_bytes * trained
     return gathered + (width + FLOAT) * block
 
 

@@ -105,7 +105,7 @@ def job_of_config(config: TrainConfig, vocab_size: int) -> Job:
         shape=config.model.shape(vocab_size, config.seq_len), degrees=degrees, seq_len=config.seq_len,
         global_batch=config.global_batch, micro_batch=config.micro_batch, precision=_AS_WIDE[config.precision],
         checkpointing=config.activation_checkpointing, kernels="compiled" if config.compile else "eager",
-        fused_loss=config.compile, optimizer=config.optimizer, offload=config.offload == "optimizer",
+        loss="fused" if config.compile else "plain", optimizer=config.optimizer, offload=config.offload == "optimizer",
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from headwater.core.run import ModelShape
 
-Measured = Literal["tokens_per_second_per_gpu", "model_teraflops", "hardware_teraflops", "mfu_percent"]
+Measured = Literal["tokens_per_second_per_gpu", "model_teraflops", "hardware_teraflops", "mfu_percent", "memory"]
 
 
 class Source(BaseModel):
@@ -50,13 +50,24 @@ class PublishedRun(BaseModel):
         kernels: "eager", "compiled" (torch.compile) or "fused" (written by hand).
         attention: "flash", "flash1" (fused attention from before its second version), or "materialised": the scores
             are written to memory.
-        tp_overlap: Whether the communication of tensor parallelism runs beside the products.
+        tp_overlap: In which passes the communication of tensor parallelism runs beside the products; in none where
+            nothing is said.
         recomputed: Share of the forward pass that is computed again, where the source tells more than `checkpointing`.
         network_gbps: Bandwidth of the network for each GPU, where it is not that of the kind of GPU.
-        loss: "fused" when cross-entropy keeps no float32 copies of the logits.
-        measured: What `value` is. Hardware teraFLOP/s count the recomputed forward pass too.
+        loss: What cross-entropy keeps of the logits, as `Job.loss`.
+        pure: Whether weights, gradients and optimizer state are in bfloat16.
+        reduce: In which precision gradients are reduced; float32 where nothing is said.
+        sequence_parallel: Whether tensor parallelism cuts what lies between the products too; yes where nothing is
+            said.
+        data_overlap: Whether gathering weights and reducing gradients runs beside the work; yes where nothing is said.
+        split: "outer" where pipeline stages count embedding and head as a block each.
+        gradient_bytes: Bytes of a gradient that a process keeps whole under ZeRO 1; 4 where nothing is said.
+        measured: What `value` is. Hardware teraFLOP/s count the recomputed forward pass too; "memory": no speed is
+            known.
         value: As published.
         memory_gib: Peak memory of a GPU that the source gives, in GiB.
+        memory_kind: What was measured: "allocated" tensors, what torch's allocator "reserved", or all that the "device"
+            had in use, which is assumed where the source does not say.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -81,13 +92,20 @@ class PublishedRun(BaseModel):
     checkpointing: Literal["none", "selective", "full"] | None
     kernels: Literal["eager", "compiled", "fused"] | None
     attention: Literal["flash", "flash1", "materialised"] | None
-    tp_overlap: bool | None
+    tp_overlap: Literal["backward", "all"] | None
     recomputed: float | None = Field(ge=0, le=1)
     network_gbps: float | None
-    loss: Literal["plain", "fused"] | None
+    loss: Literal["plain", "fused", "in_place"] | None
+    pure: bool | None
+    reduce: Literal["bf16", "fp32"] | None
+    sequence_parallel: bool | None
+    data_overlap: bool | None
+    split: Literal["blocks", "outer"] | None
+    gradient_bytes: float | None
     measured: Measured
-    value: float
+    value: float | None
     memory_gib: float | None
+    memory_kind: Literal["allocated", "reserved", "device"] | None
     note: str
 
     @field_validator("zero", mode="before")
@@ -97,7 +115,7 @@ class PublishedRun(BaseModel):
 
     @property
     def modelled(self) -> bool:
-        """Whether enough is known to predict it."""
+        """Whether enough is known to predict it: its speed, its memory, or both."""
         return self.measured != "mfu_percent"
 
     @property

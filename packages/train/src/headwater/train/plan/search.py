@@ -12,7 +12,7 @@ from headwater.train.optimizers.config import Optimizer
 from headwater.train.parallel import FLEX_BLOCK, SPLIT_BACKWARD, Parallel, problems
 from headwater.train.plan.clusters import Cluster
 from headwater.train.plan.job import ADAMW, Checkpointing, Degrees, Job, Method, Precision
-from headwater.train.plan.memory import Memory, memory_per_gpu
+from headwater.train.plan.memory import Kind, Memory, memory_per_gpu
 from headwater.train.plan.sizes import shape_of
 from headwater.train.plan.speed import Speed, step_speed
 
@@ -95,20 +95,25 @@ def find(wish: Wish, cluster: Cluster) -> list[Candidate]:
         wish: What is to be trained.
         cluster: On what.
     """
-    on_gpu, device = cluster.gpu.generation != "cpu", cluster.device
+    device = cluster.device
     found: list[Candidate] = []
     for job in jobs(wish, cluster):
-        memory = memory_per_gpu(job, on_gpu=on_gpu)
+        memory = memory_per_gpu(job, kind=kind_of(cluster))
         fits = memory.total <= USABLE * device.memory_bytes
         found.append(Candidate(job, memory, step_speed(job, device) if fits else None))
     best = max((one.rate for one in found), default=0.0)
     return sorted(found, key=lambda one: _order(one, best))
 
 
+def kind_of(cluster: Cluster) -> Kind:
+    """What counts as the memory of a process there: a CPU has neither a context nor torch's allocator of GPUs."""
+    return "allocated" if cluster.gpu.generation == "cpu" else "device"
+
+
 def fits(wish: Wish, cluster: Cluster) -> bool:
     """Whether there is a layout that fits."""
-    on_gpu, there = cluster.gpu.generation != "cpu", USABLE * cluster.device.memory_bytes
-    return any(memory_per_gpu(job, on_gpu=on_gpu).total <= there for job in jobs(wish, cluster))
+    there = USABLE * cluster.device.memory_bytes
+    return any(memory_per_gpu(job, kind=kind_of(cluster)).total <= there for job in jobs(wish, cluster))
 
 
 def jobs(wish: Wish, cluster: Cluster) -> Iterator[Job]:
@@ -138,8 +143,8 @@ def jobs(wish: Wish, cluster: Cluster) -> Iterator[Job]:
                 yield Job(
                     shape=shape, degrees=degrees, seq_len=wish.seq_len, global_batch=batch, micro_batch=micro,
                     precision=wish.precision, checkpointing=checkpointing,
-                    kernels="compiled" if wish.compiled else "eager", fused_loss=wish.compiled, method=wish.method,
-                    lora_rank=wish.lora_rank, optimizer=wish.optimizer, offload=wish.offload,
+                    kernels="compiled" if wish.compiled else "eager", loss="fused" if wish.compiled else "plain",
+                    method=wish.method, lora_rank=wish.lora_rank, optimizer=wish.optimizer, offload=wish.offload,
                 )  # fmt: skip
             if processes == 1 and micro >= wish.batch:
                 break

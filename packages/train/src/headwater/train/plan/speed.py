@@ -166,7 +166,7 @@ class _Model:
         products = 1.0 + self.adapter_share(layer) if job.adapters else BACKWARD_PRODUCTS
         backward = _Pass(
             forward.products * products, forward.attention * BACKWARD_ATTENTION, forward.between * 2,
-            forward.tensor if job.adapters else forward.tensor * 1.5, forward.context * 2, forward.expert,
+            self.tensor_seconds(backward=True), forward.context * 2, forward.expert,
         )  # fmt: skip
         backward = backward.plus(self.again(forward))
         if degrees.zero != 3 or degrees.shards == 1:
@@ -194,7 +194,7 @@ class _Model:
             attention += scores * self.fitted.score_passes / self.bandwidth
         return _Pass(
             products=dense + routed, attention=attention, between=self.between(layer, tokens),
-            tensor=self.tensor_seconds(tokens * dim), context=self.context_seconds(layer),
+            tensor=self.tensor_seconds(), context=self.context_seconds(layer),
             expert=self.expert_seconds(layer, tokens * dim),
         )  # fmt: skip
 
@@ -208,8 +208,9 @@ class _Model:
         """Norms, rotation, residual sums and the gate: bound by memory, or by the processor that launches them."""
         job, fitted = self.job, self.fitted
         dim, tp = job.shape.dim, job.degrees.tp
+        whole = 1 if job.sequence_parallel else tp
         moved = job.product_bytes * tokens / tp * (
-            16 * dim + 4 * (layer.q_width + layer.kv_width) + (6 if layer.gated else 4) * layer.ffn_width
+            16 * dim * whole + 4 * (layer.q_width + layer.kv_width) + (6 if layer.gated else 4) * layer.ffn_width
         )  # fmt: skip
         if job.precision == "float8":
             moved += 3 * tokens / tp * (4 * dim + layer.ffn_width)
@@ -218,12 +219,19 @@ class _Model:
         launched = OPERATIONS * fitted.launch_seconds[job.kernels] if self.generation != "cpu" else 0.0
         return max(moved * fitted.passes[job.kernels] / self.bandwidth, launched)
 
-    def tensor_seconds(self, size: float) -> float:
-        """Two gathers and two scatters of the residual stream (sequence parallelism), less what is hidden."""
+    def tensor_seconds(self, *, backward: bool = False) -> float:
+        """Two gathers and two scatters of the residual stream, or two sums of it over all, less what is hidden.
+
+        For the gradients of weights the backward pass gathers twice more what sequence parallelism cut.
+        """
+        job = self.job
         if self.tensor.size == 1:
             return 0.0
-        moved = 4 * gather_seconds(self.job.product_bytes * size, self.tensor, self.gpu, self.fitted)
-        return moved * (1 - self.fitted.tp_hidden if self.job.tp_overlap else 1)
+        times = 6 if backward and job.sequence_parallel and not job.adapters else 4
+        size = job.product_bytes * job.tokens * job.shape.dim
+        hides = job.tp_overlap == "all" or (backward and job.tp_overlap == "backward")
+        moved = times * gather_seconds(size, self.tensor, self.gpu, self.fitted)
+        return moved * (1 - self.fitted.tp_hidden if hides else 1)
 
     def context_seconds(self, layer: Layer) -> float:
         """Gathering keys and values of the whole sample."""
@@ -292,14 +300,16 @@ class _Model:
         return gathered + (0.0 if self.job.adapters else self.reduce_seconds(size))
 
     def reduce_seconds(self, size: float) -> float:
-        """Reducing gradients of `size` bytes of bfloat16 weights in float32, over shards and replicas."""
-        wide = size if self.job.pure else size * (4 / self.job.product_bytes)
+        """Reducing the gradients of weights that have `size` bytes in a product, over shards and replicas."""
+        wide = size * self.job.reduce_bytes / self.job.product_bytes
         scattered = gather_seconds(wide, self.shard, self.gpu, self.fitted)
         replicas = 2 * gather_seconds(wide / self.shard.size, self.replica, self.gpu, self.fitted)
         return scattered + replicas
 
     def exposed(self, communication: float, work: float) -> float:
         """Time that communication adds to the work that runs beside it."""
+        if not self.job.data_overlap:
+            return communication
         return max(0.0, communication - work) + self.fitted.contention * min(communication, work)
 
     def once_a_step(self, rank: int, one: _Pass, gathered: float) -> float:
@@ -313,7 +323,7 @@ class _Model:
         size = job.product_bytes * (dense + (experts if degrees.expert_shards > 1 else 0))
         if degrees.zero == 0 or degrees.shards == 1:
             everyone = group_of(degrees.dp * degrees.cp, degrees.tp, self.gpu.node_gpus)
-            reduced = 2 * gather_seconds(size * 4 / job.product_bytes, everyone, self.gpu, self.fitted)
+            reduced = 2 * gather_seconds(size * job.reduce_bytes / job.product_bytes, everyone, self.gpu, self.fitted)
             moved = 0.0
         else:
             reduced = self.reduce_seconds(size)
