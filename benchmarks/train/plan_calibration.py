@@ -68,7 +68,7 @@ def fit(start: Efficiency) -> Efficiency:
     of its rows, large errors counted linearly."""
     from scipy.optimize import least_squares
 
-    rows = [run for run in published_runs() if run.modelled and run.calibrates and run.value is not None]
+    rows = [run for run in published_runs() if run.speed_modelled and run.calibrates]
     often = Counter(run.source for run in rows)
     keys = names(start)
     first = [math.log(value_of(start, key)) for key in keys]

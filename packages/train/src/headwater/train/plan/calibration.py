@@ -84,8 +84,8 @@ def job_of(run: PublishedRun) -> tuple[Job, Gpu]:
 
 
 def measured_rate(run: PublishedRun, job: Job) -> float | None:
-    """Tokens a second and GPU that a row says, by the source's own count of operations."""
-    if run.value is None:
+    """Tokens a second and GPU that a row says, by the source's own count of operations, if it is modelled."""
+    if run.value is None or not run.speed_modelled:
         return None
     if run.measured == "tokens_per_second_per_gpu":
         return run.value

@@ -34,27 +34,29 @@ class Efficiency:
     """
 
     product: dict[str, float] = field(
-        default_factory=lambda: {"ampere": 0.756, "hopper": 0.77, "blackwell": 0.657, "cpu": 0.5}
+        default_factory=lambda: {"ampere": 0.801, "hopper": 0.77, "blackwell": 0.635, "cpu": 0.5}
     )
-    product_fp8: dict[str, float] = field(default_factory=lambda: {"hopper": 0.781, "blackwell": 0.65})
-    power_limited: float = 0.782
+    product_fp8: dict[str, float] = field(default_factory=lambda: {"hopper": 0.77, "blackwell": 0.651})
+    power_limited: float = 0.798
     attention: dict[str, float] = field(
-        default_factory=lambda: {"ampere": 0.532, "hopper": 0.246, "blackwell": 0.416, "cpu": 0.25}
+        default_factory=lambda: {"ampere": 0.475, "hopper": 0.239, "blackwell": 0.406, "cpu": 0.25}
     )
-    flash1: float = 0.733
-    memory: float = 0.863
-    passes: dict[str, float] = field(default_factory=lambda: {"eager": 1.18, "compiled": 0.596, "fused": 0.612})
-    score_passes: float = 5.96
-    launch_seconds: dict[str, float] = field(default_factory=lambda: {"eager": 8e-6, "compiled": 4e-6, "fused": 3.9e-6})
-    link: float = 0.44
-    network: float = 0.528
-    hop_seconds: float = 8.64e-06
-    contention: float = 0.243
+    flash1: float = 0.775
+    memory: float = 0.769
+    passes: dict[str, float] = field(default_factory=lambda: {"eager": 1.12, "compiled": 0.545, "fused": 0.461})
+    score_passes: float = 6.54
+    launch_seconds: dict[str, float] = field(
+        default_factory=lambda: {"eager": 8e-06, "compiled": 4e-06, "fused": 3.69e-06}
+    )
+    link: float = 0.68
+    network: float = 0.544
+    hop_seconds: float = 8.67e-06
+    contention: float = 0.257
     tp_hidden: float = 0.9
-    straggling: float = 0.00546
+    straggling: float = 0.00517
     context: float = 1
-    experts: float = 0.696
-    expert_hidden: float = 0.714
+    experts: float = 0.699
+    expert_hidden: float = 0.706
 
 
 FITTED = Efficiency()

@@ -54,6 +54,7 @@ class PublishedRun(BaseModel):
             nothing is said.
         recomputed: Share of the forward pass that is computed again, where the source tells more than `checkpointing`.
         network_gbps: Bandwidth of the network for each GPU, where it is not that of the kind of GPU.
+        network: Its kind, where it is neither InfiniBand nor RoCE, which alone are modelled: speed is for reference.
         loss: What cross-entropy keeps of the logits, as `Job.loss`.
         pure: Whether weights, gradients and optimizer state are in bfloat16.
         reduce: In which precision gradients are reduced; float32 where nothing is said.
@@ -95,6 +96,7 @@ class PublishedRun(BaseModel):
     tp_overlap: Literal["backward", "all"] | None
     recomputed: float | None = Field(ge=0, le=1)
     network_gbps: float | None
+    network: Literal["omni-path"] | None
     loss: Literal["plain", "fused", "in_place"] | None
     pure: bool | None
     reduce: Literal["bf16", "fp32"] | None
@@ -117,6 +119,11 @@ class PublishedRun(BaseModel):
     def modelled(self) -> bool:
         """Whether enough is known to predict it: its speed, its memory, or both."""
         return self.measured != "mfu_percent"
+
+    @property
+    def speed_modelled(self) -> bool:
+        """Whether its speed is known, and on hardware that is modelled."""
+        return self.modelled and self.value is not None and self.network is None
 
     @property
     def calibrates(self) -> bool:
