@@ -210,6 +210,34 @@ def test_tensor_parallelism_keeps_the_inputs_of_products_as_they_were_gathered()
     assert planned > cut + 2 * 4 * dim * (1 - 1 / tp)
 
 
+@pytest.mark.filterwarnings("ignore:.*context_fn.*")
+def test_a_compiled_block_does_not_keep_its_own_output_under_selective_checkpointing() -> None:
+    """What a compiled forward pass hands to its backward pass, less the mask; attention's result is kept where it is
+    fused, which on a CPU it is not."""
+    batch, length, heads, dim = 2, 96, 8, 256
+    model = Model(dim=dim, n_layers=1, n_heads=heads, n_kv_heads=heads, ffn_dim=768, vocab_size=512)
+    shape = shape_of(model, length)
+    config = TrainConfig.model_validate({"model": model, "seq_len": length, "activation_checkpointing": "selective"})
+    (built_model,) = dry_run.model_parts(config, shape, 0)
+    built_model = built_model.to_empty(device="cpu")
+    block: Any = built_model.layers["0"]  # pyright: ignore
+    compiled = torch.compile(block, backend="aot_eager_decomp_partition")
+    inputs = torch.zeros(batch, length, dim, requires_grad=True)
+    mask = torch.ones(batch, 1, length, length, dtype=torch.bool)
+    positions = torch.arange(length).repeat(batch, 1)
+    saved = saved_of(block, lambda: compiled(inputs, mask, positions)) / (batch * length)
+    job = Job(shape, Degrees(), length, batch, batch, precision="float32", checkpointing="selective", loss="fused")
+    eager = replace(job, kernels="eager")
+    kept = kept_bytes(job) - 4 * dim - 4 * heads  # attention's result and its logarithms of sums
+    assert kept == pytest.approx(saved - length - 4 * dim / heads, rel=0.02)
+    assert kept_bytes(eager) - kept_bytes(job) == 4 * dim
+
+
+def kept_bytes(job: Job) -> float:
+    """Bytes a token that a model of one block keeps between the passes, without what is computed again."""
+    return activation_bytes(replace(job, shape=job.shape.model_copy(update={"vocab_size": 10**6})), 0) / job.tokens
+
+
 @contextmanager
 def cut_block(config: TrainConfig, shape: ModelShape) -> Iterator[tuple[Any, Any]]:
     """A block as one process of a layout has it, in memory, and the mesh of tensor parallelism."""
