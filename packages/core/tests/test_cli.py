@@ -41,6 +41,14 @@ def test_unknown_command_suggests_the_nearest():
     assert "Did you mean 'verify'" in result.output
 
 
+def test_an_option_of_choices_without_its_value_says_what_there_is_to_choose():
+    result = run("plan", "--fit")
+    assert result.returncode == 2
+    assert "Usage: headwater plan " in result.stderr
+    assert "'--fit' requires an argument. Choose from: model, context, batch." in result.stderr
+    assert "Choose" not in run("line", "run", "demo", "--run").stderr
+
+
 @pytest.mark.parametrize(("arguments", "code"), [(("line", "run", "nothere", "--run", "x"), 2), (("line", "run"), 2)])
 def test_errors_are_messages_not_tracebacks(arguments, code):
     result = run(*arguments)

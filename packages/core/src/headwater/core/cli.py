@@ -78,7 +78,7 @@ def main() -> None:
         code = headwater.main(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
-        error.show()
+        (_explained(error) if isinstance(error, click.BadOptionUsage) else error).show()
         sys.exit(error.exit_code)
     except click.exceptions.Abort:
         print("interrupted; run the same command again to go on", file=sys.stderr)
@@ -89,6 +89,19 @@ def main() -> None:
             raise
         print(f"error: {told}", file=sys.stderr)
         sys.exit(told.exit_code)
+
+
+def _explained(error: click.BadOptionUsage) -> click.BadOptionUsage:
+    """An option without its value, with what click says of one with a wrong value: the usage, and the choices."""
+    context = error.ctx or click.Context(headwater, info_name="headwater")
+    for word in () if error.ctx else sys.argv[1:]:
+        group = context.command
+        if isinstance(group, click.Group) and (inner := group.get_command(context, word)):
+            context = click.Context(inner, info_name=word, parent=context)
+    options = {name: option for option in context.command.params for name in option.opts}
+    kind = options[error.option_name].type if error.option_name in options else None
+    choices = f" Choose from: {', '.join(map(str, kind.choices))}." if isinstance(kind, click.Choice) else ""
+    return click.BadOptionUsage(error.option_name, error.message + choices, context)
 
 
 def _told(error: Exception) -> HeadwaterError | None:
