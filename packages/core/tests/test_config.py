@@ -89,6 +89,7 @@ def test_true_and_false_stay_where_they_are_asked_for() -> None:
         ("name: 2026-13-45\n", [], "not valid YAML"),
         ("name: " + "9" * 5000, [], "not valid YAML"),
         ("name: a\n", ["seed=2026-13-45"], "override seed is not valid YAML"),
+        ("name: a\n", ["mixture.weights={web: 1, web: 2}"], r"override mixture\.weights is not valid YAML"),
         ("name: a\n", ["seed"], r"dotted\.path=value"),
         ("name: a\n", ["name.first=b"], "has no keys"),
         ("name: a\nmixture: {weights: [1]}\n", ["mixture.weights.4=1"], r"(?s)no item of a list.*0 to 0"),
@@ -97,6 +98,19 @@ def test_true_and_false_stay_where_they_are_asked_for() -> None:
 def test_malformed_recipes_and_overrides(tmp_path, text, overrides, message):
     with pytest.raises(ConfigError, match=message):
         read_recipe(recipe(tmp_path, text), overrides)
+
+
+@pytest.mark.parametrize("written", ["1000", "1_000", "01000", "'1000'", "'1000 '", "1000 ", "0x3e8", "1000.0"])
+def test_a_whole_number_has_base_ten_however_it_is_written(tmp_path, written):
+    assert load_base(recipe(tmp_path, f"name: a\nseed: {written}\n")).seed == 1000
+    assert load_base(recipe(tmp_path, "name: a\n"), [f"seed={written}"]).seed == 1000
+
+
+def test_what_only_an_older_yaml_takes_for_a_number_is_text(tmp_path):
+    with pytest.raises(ConfigError, match=r"(?s)seed is not valid.*'1:30'.*integer"):
+        load_base(recipe(tmp_path, "name: a\n"), ["seed=1:30"])
+    read = read_recipe(recipe(tmp_path, "name: 0012345\n"), ["report.title=1:30.5", "report.at=-0.5"])
+    assert read == {"name": "0012345", "report": {"title": "1:30.5", "at": -0.5}}
 
 
 def test_a_key_may_override_what_it_merges(tmp_path):

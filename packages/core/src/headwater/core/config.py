@@ -8,6 +8,7 @@ reads; a misspelt section or key is refused with the nearest valid name.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -157,7 +158,11 @@ def read_mapping(path: Path, what: str) -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, except that a key may not be there twice (YAML 1.2, 3.2.1.1): one would be lost silently."""
+    """YAML's safe loader, with two rules of YAML 1.2 in the place of those of 1.1.
+
+    A key may not be there twice (3.2.1.1): one would be lost silently. And a number has base ten unless it begins with
+    0x or 0b (10.3.2): to YAML 1.1, 010 is 8 and 1:30 is 90. 1_000 stays a thousand, as in Python and TOML.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """The mapping of a node."""
@@ -168,6 +173,16 @@ class _Loader(yaml.SafeLoader):
                     raise yaml.constructor.ConstructorError(None, None, f"{key.value} is there twice", key.start_mark)
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+    def construct_number(self, node: yaml.ScalarNode) -> int | float | str:
+        """The number of a node; its text where only YAML 1.1 sees a number, or another one."""
+        if ":" in node.value or re.match(r"[-+]?0[0-9_]+$", node.value):
+            return str(node.value)
+        return self.construct_yaml_int(node) if node.tag.endswith(":int") else self.construct_yaml_float(node)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_number)
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_number)
 
 
 def find_recipe(recipe: str | Path) -> Path:
@@ -353,7 +368,7 @@ def _apply(value: dict[str, Any], override: str) -> None:
             f"cannot read the override {override!r}", expected="dotted.path=value, for example train.steps=200"
         )
     try:
-        parsed: Any = yaml.safe_load(text)
+        parsed: Any = yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"the value of override {path} is not valid YAML", found=text) from error
     *parents, last = path.split(".")
