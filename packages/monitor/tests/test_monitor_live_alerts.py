@@ -22,6 +22,8 @@ from headwater.core.events import EventLog
 from headwater.monitor import rules
 from headwater.monitor.exporter import PrometheusSink
 from headwater.monitor.live.alerts import Found, filled, from_log, from_prometheus, seconds
+from headwater.monitor.live.charts import View
+from headwater.monitor.live.page import RunPage
 from headwater.monitor.live.promql import NotSupportedError, Query, Series
 from headwater.monitor.live.watch import WatchedRun
 from headwater.monitor.up import PROGRAMS, Stack
@@ -159,6 +161,23 @@ def test_prometheus_is_believed() -> None:
         found = from_prometheus(address, ["a", "b"])
     assert [one.standing for one in found["a"]] == ["silent", "silent"]
     assert found["b"][0] == Found("HeadwaterSpike", "warning", "firing", "b spiked")
+
+
+def test_what_fires_comes_first_and_the_severe_before_the_rest(tmp_path: Path) -> None:
+    def rule(name: str, run: str, state: str) -> dict[str, object]:
+        return {"name": name, "alerts": [{"labels": {"instance": run}, "state": state, "annotations": {}}]}
+
+    told = [rule("HeadwaterSpike", "a", "pending"), rule("HeadwaterRollback", "b", "firing"),
+            rule("HeadwaterHalted", "b", "pending"), rule("HeadwaterGone", "b", "firing")]  # fmt: skip
+    with prometheus({"data": {"groups": [{"rules": told}]}}) as address:
+        assert [one.name for one in from_prometheus(address, ["b"])["b"]] == [
+            "HeadwaterGone", "HeadwaterRollback", "HeadwaterHalted", "HeadwaterSpike"
+        ]  # fmt: skip
+        page = RunPage([tmp_path / "a", tmp_path / "b"], address)
+        section = page.state(View())["sections"]["alerts"]
+    assert re.findall(r"<b>(Headwater\w+)</b>", section) == [
+        "HeadwaterGone", "HeadwaterRollback", "HeadwaterHalted", "HeadwaterSpike"
+    ]  # fmt: skip
 
 
 @pytest.mark.services

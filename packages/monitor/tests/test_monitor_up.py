@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from headwater.core.errors import ConfigError, TrainError
+from headwater.core.errors import ConfigError, StorageError, TrainError
 from headwater.core.events import EventLog
 from headwater.core.layout import RunLayout
 from headwater.monitor.cli import monitor
@@ -160,6 +160,16 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
         socket.create_server(("127.0.0.1", 0)) as server,
         pytest.raises(TrainError, match=f"cannot listen on port {server.getsockname()[1]}"),
         Stack(tmp_path / "stack", [tmp_path / "a"], port=0, alerts_port=server.getsockname()[1]),
+    ):
+        pass
+
+
+@needs_programs
+def test_a_run_whose_folder_cannot_be_written_needs_another_for_the_programs(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("a file, which is as little a place for a folder as what is read-only")
+    with (
+        pytest.raises(StorageError, match=r"(?s)cannot create .*run/monitor.*to do: .*--folder DIR"),
+        Stack(tmp_path / "run" / "monitor", [tmp_path / "run"], port=0, alerts_port=0),
     ):
         pass
 

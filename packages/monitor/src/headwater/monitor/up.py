@@ -23,7 +23,7 @@ import yaml
 
 from headwater.core.children import end_with_parent
 from headwater.core.console import warn
-from headwater.core.errors import ConfigError, TrainError
+from headwater.core.errors import ConfigError, StorageError, TrainError
 from headwater.core.ports import free_port, is_free
 from headwater.core.storage import atomic_write, storage_errors
 from headwater.monitor import rules
@@ -148,11 +148,15 @@ class Stack:
 
     def _write(self) -> None:
         """The configuration of Prometheus and Alertmanager."""
-        with storage_errors("create", self._folder):
-            self._folder.mkdir(parents=True, exist_ok=True)
-        self._targets.write()
-        write_prometheus(self._folder, f"127.0.0.1:{self._alerts_port}", self._interval)
-        write_alertmanager(self._folder, self._webhook, self._interval)
+        try:
+            with storage_errors("create", self._folder):
+                self._folder.mkdir(parents=True, exist_ok=True)
+            self._targets.write()
+            write_prometheus(self._folder, f"127.0.0.1:{self._alerts_port}", self._interval)
+            write_alertmanager(self._folder, self._webhook, self._interval)
+        except StorageError as error:
+            error.hint = "name another folder for them, outside the run: --folder DIR"
+            raise
 
     def _write_grafana(self) -> Path:
         folder, config = self._folder / "provisioning", self._folder / "grafana.ini"

@@ -22,6 +22,7 @@ from .watch import WatchedRun, duration
 
 Standing = Literal["firing", "pending", "silent", "unknown"]
 ORDER: tuple[Standing, ...] = ("firing", "pending", "unknown", "silent")
+SEVERITIES = ("critical", "warning", "info")
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -42,6 +43,11 @@ class Found:
     standing: Standing
     words: str
 
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Where it comes in a list: what fires before what does not, and the severe first."""
+        return ORDER.index(self.standing), SEVERITIES.index(self.severity)
+
 
 def from_log(run: WatchedRun) -> list[Found]:
     """Every alert of the rules for a run, as of now, or as of its end.
@@ -58,7 +64,7 @@ def from_log(run: WatchedRun) -> list[Found]:
         _finder(run.log, {"instance": run.name, "job": "headwater"}),
         {one.record: one.expr for one in rules.RECORDINGS}, now=now, until=until,
     )  # fmt: skip
-    return sorted((_judge(alert, query) for alert in rules.ALERTS), key=lambda one: ORDER.index(one.standing))
+    return sorted((_judge(alert, query) for alert in rules.ALERTS), key=lambda one: one.rank)
 
 
 def _judge(alert: rules.Alert, query: Query) -> Found:
@@ -111,9 +117,7 @@ def from_prometheus(address: str, names: Sequence[str]) -> dict[str, list[Found]
                 standing = "firing" if one.get("state") == "firing" else "pending"
                 words = str(one.get("annotations", {}).get("summary", ""))
             found[name][alert.name] = Found(alert.name, alert.severity, standing, words)
-    return {
-        name: sorted(mine.values(), key=lambda one: ORDER.index(one.standing)) for name, mine in found.items()
-    }  # fmt: skip
+    return {name: sorted(mine.values(), key=lambda one: one.rank) for name, mine in found.items()}
 
 
 def _finder(log: MetricLog, labels: Mapping[str, str]) -> Callable[[str], Sequence[Series]]:
