@@ -375,6 +375,8 @@ def test_damaged_or_missing_initial_weights(started: tuple[RunLayout, Path]) -> 
     assert "headwater import hf" in str(caught.value)
     with pytest.raises(ManifestError, match="holds no weights"):
         train(recipe, run.root, [f"train.init_from={run.tokenizer}"])
+    with pytest.raises(ManifestError, match="relative to the folder the command runs in"):
+        train(recipe, run.root, ["train.init_from=train/checkpoints/step-00000004"])
 
 
 def test_weights_of_another_tokenizer_are_refused(started: tuple[RunLayout, Path], tmp_path: Path, saved: Path) -> None:

@@ -64,7 +64,8 @@ class TrainConfig(Section):
         objective: What the model is trained to predict, by its `kind`. Causal language modelling is not written down
             where the section is recorded: recipes without the key have the identity that they always had.
         init_from: Weights to start from: "imported" is what `headwater import` put into RUN/init; else the folder of a
-            checkpoint or of imported weights. `model` has to describe them. Default: random weights.
+            checkpoint or of imported weights, relative to the folder the command runs in. `model` has to describe them.
+            Default: random weights.
         seq_len: Tokens in a sample.
         global_batch: Samples in an optimizer step, over all processes.
         batch_ramp: The first steps, which have a batch of their own each (see `core.ramp`); none: no ramp-up.

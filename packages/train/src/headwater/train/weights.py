@@ -63,7 +63,7 @@ def initial_weights(run: RunLayout, init_from: str, shape: ModelShape, tokenizer
 
     Args:
         run: The run folder.
-        init_from: `train.init_from`.
+        init_from: `train.init_from`; a path is relative to the working directory.
         shape: The model's shape by the recipe.
         tokenizer_digest: Manifest digest of the run's tokenizer.
 
@@ -79,6 +79,8 @@ def initial_weights(run: RunLayout, init_from: str, shape: ModelShape, tokenizer
             error.hint = f"run: headwater import hf FOLDER --run {run.root}"
         elif inside := sorted(each.name for each in path.glob("step-*") if is_artifact(each)):
             error.hint = f"name one of the checkpoints in it: {', '.join(inside)}"
+        elif not path.exists():
+            error.hint = "train.init_from, as every path in a recipe, is relative to the folder the command runs in"
         raise
     ours, theirs = _comparable(shape), _comparable(found.shape)
     for name in ours:
