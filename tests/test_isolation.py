@@ -1,9 +1,12 @@
 """Each package installs alone, in a clean environment, and imports nothing of its siblings."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 import venv
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -36,36 +39,50 @@ print(json.dumps({"modules": count, "loaded": loaded, "missing": missing}))
 """
 
 
-def pip(python: Path, *arguments: str) -> None:
-    command = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
-    if arguments[0] == "install":
-        command.append("--no-compile")  # what is imported is compiled then
+def pip(*arguments: str) -> None:
+    command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode != 0 and ("Temporary failure" in result.stderr or "NewConnectionError" in result.stderr):
         pytest.skip("the package index cannot be reached")
     assert result.returncode == 0, result.stderr[-3000:]
 
 
+def install(environment: Path, *what: str) -> None:
+    """By this environment's pip: a new one would have to be made newer first (CONTRIBUTING.md), in each."""
+    more = ["--no-compile", "-c", str(ROOT / "constraints.txt")]  # what is imported is compiled then
+    pip("--python", str(environment / "bin" / "python"), "install", *more, *what)
+
+
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("wheels")
-    pip(Path(sys.executable), "wheel", "--no-deps", "-w", str(folder), *(str(ROOT / "packages" / p) for p in PACKAGES))
+    sources = [str(ROOT / "packages" / package) for package in PACKAGES]
+    pip("wheel", "--no-deps", "--no-build-isolation", "-w", str(folder), *sources)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def with_torch(tmp_path_factory) -> Path:
+    """An environment with torch, which takes longer than all else together."""
+    folder = tmp_path_factory.mktemp("torch") / "env"
+    venv.create(folder)
+    install(folder, "torch")
     return folder
 
 
 @pytest.mark.slow
 @pytest.mark.network
 @pytest.mark.parametrize("package", PACKAGES)
-def test_installs_alone_and_imports_no_sibling(package, wheels, tmp_path):
-    venv.create(tmp_path / "env", with_pip=True)
-    python = tmp_path / "env" / "bin" / "python"
-    constraints = ["-c", str(ROOT / "constraints.txt")]
-    pip(python, "install", "--upgrade", *constraints, "pip")
+def test_installs_alone_and_imports_no_sibling(package, wheels, tmp_path, request):
+    environment = tmp_path / "env"
     if package in ("train", "eval"):
-        pip(python, "install", *constraints, "torch")
-    pip(python, "install", *constraints, "--find-links", str(wheels), f"headwater-{package}")
-    listing = subprocess.run([str(python), "-m", "pip", "list", "--format=json"], capture_output=True, check=True)
-    installed = {row["name"] for row in json.loads(listing.stdout)}
+        shutil.copytree(request.getfixturevalue("with_torch"), environment, symlinks=True, copy_function=os.link)
+    else:
+        venv.create(environment)
+    python = environment / "bin" / "python"
+    install(environment, "--find-links", str(wheels), f"headwater-{package}")
+    (packages,) = environment.glob("lib/*/site-packages")
+    installed = {found.name for found in metadata.distributions(path=[str(packages)])}
     assert {name for name in installed if name.startswith("headwater")} == {"headwater-core", f"headwater-{package}"}
     walk = subprocess.run([str(python), "-c", WALK, package], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert walk.returncode == 0, walk.stderr[-3000:]
