@@ -19,19 +19,28 @@ from headwater.train.cli import train
 from headwater.train.parity.compare import Group
 from headwater.train.parity.layouts import LAYOUTS, recipe
 
-COMMAND = [sys.executable, "-m", "headwater.train", "parity", "--layouts", "fsdp2", "--steps", "100"]
+COMMAND = [sys.executable, "-m", "headwater.train", "parity", "--layouts", "one", "--steps", "10000"]
+"""Trains for longer than a test waits."""
+
+GROUP = """
+import sys, time
+from pathlib import Path
+from headwater.train import processes
+
+processes._FORKED.set_forkserver_preload([])  # torch is not needed to be ended
+with processes.Processes(2, Path(sys.argv[1]), time.sleep, 600) as group:
+    group.finish()
+"""
 
 
-def family(of: psutil.Process) -> list[psutil.Process]:
-    """The server that is forked from and both processes of the layout, once they are there; the baseline is one."""
+def family(of: psutil.Process, count: int) -> list[psutil.Process]:
+    """The server that is forked from and the processes of the group, once they are there."""
     children = of.children(recursive=True)
-    return children if any(len(one.children()) == 2 for one in children) else []
+    return children if any(len(one.children()) == count for one in children) else []
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda one: one.name)
-def test_nothing_outlives_the_command(how: signal.Signals) -> None:
-    process = subprocess.Popen(COMMAND, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def check_that_nothing_outlives(command: list[str], count: int, how: signal.Signals) -> None:
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     started = psutil.Process(process.pid)
     deadline = time.monotonic() + 240
     found: list[psutil.Process] = []
@@ -39,13 +48,25 @@ def test_nothing_outlives_the_command(how: signal.Signals) -> None:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
         try:
-            found = family(started)
+            found = family(started, count)
         except psutil.NoSuchProcess:  # one that ended meanwhile
             continue
     process.send_signal(how)
     process.wait(60)
     _, alive = psutil.wait_procs(found, timeout=60)
+    for one in alive:
+        one.kill()
     assert not alive
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda one: one.name)
+def test_no_process_of_a_group_outlives_what_started_it(how: signal.Signals, tmp_path: Path) -> None:
+    check_that_nothing_outlives([sys.executable, "-c", GROUP, str(tmp_path / "log.txt")], 2, how)
+
+
+@pytest.mark.slow
+def test_no_training_outlives_the_command() -> None:
+    check_that_nothing_outlives(COMMAND, 1, signal.SIGKILL)
 
 
 def test_what_cannot_be_compared_is_refused_and_the_list_is_json_too() -> None:

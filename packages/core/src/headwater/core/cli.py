@@ -75,7 +75,7 @@ def main() -> None:
     """
     try:
         # In this mode click returns the code of `Exit` (a failed stage of the line, --help) instead of ending with it.
-        code = headwater.main(standalone_mode=False)
+        code = headwater.main(prog_name="headwater", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
         (_explained(error) if isinstance(error, click.BadOptionUsage) else error).show()
