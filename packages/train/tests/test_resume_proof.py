@@ -72,12 +72,13 @@ def test_an_unknown_layout_and_a_folder_with_something_in_it_are_refused(tmp_pat
 
 @pytest.mark.slow
 def test_killed_trainings_go_on_exactly_on_the_same_and_on_another_layout(tmp_path: Path) -> None:
-    arguments = ["resume-proof", "--trials", "3", "--layouts", "one,fsdp2", "--json", "--out", str(tmp_path / "proof")]
+    """On one process test_train_run.py has the same."""
+    arguments = ["resume-proof", "--trials", "2", "--layouts", "fsdp2,one", "--json", "--out", str(tmp_path / "proof")]
     result = CliRunner().invoke(train, arguments)
     assert result.exit_code == 0, result.output
     proof = json.loads(result.stdout)
     assert proof["good"] and [trial["layouts"] for trial in proof["trials"]] == [
-        ["one", "one"], ["fsdp2", "one"], ["fsdp2", "fsdp2"]
+        ["fsdp2", "fsdp2"], ["one", "fsdp2"]
     ]  # fmt: skip
-    assert [trial["losses_identical"] for trial in proof["trials"]] == [True, None, True]
+    assert [trial["losses_identical"] for trial in proof["trials"]] == [True, None]
     assert all(trial["samples_equal"] and trial["fed_equal"] for trial in proof["trials"])
