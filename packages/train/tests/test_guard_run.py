@@ -20,6 +20,7 @@ from headwater.core.run import read_run
 from headwater.core.sinks import check_names
 from headwater.core.skips import Skips
 from headwater.core.trace.steps import trace_step
+from headwater.train.guard.halted import RESTARTS
 from headwater.train.losses import read_losses
 from headwater.train.processes import Processes
 from headwater.train.resume import replace, replacement, settle
@@ -265,7 +266,9 @@ def test_without_a_checkpoint_to_go_back_to_it_says_so_and_goes_on(run: Path, tm
     assert "no checkpoint before step" in event["reason"] and events_of(run, "rollback") == []
 
 
-def test_trouble_that_does_not_end_halts_after_the_allowed_rollbacks(run: Path, tmp_path: Path, trainer_class: Any):
+def test_trouble_that_does_not_end_halts_after_the_allowed_rollbacks(
+    run: Path, tmp_path: Path, trainer_class: Any, monkeypatch: pytest.MonkeyPatch
+):
     guard = guarded(rollback={"margin_steps": 4, "at_most": 2})
     recipe = recipe_for(tmp_path / "endless.yaml", guard=guard)
     guard_process.harm(FIRST, 10**9, "loss")
@@ -276,9 +279,17 @@ def test_trouble_that_does_not_end_halts_after_the_allowed_rollbacks(run: Path, 
     assert [event["learning_rate_factor"] for event in rollbacks] == [1.0, 0.5]
     one, two = (event["samples"] for event in rollbacks)
     assert two[0] <= one[1] and two[1] - two[0] >= one[1] - one[0]
-    assert read_events(run / "train" / "events.jsonl")[-1]["kind"] == "halt"
+    *_, halt = read_events(run / "train" / "events.jsonl")
+    assert halt["kind"] == "halt" and halt["onset"] < halt["step"]
+    assert halt["samples"][1] - halt["samples"][0] == (halt["step"] - halt["onset"] + 1) * BATCH
+    assert {document["sample"] for document in halt["documents"]} == set(range(*halt["samples"]))
     rows = [json.loads(line) for line in (run / "train" / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1][TRAIN_HALTED.name] == 1
+    with monkeypatch.context() as torchrun:  # which starts what has failed again
+        torchrun.setenv(RESTARTS, "1")
+        with pytest.raises(TrainError, match="the guard halted this run at step"):
+            train(recipe, run)
+    assert read_events(run / "train" / "events.jsonl")[-1] == halt
     # What the message says: other settings let it go on from the last checkpoint.
     assert train(recipe, run, ["train.guard.divergence.respond=report"]).state == "finished"
 

@@ -29,7 +29,7 @@ from headwater.core.storage import atomic_write, storage_errors
 from headwater.train import PRODUCER
 from headwater.train.config import TrainConfig, recorded
 from headwater.train.guard.evidence import FOLDER
-from headwater.train.guard.halted import Halted
+from headwater.train.guard.halted import Halted, refuse_to_restart
 from headwater.train.held_out import held_out, unigram_bits_per_byte
 from headwater.train.inputs import Inputs, open_inputs
 from headwater.train.losses import read_losses
@@ -152,6 +152,8 @@ def _run_alone(
 ) -> Result:
     config = inputs.config
     is_main = os.environ.get("RANK", "0") == "0"
+    if not fresh:
+        on_main(lambda: refuse_to_restart(session.events.path))
     # Before anything of an earlier run is touched: a port may be taken, an option misspelt.
     sinks = open_sinks(config.metrics, inputs.run.root / TRACKERS) if is_main else []
     with closing_sinks(sinks):

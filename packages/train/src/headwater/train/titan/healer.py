@@ -123,11 +123,14 @@ class Healer:
         return self._guard.ledger.in_a_row_at(step, self._guard.config) >= self._guard.config.rollback.at_most
 
     def _tell(self, kind: Any, verdict: Verdict, figures: Figures, **fields: Any) -> dict[str, Any]:
-        """Emits an event about the samples of a step, on rank 0; returns its fields."""
+        """Emits an event about the samples from the onset to this step, on rank 0; returns its fields."""
         if not self._trainer.is_main:
             return {}
         step, start = figures.sent.step, figures.sent.start
-        consumed = range(start, start + self._inputs.config.step_samples.size(step))
+        steps = self._inputs.config.step_samples
+        # A validation tells too late: what was read since the one before it would be nearly everything.
+        since = start if verdict.cause == "nonfinite" else steps.consumed(verdict.onset - 1)
+        consumed = range(since, start + steps.size(step))
         samples = self._guard.ledger.skips.indices(consumed).tolist()
         told = {
             "detector": verdict.cause, "response": verdict.response, "onset": verdict.onset,
@@ -147,7 +150,9 @@ class Healer:
         else:
             what = f"step {step}: {what}"
         self.log_counts()
-        found = f"loss {figures.loss}, gradient norm {figures.grad_norm}, samples {told.get('samples')}"
+        found = f"loss {figures.loss}, gradient norm {figures.grad_norm}"
+        if told:  # on the process that reads documents
+            found += f", samples {told['samples'][0]:,} to {told['samples'][1] - 1:,}"
         raise Halted(f"{what}; {why}" if why else what, found, told.get("documents", []))
 
     def _roll_back(self, verdict: Verdict, figures: Figures) -> bool:
