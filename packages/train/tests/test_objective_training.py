@@ -159,9 +159,9 @@ def test_a_resumed_run_has_the_same_losses_to_the_bit(tmp_path: Path, run: Path,
 )  # fmt: skip
 def test_layouts_have_the_losses_of_one_process(tmp_path: Path, run: Path, kind: str, layouts: list[str]) -> None:
     file = tmp_path / "recipe.yaml"
-    file.write_text(yaml.safe_dump(recipe(Cell(kind, "", ""), 6)))
-    overrides = ["train.micro_batch=1", "train.validation.every=6", "train.validation.batches=1"]
-    rows = compare_layouts([LAYOUTS[name] for name in layouts], 6, own=(file, run), overrides=overrides)
+    file.write_text(yaml.safe_dump(recipe(Cell(kind, "", ""), 4)))
+    overrides = ["train.micro_batch=1", "train.validation.every=4", "train.validation.batches=1"]
+    rows = compare_layouts([LAYOUTS[name] for name in layouts], 4, own=(file, run), overrides=overrides)
     assert {row.layout: (row.state, row.reason) for row in rows if row.state != "same"} == {}
     scale = 50 if kind == "replaced_token" else 1  # its loss is about so many times as large
     assert all(row.loss_difference is not None and row.loss_difference <= TOLERANCE * scale for row in rows)

@@ -49,8 +49,9 @@ def test_a_guarded_training_names_every_poisoned_document_and_ends_as_if_there_w
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_data(tmp_path / "data", None)
-    monkeypatch.setitem(prove.RECIPE["train"], "steps", 440)
-    samples = [step * prove.BATCH + place for step in prove.BURST for place in range(prove.BATCH)]
+    monkeypatch.setitem(prove.RECIPE["train"], "steps", 240)
+    monkeypatch.setitem(prove.RECIPE["train"], "threads", 1)  # other tests run beside it
+    samples = [step * prove.BATCH + place for step in range(200, 224) for place in range(prove.BATCH)]
     said: list[str] = []
     found = prove._train(tmp_path, "burst, with the guard", {}, samples, said.append)
     assert found.rollbacks == 1 and found.found == found.poisoned > 100
