@@ -47,9 +47,13 @@ def main() -> int:
         print(stamp.read_text())
         print("unchanged since that run; `make test FORCE=1` runs it again")
         return 0
-    command = [sys.executable, "-m", "pytest", "-q", "-rs", "--durations=10", "-n", "2", "--dist", "loadfile"]
+    workers = 2
+    command = [sys.executable, "-m", "pytest", "-q", "-rs", "--durations=10", "-n", str(workers), "--dist", "loadfile"]
+    # Each takes its share of the cores: threads of one that has all of them wait for those of the other.
+    threads = str(max(1, (os.cpu_count() or 1) // workers))
+    environment = {"OMP_NUM_THREADS": threads, **os.environ}
     tail: list[str] = []
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
         for line in process.stdout:
             print(line, end="", flush=True)
