@@ -170,8 +170,8 @@ class _Attention(nn.Module):
             each(x_BLD).unflatten(-1, (-1, self._width)) for each in (self.q_proj, self.k_proj, self.v_proj)
         )
         query, key = _turned(self.q_norm(query), turns), _turned(self.k_norm(key), turns)
-        heads_first = (each.transpose(1, 2) for each in (query, key, value))
-        found_BLHK, _ = attend(self, *heads_first, None, self._width**-0.5)
+        query, key, value = (each.transpose(1, 2) for each in (query, key, value))
+        found_BLHK, _ = attend(self, query, key, value, None, self._width**-0.5)
         return self.o_proj(found_BLHK.flatten(2))
 
 
