@@ -23,7 +23,7 @@ from headwater.train.processes import Processes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
-STEPS = 6
+STEPS = 10
 TESTED = {
     "ddp2", "fsdp2", "fsdp2-zero1", "tp2", "cp2", "pp2", "pp2-gpipe", "pp2-interleaved", "pp2-zerobubble", "pp2-zbv",
     "hsdp2x2", "fsdp2tp2", "fsdp2cp2", "tp2pp2", "fsdp2tp2pp2", "ep2", "fsdp2pp2ep2",
