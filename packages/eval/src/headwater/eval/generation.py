@@ -29,7 +29,8 @@ from headwater.eval.tokenizer import EvalTokenizer
 _CHUNK = 2
 """Prompts of a chunk, in units of what runs at once: a chunk is finished before the next begins."""
 _GUESS = 15
-"""Most tokens that are tried ahead."""
+"""Most tokens that are tried ahead. With the one before them they are 16, and those of two query heads that share a key
+head the 32 queries for which torch's attention on a CPU reads keys and values once."""
 _LATELY = 0.7
 """What a guess counts for in the chances of later ones, with each guess after it."""
 _PASS = 4
