@@ -53,6 +53,8 @@ def test_the_licence_decides(verdict, head, license, reason):
         ("MIT", True), ("GPL-3.0", False), ("MIT AND GPL-3.0", False), ("(MIT OR GPL-3.0) AND Apache-2.0", True),
         ("GPL-3.0 OR (MIT AND (Apache-2.0))", True), ("GPL-2.0-only", True), ("GPL-2.0+", True), ("MIT MIT", False),
         ("GPL-2.0-only WITH Classpath-exception-2.0", True), ("(MIT", False), ("", False), ("OR MIT", False),
+        ("OR OR MIT OR", False), ("MIT OR", False), ("MIT WITH OR MIT", False), ("MIT OR (", False),
+        ("MIT OR )", False),
     ],
 )  # fmt: skip
 def test_expressions(expression, result):
@@ -63,8 +65,9 @@ def test_expressions(expression, result):
 def test_any_expression_is_decided(tokens):
     expression = " ".join(tokens)
     assert allowed(expression, ()) is False
-    if set(tokens) <= {"MIT", "OR"} and allowed(expression, ("MIT",)):
-        assert tokens[0] == "MIT" or tokens[-1] == "MIT"
+    if set(tokens) <= {"MIT", "OR", "AND"}:
+        readable = len(tokens) % 2 == 1 and set(tokens[::2]) == {"MIT"} and "MIT" not in tokens[1::2]
+        assert allowed(expression, ("MIT",)) is readable
 
 
 @pytest.mark.parametrize(

@@ -131,9 +131,15 @@ def allowed(expression: str, licenses: Collection[str]) -> bool:
 
     An expression that cannot be read is not satisfied.
     """
-    tokens = _TOKEN.findall(expression)
-    result, rest = _any(tokens, frozenset(licenses), 0)
+    try:
+        result, rest = _any(_TOKEN.findall(expression), frozenset(licenses), 0)
+    except _UnreadableError:
+        return False
     return result and not rest
+
+
+class _UnreadableError(ValueError):
+    """An expression that is none."""
 
 
 def _any(tokens: list[str], licenses: frozenset[str], depth: int) -> tuple[bool, list[str]]:
@@ -153,15 +159,24 @@ def _all(tokens: list[str], licenses: frozenset[str], depth: int) -> tuple[bool,
 
 
 def _term(tokens: list[str], licenses: frozenset[str], depth: int) -> tuple[bool, list[str]]:
-    if not tokens or depth > 20:
-        return False, []
-    if tokens[0] == "(":
+    if depth > 20:
+        raise _UnreadableError
+    if tokens[:1] == ["("]:
         result, rest = _any(tokens[1:], licenses, depth + 1)
-        return result and rest[:1] == [")"], rest[1:]
-    name, rest = tokens[0], tokens[1:]
+        if rest[:1] != [")"]:
+            raise _UnreadableError
+        return result, rest[1:]
+    name, rest = _name(tokens), tokens[1:]
     plain = re.sub(r"(?:-only|-or-later|\+)$", "", name)
     result = name in licenses or plain in licenses
-    if len(rest) >= 2 and rest[0].upper() == "WITH":  # an exception only adds permissions
-        result = result or f"{name} WITH {rest[1]}" in licenses
+    if rest and rest[0].upper() == "WITH":  # an exception only adds permissions
+        result = f"{name} WITH {_name(rest[1:])}" in licenses or result
         rest = rest[2:]
     return result, rest
+
+
+def _name(tokens: list[str]) -> str:
+    """The licence or exception that comes next."""
+    if not tokens or tokens[0].upper() in ("(", ")", "OR", "AND", "WITH"):
+        raise _UnreadableError
+    return tokens[0]
