@@ -199,10 +199,12 @@ def test_generation_equals_recomputing_every_step(loaded, lm, build):
 
 def test_drawn_answers_are_the_same_again_and_differ_from_each_other(lm):
     settings = {"do_sample": True, "temperature": 0.8, "top_k": 40, "max_gen_toks": 12}
-    asked = [Instance("generate_until", {}, ("The river", settings), number, ("task", 0, 6)) for number in range(6)]
+    # As lm-eval asks for several answers: the same request again.
+    asked = [Instance("generate_until", {}, ("The river", settings), 0, ("task", 0, 6))] * 6
     texts = lm.generate_until(asked)
     assert len(set(texts)) > 1
-    assert lm.generate_until(asked[::-1])[::-1] == texts
+    other = Instance("generate_until", {}, ("The sea", settings), 0, ("task", 1, 6))
+    assert lm.generate_until([other, *asked, other])[1:-1] == texts
     cold = [("The river", settings | {"temperature": 1e-4})]
     greedy = [("The river", {"max_gen_toks": 12})]
     assert lm.generate_until(_instances("generate_until", cold)) == lm.generate_until(

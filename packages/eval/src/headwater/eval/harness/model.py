@@ -2,7 +2,7 @@
 
 import hashlib
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
@@ -182,12 +182,17 @@ class HeadwaterLM(TemplateLM):
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = True) -> list[str]:
         """Continues each context until a stop string, the end of the document or the limit.
 
-        Tokens are drawn where the task says `do_sample: true`, the same ones each time: see `generation.Sampling`.
+        Tokens are drawn where the task says `do_sample: true`, the same ones each time, but others for each of several
+        answers to an item: see `generation.Sampling`.
         """
         prompts: list[Prompt] = []
+        # Where a task wants several answers to an item (`repeats`), lm-eval asks for the same one again and again.
+        before: Counter[tuple[int | None, int]] = Counter()
         for instance in requests:
             context, settings = cast("tuple[str, dict[str, Any]]", instance.args)
-            prompts.append(self._prompt(context, settings, instance.idx))
+            item = instance.doc_id, instance.idx
+            prompts.append(self._prompt(context, settings, before[item]))
+            before[item] += 1
         with self.bars(len(prompts), _label(requests)) as bar:
             answers: list[Generated] = generate(
                 self.reader,
