@@ -16,7 +16,7 @@ def headline(scores: Sequence[Score], asked: Sequence[str]) -> list[Score]:
 
 
 def notes(scores: Sequence[Score], max_length: int, config: EvalConfig) -> list[str]:
-    """What the scores do not say by themselves: chance, cut prompts, items left out.
+    """What the scores do not say by themselves: chance, cut prompts and answers, items left out.
 
     Args:
         scores: Every score.
@@ -34,6 +34,10 @@ def notes(scores: Sequence[Score], max_length: int, config: EvalConfig) -> list[
     if cut:
         named = ", ".join(f"{score.task} ({score.truncated} of {score.items})" for score in cut.values())
         lines.append(f"Prompts whose beginning did not fit the model's {max_length:,} tokens: {named}.")
+    short = {score.task: score for score in scores if score.cut_short and not score.group}
+    if short:
+        named = ", ".join(f"{score.task} ({score.cut_short} of {score.items})" for score in short.values())
+        lines.append(f"Answers that reached the limit of tokens before they ended: {named}.")
     if config.limit is not None:
         lines.append(f"Only the first {config.limit} items of each task were run: these are no benchmark scores.")
     if some := [f"{name} ({how.items} of each task)" for name, how in config.asked.items() if how.items is not None]:
