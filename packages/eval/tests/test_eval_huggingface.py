@@ -7,7 +7,9 @@ import pytest
 
 from headwater.core.config import validate
 from headwater.core.errors import EvalError
+from headwater.eval.checkpoint import load
 from headwater.eval.config import EvalConfig
+from headwater.eval.errors import UnusableCheckpoint
 from headwater.eval.stage import run_eval
 from headwater.eval.tokenizer import load_tokenizer
 
@@ -60,3 +62,9 @@ def test_a_token_that_the_folder_names_ends_texts(finished_run, tmp_path):
     (tmp_path / "tokenizer_config.json").write_text("{torn")
     with pytest.raises(EvalError, match="not valid JSON"):
         load_tokenizer(tmp_path)
+
+
+def test_an_adapter_is_said_to_be_one(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(UnusableCheckpoint, match="holds an adapter"):
+        load(tmp_path)

@@ -64,6 +64,11 @@ def load(path: Path, device: str = "cpu") -> LoadedCheckpoint:
         loaded = load_checkpoint(path, device)
     elif (path / "config.json").is_file():
         loaded = load_huggingface(path, device)
+    elif (path / "adapter_config.json").is_file():
+        raise UnusableCheckpoint(
+            f"{path} holds an adapter (LoRA or the like), which cannot be evaluated by itself yet",
+            hint="merge it into its model and give that folder: peft's merge_and_unload(), then save_pretrained()",
+        )
     else:
         raise UnusableCheckpoint(
             f"{path} holds no model",
