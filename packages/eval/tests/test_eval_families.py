@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from headwater.core.errors import EvalError
 from headwater.eval import generation, scoring
 from headwater.eval.generation import Prompt, Sampling, generate
 from headwater.eval.reader import Reader
@@ -161,3 +162,19 @@ def test_a_text_that_goes_round_is_guessed_as_far_as_tokens_are_tried(repeated):
     job.new = text[count : count + 95]
     assert job.guess() == text[count + 95 : count + 99]
     assert generation._Job(Prompt([1, 2, 3, 4], 100), 1000).guess() == []
+
+
+@pytest.mark.parametrize("family", ["llama", "mistral"])
+def test_a_model_that_goes_wrong_within_an_answer_is_refused(family, finished_run):
+    text = load_tokenizer(finished_run.tokenizer)
+    torch.manual_seed(0)
+    settings = FAMILIES[family] | {"tie_word_embeddings": False}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **settings)).eval()
+    prompts, sizes = [Prompt([1, 2, 3], 4)], {"max_length": 64, "batch_tokens": 100, "cache_tokens": 1000}
+    with torch.inference_mode():
+        first = int(model(input_ids=torch.tensor([[1, 2, 3]])).logits[0, -1].argmax())
+    assert first not in (1, 2, 3, text.eot_id)
+    generate(model, text, prompts, **sizes)
+    model.get_input_embeddings().weight.data[first] = torch.nan
+    with pytest.raises(EvalError, match="no numbers"):
+        generate(model, text, prompts, **sizes)

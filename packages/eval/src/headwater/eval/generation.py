@@ -203,7 +203,7 @@ def generate(
         One `Generated` a prompt, in their order.
 
     Raises:
-        EvalError: The model gives NaN after a prompt.
+        EvalError: The model gives NaN.
     """
     reader = model if isinstance(model, Reader) else Reader(model)
     jobs = [_Job(prompt, max_length) for prompt in prompts]
@@ -308,7 +308,7 @@ def _run_chunk(
                 del guess[ahead:]
                 ids_BL[slot, : 1 + len(guess)] = torch.tensor([job.new[-1], *guess])
             logits_BLV = reader.step(ids_BL.to(device), slots, shared, beginning)
-            likeliest = logits_BLV.argmax(-1).tolist()
+            likeliest = _likeliest(logits_BLV)
             for slot in reversed(range(len(alive))):
                 job, guess, goes_on = alive[slot], guesses[slot], True
                 for k in range(1 + len(guess)):
@@ -342,15 +342,25 @@ def _ahead(jobs: Sequence[_Job], guesses: Sequence[list[int]]) -> int:
 
 
 def _choose(jobs: Sequence[_Job], logits_BV: torch.Tensor) -> list[int]:
-    if bool(logits_BV.isnan().any()):
+    likeliest = _likeliest(logits_BV)
+    return [
+        likeliest[row] if job.sampling is None else job.choose(logits_BV[row]) for row, job in enumerate(jobs)
+    ]  # fmt: skip
+
+
+def _likeliest(logits: torch.Tensor) -> Any:
+    """The likeliest token by each row of the last dimension, as lists.
+
+    Raises:
+        EvalError: A logit is NaN, which torch counts as the greatest of its row.
+    """
+    most = logits.max(-1)
+    if bool(most.values.isnan().any()):
         raise EvalError(
             "the model gives logits that are no numbers (NaN)",
             hint="no score of this model would mean anything: evaluate a checkpoint from before it went wrong",
         )
-    likeliest = logits_BV.argmax(-1).tolist()
-    return [
-        likeliest[row] if job.sampling is None else job.choose(logits_BV[row]) for row, job in enumerate(jobs)
-    ]  # fmt: skip
+    return most.indices.tolist()
 
 
 @torch.inference_mode()
