@@ -42,7 +42,7 @@ test: $(INSTALLED) ## every test that this machine can run; unchanged trees are 
 lint: $(INSTALLED) ## ruff, pyright, import-linter
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright && $(BIN)/lint-imports
 
-check: lint ## lint, documentation links and the quick tests, in under two minutes
+check: lint ## lint, documentation links and the quick tests: a few minutes on two cores
 	@$(BIN)/python -m pytest -q -m "not slow and not browser and not network and not services" -n 2
 
 constraints: ## pin what a clean environment resolves to today, in constraints.txt
