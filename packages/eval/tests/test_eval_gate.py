@@ -17,7 +17,7 @@ from headwater.eval.gate_report import headline, junit, markdown
 from headwater.eval.results import EvaluatedCheckpoint, Results, Sample, Score
 
 
-def write(folder, tasks, *, refused=(), version="1", group=None, metric="acc", better=True):
+def write(folder, tasks, *, refused=(), version="1", group=None, metric="acc", better=True, **settings):
     """An evaluation with a value for each item of each task."""
     (folder / "samples").mkdir(parents=True)
     common = {"metric": metric, "filter": "none", "stderr": None, "interval": None, "chance": None,
@@ -41,9 +41,9 @@ def write(folder, tasks, *, refused=(), version="1", group=None, metric="acc", b
             lines.append(sample.model_dump_json())
         (folder / "samples" / f"{task}.jsonl").write_text("\n".join(lines) + "\n")
     results = Results(
-        checkpoint=EvaluatedCheckpoint(weights_digest="w", parameters=1, max_length=8), tasks=scores,
+        checkpoint=EvaluatedCheckpoint(weights_digest=str(folder), parameters=1, max_length=8), tasks=scores,
         refused=[{"task": name, "reason": "no sandbox"} for name in refused], bits_per_byte=None, notes=[],
-        settings={"eval": {"tasks": [group] if group else [*tasks, *refused]}}, software={},
+        settings={"eval": {"tasks": [group] if group else [*tasks, *refused]} | settings}, software={},
     )  # fmt: skip
     (folder / "results.json").write_text(results.model_dump_json())
     return Evaluated(folder)
@@ -189,6 +189,16 @@ def test_reports_hold_the_verdict(tmp_path):
     assert text.startswith("### NO-GO: bad is worse by 8.00%") and text.count("\n| ") == 4
 
 
+def test_what_makes_a_comparison_doubtful_is_said(tmp_path):
+    a = write(tmp_path / "a", {"t": BASE})
+    b = write(tmp_path / "b", {"t": BASE}, precision="bfloat16")
+    assert decide(a, a).warnings == [
+        "baseline and candidate have the same weights: is one of the folders the wrong one?"
+    ]
+    assert decide(a, b).warnings == ["the baseline was computed in float32, the candidate in bfloat16"]
+    assert "\n\n**Beware:** the baseline was computed in float32" in markdown(decide(a, b))
+
+
 def test_markdown_shows_names_and_reasons_as_they_are(tmp_path):
     hostile = "![x](http://x/y.png) <script>alert(1)</script> **a** | b\n# head `code` [l](javascript:x) &lt; _i_ a_b"
     shown = markdown_text(hostile)
@@ -213,6 +223,7 @@ def test_the_command_writes_files_and_ends_with_the_verdict(tmp_path):
     assert all((tmp_path / name).is_file() for name in ("gate.xml", "gate.md"))
     same = CliRunner().invoke(gate, ["--baseline", str(tmp_path / "a"), "--candidate", str(tmp_path / "a")])
     assert same.exit_code == 0 and "GO: 1 task" in same.stdout
+    assert "have the same weights" in same.stderr and "have the same weights" not in result.stderr
     bare = CliRunner().invoke(gate, ["--baseline", str(tmp_path), "--candidate", str(tmp_path / "a")])
     assert isinstance(bare.exception, EvalError) and "holds no evaluation" in str(bare.exception)
 

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from headwater.core.config import validate
-from headwater.core.errors import ManifestError
+from headwater.core.errors import EvalError, ManifestError
 from headwater.eval import watch as watching
 from headwater.eval.config import EvalConfig
 from headwater.eval.watch import steps_of, watch
@@ -119,6 +119,9 @@ def test_a_checkpoint_that_another_replaces_is_read_again(own_run, build, monkey
 def test_the_command_says_what_it_waits_for(tmp_path):
     (tmp_path / "r.yaml").write_text("name: r\n")
     arguments = ["--recipe", str(tmp_path / "r.yaml"), "--run", str(tmp_path / "nothing"), "--once"]
+    absent = CliRunner().invoke(command, arguments)
+    assert isinstance(absent.exception, EvalError) and "does not exist" in str(absent.exception)
+    (tmp_path / "nothing").mkdir()
     result = CliRunner().invoke(command, arguments)
     assert result.exit_code == 0 and "no finished checkpoint in" in result.stderr
 

@@ -61,6 +61,7 @@ class Decision(BaseModel):
         units: The tasks, worst first.
         missing: Tasks that were refused or are not in both evaluations: no GO without them.
         baseline, candidate: Where the evaluations lie.
+        warnings: What makes the comparison doubtful, in sentences.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -72,6 +73,7 @@ class Decision(BaseModel):
     missing: list[str]
     baseline: str
     candidate: str
+    warnings: list[str] = []
 
 
 class Evaluated:
@@ -199,6 +201,7 @@ def decide(
     return Decision(
         verdict=overall, level=level, missing=missing, baseline=str(baseline.folder), candidate=str(candidate.folder),
         units=sorted(units, key=lambda unit: (unit.p_corrected, unit.task)),
+        warnings=_doubts(baseline.results, candidate.results),
     )  # fmt: skip
 
 
@@ -231,6 +234,16 @@ def judge(pairs: Sequence[Pair], level: float = LEVEL, margin: float = MARGIN) -
                  margin=allowed, verdict=verdict, **each.__dict__)
         )  # fmt: skip
     return units
+
+
+def _doubts(baseline: Results, candidate: Results) -> list[str]:
+    found: list[str] = []
+    if baseline.checkpoint.weights_digest == candidate.checkpoint.weights_digest:
+        found.append("baseline and candidate have the same weights: is one of the folders the wrong one?")
+    before, after = (side.settings["eval"].get("precision", "float32") for side in (baseline, candidate))
+    if before != after:
+        found.append(f"the baseline was computed in {before}, the candidate in {after}")
+    return found
 
 
 def _metric(side: Evaluated, first: Score, metric: str | None) -> Score:

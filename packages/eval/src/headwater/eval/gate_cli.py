@@ -81,7 +81,7 @@ def gate(
     headwater eval gate --candidate new/eval --baseline old/eval
     headwater eval gate --candidate new --baseline old --suite ci --data-dir DIR --junit gate.xml --markdown gate.md
     """
-    from headwater.core.console import print_json, table
+    from headwater.core.console import print_json, table, warn
     from headwater.core.errors import ConfigError
     from headwater.core.storage import atomic_write
     from headwater.eval.gate import Evaluated, decide
@@ -107,6 +107,8 @@ def gate(
         *sides, tasks=list(asked) or None, metrics=chosen, level=level, margin=margin,
         margins={name: how.margin for name, how in asked.items() if how.margin is not None},
     )  # fmt: skip
+    for each in decision.warnings:
+        warn(each)
     if markdown is not None:
         atomic_write(markdown, as_markdown(decision))
     if junit is not None:

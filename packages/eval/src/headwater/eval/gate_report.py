@@ -59,6 +59,7 @@ def markdown(decision: Decision) -> str:
         f"{len(decision.units)} tasks; a NO-GO has at most {decision.level:.0%} probability when the models are alike. "
         f"Detectable: the smallest loss that would have been found with {decision.power:.0%} probability.",
         "",
+        *[f"**Beware:** {each}\n" for each in decision.warnings],
         f"Baseline {markdown_code(decision.baseline)}, candidate {markdown_code(decision.candidate)}.",
     ]
     return "\n".join(lines) + "\n"

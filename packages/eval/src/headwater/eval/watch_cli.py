@@ -53,7 +53,7 @@ def watch(
 
     from headwater.core.config import load_section, validate
     from headwater.core.console import done, warn
-    from headwater.core.errors import HeadwaterError
+    from headwater.core.errors import EvalError, HeadwaterError
     from headwater.core.layout import RunLayout
     from headwater.core.sinks import served
     from headwater.eval.config import EvalConfig
@@ -71,6 +71,8 @@ def watch(
         unusable.append(step)
         warn(f"the checkpoint of step {step:,} was not evaluated: {error}")
 
+    if once and not run.is_dir():
+        raise EvalError(f"{run} does not exist", expected="the folder of a run, with train/checkpoints in it")
     if not steps_of(RunLayout(run)):
         warn(f"no finished checkpoint in {RunLayout(run).checkpoints}" + ("" if once else " yet: waiting for one"))
     found = each_checkpoint(
