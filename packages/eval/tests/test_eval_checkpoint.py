@@ -305,6 +305,21 @@ def test_logits_are_those_of_transformers_to_the_bit(tmp_path, build, in_transfo
         assert torch.equal(loaded.model(tokens).logits, theirs(tokens).logits)
 
 
+def test_bfloat16_is_that_of_transformers(finished_run, tmp_path, in_transformers):
+    folder = finished_run.checkpoint(20)
+    exact, narrow = load(folder), load(folder, precision="bfloat16")
+    in_transformers(folder).to(torch.bfloat16).save_pretrained(tmp_path / "hf")
+    theirs = load(tmp_path / "hf", precision="bfloat16")
+    assert narrow.model.dtype == theirs.model.dtype == torch.bfloat16
+    tokens = torch.randint(0, 512, (3, 100), generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        found = [each.model(tokens).logits.float().log_softmax(-1) for each in (exact, narrow, theirs)]
+    assert (found[1] - found[2]).abs().max() < 0.1
+    assert 0 < (found[0] - found[1]).abs().max() < 0.1
+    # What a file holds, not what it is read as, is who a model is.
+    assert theirs.weights_digest == load(tmp_path / "hf").weights_digest
+
+
 def test_a_tensor_in_pieces_is_put_together(own_run):
     folder = own_run.checkpoint(10)
     name, stored = next((name, each) for name, each in read_index(folder).items() if each and len(each.size) == 2)

@@ -1,5 +1,6 @@
 """Scoring and generation against the plain model, for each family, however inputs share their beginnings."""
 
+import copy
 import random
 
 import pytest
@@ -85,6 +86,23 @@ def test_scores_are_those_of_each_input_alone(reader, bundle, monkeypatch):
     for answer, request in zip(found, asked, strict=True):
         logprob, greedy = alone(reader.model, request)
         assert answer.logprob == pytest.approx(logprob, abs=1e-4) and answer.greedy == greedy
+
+
+def test_in_bfloat16_answers_are_as_near_as_its_numbers_are(reader, finished_run):
+    narrow = Reader(copy.deepcopy(reader.model).to(torch.bfloat16))
+    assert narrow.shares == reader.shares
+    for answer, request in zip(score(narrow, asked := requests()[:40], max_length=512, batch_tokens=500), asked,
+                               strict=True):  # fmt: skip
+        assert answer.logprob == pytest.approx(alone(reader.model, request)[0], abs=0.2)
+    rng, text = random.Random(3), load_tokenizer(finished_run.tokenizer)
+    prompts = [Prompt(drawn(rng, 1, 40), 8) for _ in range(6)]
+    with torch.inference_mode():
+        for answer, prompt in zip(
+            generate(narrow, text, prompts, max_length=256, batch_tokens=200, cache_tokens=200), prompts, strict=True
+        ):
+            logits = reader.model(input_ids=torch.tensor([prompt.tokens])).logits[0, -1]
+            best = [token for token in range(512) if logits[token] > logits.max() - 0.2]
+            assert any(answer.text.startswith(text.decode([token])) for token in best)
 
 
 def test_a_batch_that_does_not_fit_is_halved(reader, monkeypatch):

@@ -64,6 +64,13 @@ def test_a_token_that_the_folder_names_ends_texts(finished_run, tmp_path):
         load_tokenizer(tmp_path)
 
 
+def test_a_torn_file_of_weights_is_said_to_be_one(folder):
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(UnusableCheckpoint, match=r"(?s)cannot be loaded as a.*found: .*again"):
+        load(folder)
+
+
 def test_an_adapter_is_said_to_be_one(tmp_path):
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(UnusableCheckpoint, match="holds an adapter"):

@@ -14,6 +14,9 @@ def test_cut_prompts_and_answers_are_named_with_their_number():
     again = score.model_copy(update={"filter": "flexible-extract"})
     ended = score.model_copy(update={"task": "humaneval", "truncated": 0, "cut_short": 0})
     group = score.model_copy(update={"task": "all", "group": True})
+    assert notes([], 2048, EvalConfig(precision="bfloat16")) == [
+        "Computed in bfloat16: log-probabilities are off by a hundredth or so."
+    ]
     assert notes([score, again, ended, group], 2048, EvalConfig()) == [
         "Prompts whose beginning did not fit the model's 2,048 tokens: gsm8k (3 of 20).",
         "Answers that reached the limit of tokens before they ended: gsm8k (7 of 20).",

@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from headwater.core.config import validate
@@ -250,6 +251,19 @@ def test_shares_of_several_processes_make_the_same_artifact(own_run, tmp_path):
     alone = run_eval(own_run, config, output=tmp_path / "alone")
     assert {f.path: f.sha256 for f in shared.manifest.files} == {f.path: f.sha256 for f in alone.manifest.files}
     assert open_eval(own_run, config, output=tmp_path / "shared") is None
+
+
+def test_bfloat16_is_asked_for_and_said(own_run, tmp_path):
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        config = validate(EvalConfig, {"limit": 4, "tasks": ["headwater_mini_mmlu"], "checkpoint": "10",
+                                       "held_out_tokens": 64, "precision": precision}, "eval")  # fmt: skip
+        results = run_eval(own_run, config, output=tmp_path / precision).results
+        path = tmp_path / precision / "samples" / "headwater_mini_mmlu.jsonl"
+        lines = [json.loads(line)["logprobs"] for line in path.read_text().splitlines()]
+        found[precision] = np.array([*np.ravel(lines), results.bits_per_byte.model])
+        assert any("Computed in bfloat16" in note for note in results.notes) == (precision == "bfloat16")
+    assert 0 < np.abs(found["float32"] - found["bfloat16"]).max() < 0.2
 
 
 def test_work_of_another_stage_is_refused_and_left(own_run, tmp_path):

@@ -197,7 +197,7 @@ def _in_two(
     shape = (groups, heads // groups, batch, length)
     rest = rest.reshape(*shape, width).permute(2, 0, 1, 3, 4).reshape(batch, heads, length, width)
     rest_sum = rest_sum.reshape(shape).permute(2, 0, 1, 3).reshape(batch, heads, length)
-    return torch.lerp(rest, own, torch.sigmoid(own_sum - rest_sum)[..., None])
+    return torch.lerp(rest, own, torch.sigmoid(own_sum - rest_sum)[..., None].to(own.dtype))
 
 
 def _in_one(

@@ -16,10 +16,12 @@ from headwater.core.huggingface import FAMILIES, rows_to_huggingface, stored_pre
 from headwater.core.manifest import Manifest, read_manifest
 from headwater.core.run import NOT_LEFT_TO_RIGHT, ModelShape, RunInfo, read_run
 from headwater.core.storage import file_sha256
+from headwater.eval.config import Precision
 from headwater.eval.dcp import read_index, read_tensor
 from headwater.eval.decoder import Decoder, Model
 from headwater.eval.errors import UnusableCheckpoint
 
+_DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _USUAL_LENGTH = 2048  # of a model that names none (Bloom, MPT), as in lm-eval
 
 
@@ -29,7 +31,7 @@ class LoadedCheckpoint:
 
     Attributes:
         path: The folder it was read from.
-        model: The model, in evaluation mode, float32.
+        model: The model, in evaluation mode, in the precision asked for.
         weights_digest: Identity of the weights (for a Headwater checkpoint the one in its run.json).
         run: The checkpoint's run.json; None for a Hugging Face folder.
         manifest: The checkpoint's manifest; None for a Hugging Face folder.
@@ -48,12 +50,13 @@ class LoadedCheckpoint:
         return int(found or _USUAL_LENGTH)
 
 
-def load(path: Path, device: str = "cpu") -> LoadedCheckpoint:
+def load(path: Path, device: str = "cpu", precision: Precision = "float32") -> LoadedCheckpoint:
     """Loads whichever kind of checkpoint lies in `path`.
 
     Args:
         path: A Headwater checkpoint (`…/checkpoints/step-…`) or a Hugging Face folder (with `config.json`).
         device: Where the weights go, `cpu` or `cuda`.
+        precision: Of the weights and of what is computed with them.
 
     Raises:
         UnusableCheckpoint: The folder is neither, its weights do not fit its description, or are no finite numbers, or
@@ -61,9 +64,9 @@ def load(path: Path, device: str = "cpu") -> LoadedCheckpoint:
         ManifestError: A Headwater checkpoint that is unfinished, damaged or of another schema version.
     """
     if (path / "run.json").is_file() or (path / ".metadata").is_file():
-        loaded = load_checkpoint(path, device)
+        loaded = load_checkpoint(path, device, precision)
     elif (path / "config.json").is_file():
-        loaded = load_huggingface(path, device)
+        loaded = load_huggingface(path, device, precision)
     elif (path / "adapter_config.json").is_file():
         raise UnusableCheckpoint(
             f"{path} holds an adapter (LoRA or the like), which cannot be evaluated by itself yet",
@@ -79,7 +82,7 @@ def load(path: Path, device: str = "cpu") -> LoadedCheckpoint:
     return loaded
 
 
-def load_checkpoint(path: Path, device: str = "cpu") -> LoadedCheckpoint:
+def load_checkpoint(path: Path, device: str = "cpu", precision: Precision = "float32") -> LoadedCheckpoint:
     """Loads a Headwater checkpoint. See `load`."""
     manifest = verify_files(path)
     run = read_run(path)
@@ -94,22 +97,27 @@ def load_checkpoint(path: Path, device: str = "cpu") -> LoadedCheckpoint:
             found=f"train.objective {run.objective}",
             expected="an objective that trains it, as causal, causal_and_masked, prefix, fill_in_the_middle or ul2",
         )  # fmt: skip
-    model = Decoder(run.model, to_transformers(read_weights(path, run.model), run.model))
+    state = to_transformers(read_weights(path, run.model), run.model, _DTYPES[precision])
+    model = Decoder(run.model, state)
     return LoadedCheckpoint(path, _placed(model, device), run.weights_digest, run, manifest)
 
 
-def load_huggingface(path: Path, device: str = "cpu") -> LoadedCheckpoint:
+def load_huggingface(path: Path, device: str = "cpu", precision: Precision = "float32") -> LoadedCheckpoint:
     """Loads a causal language model from a Hugging Face folder, without the network. See `load`."""
     # Imported here: it takes as long as all the rest of a short evaluation.
     from transformers import AutoModelForCausalLM
 
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            path, dtype=torch.float32, local_files_only=True, output_loading_info=True, trust_remote_code=False
+            path, dtype=_DTYPES[precision], local_files_only=True, output_loading_info=True, trust_remote_code=False
         )
         model, told = loaded
     except Exception as error:  # damaged files make transformers and safetensors raise anything
-        raise UnusableCheckpoint(f"{path} cannot be loaded as a Hugging Face model: {error}") from error
+        raise UnusableCheckpoint(
+            f"{path} cannot be loaded as a Hugging Face model", found=f"{type(error).__name__}: {error}",
+            expected="a config.json that transformers knows, and whole files of weights",
+            hint="export or download the model again",
+        ) from error  # fmt: skip
     # transformers gives weights that are not there random values.
     if absent := sorted(str(name) for kind in ("missing_keys", "mismatched_keys") for name in told[kind]):
         more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
@@ -183,12 +191,14 @@ def read_weights(path: Path, shape: ModelShape) -> dict[str, torch.Tensor]:
     return found
 
 
-def to_transformers(weights: dict[str, torch.Tensor], shape: ModelShape) -> dict[str, torch.Tensor]:
+def to_transformers(
+    weights: dict[str, torch.Tensor], shape: ModelShape, dtype: torch.dtype = torch.float32
+) -> dict[str, torch.Tensor]:
     """Renames training weights and reorders the rotary dimensions (see `headwater.core.huggingface`)."""
     state: dict[str, torch.Tensor] = {}
     for weight in weights_of(shape):
         tensor, rows = weights[weight.name], rows_to_huggingface(weight)
-        state[weight.hf_name] = (tensor if rows is None else tensor[torch.from_numpy(rows)]).float()
+        state[weight.hf_name] = (tensor if rows is None else tensor[torch.from_numpy(rows)]).to(dtype)
     return state
 
 
@@ -210,6 +220,9 @@ def _placed(model: Model, device: str) -> Model:
 def _state_digest(state: dict[str, torch.Tensor]) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(state.items()):
-        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        # The same numbers have the same digest in every precision; numpy has no bfloat16.
+        values = tensor.detach().cpu()
+        values = values.float() if values.is_floating_point() else values
+        digest.update(f"{name}|{values.dtype}|{tuple(values.shape)}|".encode())
+        digest.update(values.contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -2,12 +2,14 @@
 
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, field_validator
 
 from headwater.core.config import Section, Whole
 from headwater.eval.suites import Asked, load_suite
 
+Precision = Literal["float32", "bfloat16"]
 MINI_TASKS = ("headwater_mini_mmlu", "headwater_mini_gsm8k", "headwater_mini_humaneval")
 
 
@@ -48,6 +50,11 @@ class EvalConfig(Section):
         min_length=1,
         description="Tokens of the prompts that long-context tasks make (headwater_needle, RULER); by default an "
         "eighth, a quarter, half and all of what the model reads.",
+    )
+    precision: Precision = Field(
+        default="float32",
+        description="Numbers of the weights and of what is computed with them. bfloat16 takes half the memory and is "
+        "faster on GPUs; log-probabilities are then off by a hundredth or so.",
     )
     batch_tokens: Whole | None = Field(
         default=None,

@@ -50,7 +50,7 @@ class Decoder(nn.Module):
 
     Args:
         shape: The model's shape.
-        weights: Name in transformers → tensor, float32; a tied model has no `lm_head.weight`.
+        weights: Name in transformers → tensor, all of one dtype; a tied model has no `lm_head.weight`.
 
     Raises:
         ManifestError: Of another family.
@@ -132,8 +132,8 @@ class _Body(nn.Module):
             position_ids = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
         angles_BLK = position_ids[..., None].float() * self._inverse_K
         cos_BL1K, sin_BL1K = ((each * self._length)[:, :, None] for each in (angles_BLK.cos(), angles_BLK.sin()))
-        turns = torch.cat([cos_BL1K, cos_BL1K], -1), sin_BL1K
         x_BLD = self.embed_tokens(input_ids)
+        turns = torch.cat([cos_BL1K, cos_BL1K], -1).to(x_BLD.dtype), sin_BL1K.to(x_BLD.dtype)
         for layer in self.layers:
             x_BLD = layer(x_BLD, turns)
         return Hidden(self.norm(x_BLD))

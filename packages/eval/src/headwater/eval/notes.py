@@ -38,6 +38,8 @@ def notes(scores: Sequence[Score], max_length: int, config: EvalConfig) -> list[
     if short:
         named = ", ".join(f"{score.task} ({score.cut_short} of {score.items})" for score in short.values())
         lines.append(f"Answers that reached the limit of tokens before they ended: {named}.")
+    if config.precision != "float32":
+        lines.append(f"Computed in {config.precision}: log-probabilities are off by a hundredth or so.")
     if config.limit is not None:
         lines.append(f"Only the first {config.limit} items of each task were run: these are no benchmark scores.")
     if some := [f"{name} ({how.items} of each task)" for name, how in config.asked.items() if how.items is not None]:

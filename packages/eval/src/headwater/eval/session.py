@@ -94,7 +94,8 @@ class Session:
     @cached_property
     def _loaded(self) -> checkpoints.LoadedCheckpoint:
         with self._timed("load checkpoint"):
-            return checkpoints.load(self.checkpoint, "cuda" if torch.cuda.is_available() else "cpu")
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+            return checkpoints.load(self.checkpoint, device, self.config.precision)
 
     @cached_property
     def _reader(self) -> Reader:
