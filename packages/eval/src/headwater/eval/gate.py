@@ -237,13 +237,12 @@ def judge(pairs: Sequence[Pair], level: float = LEVEL, margin: float = MARGIN) -
 
 
 def _doubts(baseline: Results, candidate: Results) -> list[str]:
-    found: list[str] = []
-    if baseline.checkpoint.weights_digest == candidate.checkpoint.weights_digest:
-        found.append("baseline and candidate have the same weights: is one of the folders the wrong one?")
     before, after = (side.settings["eval"].get("precision", "float32") for side in (baseline, candidate))
     if before != after:
-        found.append(f"the baseline was computed in {before}, the candidate in {after}")
-    return found
+        return [f"the baseline was computed in {before}, the candidate in {after}"]
+    if baseline.checkpoint.weights_digest == candidate.checkpoint.weights_digest:
+        return ["baseline and candidate have the same weights: is one of the folders the wrong one?"]
+    return []
 
 
 def _metric(side: Evaluated, first: Score, metric: str | None) -> Score:
