@@ -53,8 +53,8 @@ class EvalConfig(Section):
     )
     precision: Precision = Field(
         default="float32",
-        description="Numbers of the weights and of what is computed with them. bfloat16 takes half the memory and is "
-        "faster on GPUs; log-probabilities are then off by a hundredth or so.",
+        description="Numbers of the weights and of what is computed with them. bfloat16, meant for GPUs, takes "
+        "half the memory; log-probabilities are then off by a hundredth or so.",
     )
     batch_tokens: Whole | None = Field(
         default=None,
